@@ -1,0 +1,10 @@
+//! Rules and the alert state machine.
+//!
+//! This crate owns what a rule is, how it is read from TOML, and how an alert moves from one state
+//! to the next as readings come in. It must never read a clock: event time is an argument.
+
+mod machine;
+mod rule;
+
+pub use machine::{Alert, State, Transition};
+pub use rule::{Field, Limit, Rule, RuleError, Rules, Severity};

@@ -1,0 +1,2 @@
+//! The `fenghuo` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The stages ingest, evaluate and dispatch, and the board they publish to.

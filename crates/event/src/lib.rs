@@ -1,0 +1,1 @@
+//! What happened in the shop: generated message types, both decoders, validation.

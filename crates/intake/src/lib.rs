@@ -1,0 +1,1 @@
+//! Files to events: JSON lines, and CSV by mapping.

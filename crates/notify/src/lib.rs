@@ -1,0 +1,1 @@
+//! The notifier: render, send, classify the answer; one file a channel.

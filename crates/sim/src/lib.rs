@@ -1,0 +1,1 @@
+//! The seeded shop: a simulated sale with troubles in it.

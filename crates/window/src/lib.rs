@@ -1,0 +1,1 @@
+//! Panes, levels, cohorts and watermarks over integers; knows no shop.
