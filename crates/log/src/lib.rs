@@ -12,7 +12,7 @@ mod runner;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use runner::{Progress, Restore, Runner, Stage, Step};
+pub use runner::{Cadence, Progress, Restore, Runner, Stage, Step};
 
 /// One partition of one topic. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,7 +26,10 @@ pub struct TopicPartition {
 impl TopicPartition {
     /// The partition `partition` of `topic`.
     pub fn new(topic: impl Into<Arc<str>>, partition: u32) -> Self {
-        Self { topic: topic.into(), partition }
+        Self {
+            topic: topic.into(),
+            partition,
+        }
     }
 }
 
@@ -67,7 +70,12 @@ pub struct Append {
 impl Append {
     /// A record with a key and a value and no headers.
     pub fn new(to: TopicPartition, key: Option<Vec<u8>>, value: Vec<u8>) -> Self {
-        Self { to, key, value: Some(value), headers: Vec::new() }
+        Self {
+            to,
+            key,
+            value: Some(value),
+            headers: Vec::new(),
+        }
     }
 }
 

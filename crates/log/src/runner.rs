@@ -1,0 +1,300 @@
+//! The loop that runs one stage on one session: poll, fold, and commit when it is time.
+//!
+//! Owns when a commit is made and what happens as partitions come and go. It keeps no thread and
+//! reads no clock: whoever owns the thread calls [`Runner::step`] with the time.
+
+use std::time::Duration;
+
+use crate::{Append, Assigned, Commit, Error, Polled, Record, Session, Start, TopicPartition};
+
+/// Records to read before the first record of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restore {
+    /// Where they are.
+    pub partition: TopicPartition,
+    /// First offset.
+    pub from: u64,
+    /// Offset after the last; capped by what can be seen.
+    pub to: u64,
+}
+
+impl Restore {
+    /// A whole partition.
+    pub fn all(partition: TopicPartition) -> Self {
+        Self {
+            partition,
+            from: 0,
+            to: u64::MAX,
+        }
+    }
+}
+
+/// How far a partition was read since the last commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The stage's index for it.
+    pub index: usize,
+    /// The partition.
+    pub partition: TopicPartition,
+    /// How many partitions its topic has.
+    pub partitions: u32,
+    /// First offset not covered by the last commit.
+    pub from: u64,
+    /// Next offset to read.
+    pub to: u64,
+    /// Nothing more can be seen now.
+    pub at_end: bool,
+    /// Records that can be seen and were not read.
+    pub lag: u64,
+}
+
+/// A pure fold over the records of its partitions.
+///
+/// What it says depends on the records and the times it is given, on nothing else, so that a
+/// second life that starts from the same restore says the same.
+pub trait Stage {
+    /// A partition came, to be read from `from`. Returns what to read first, in this order.
+    fn assign(&mut self, index: usize, assigned: &Assigned, from: u64) -> Vec<Restore>;
+
+    /// A record of the `which`-th [`Restore`] of a partition.
+    fn restore(&mut self, index: usize, which: usize, record: Record<'_>);
+
+    /// A partition is gone: forget what was kept for it.
+    fn revoke(&mut self, index: usize);
+
+    /// The next record of a partition.
+    fn apply(&mut self, index: usize, record: Record<'_>);
+
+    /// Whether there is something to say that no record read here led to.
+    fn pending(&self) -> bool {
+        false
+    }
+
+    /// Appends what there is to say about everything applied since the last commit.
+    fn flush(&mut self, at_ms: i64, progress: &[Progress], appends: &mut Vec<Append>);
+
+    /// The last flush is committed and durable: what rests on it may leave the process.
+    fn committed(&mut self);
+}
+
+/// How often a runner commits.
+#[derive(Clone, Copy, Debug)]
+pub struct Cadence {
+    /// After the first thing worth a commit, wait this long for more.
+    pub busy_ms: i64,
+    /// With nothing worth a commit, flush this often all the same, so that time passes for the
+    /// stages behind; `None` = say nothing.
+    pub idle_ms: Option<i64>,
+    /// Commit as soon as this many records were read.
+    pub records_max: usize,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Records applied.
+    pub records: usize,
+    /// Whether it committed.
+    pub committed: bool,
+}
+
+struct Slot {
+    partition: TopicPartition,
+    partitions: u32,
+    from: u64,
+    to: u64,
+}
+
+/// A stage on a session.
+pub struct Runner<S> {
+    session: Box<dyn Session>,
+    stage: S,
+    start: Start,
+    cadence: Cadence,
+    slots: Vec<Option<Slot>>,
+    records_uncommitted: usize,
+    busy_since_ms: Option<i64>,
+    committed_at_ms: Option<i64>,
+}
+
+impl<S: Stage> Runner<S> {
+    /// Runs `stage` on `session`; partitions that its group never committed begin at `start`.
+    pub fn new(session: Box<dyn Session>, stage: S, start: Start, cadence: Cadence) -> Self {
+        Self {
+            session,
+            stage,
+            start,
+            cadence,
+            slots: Vec::new(),
+            records_uncommitted: 0,
+            busy_since_ms: None,
+            committed_at_ms: None,
+        }
+    }
+
+    /// The stage.
+    pub fn stage(&self) -> &S {
+        &self.stage
+    }
+
+    /// The stage, to hand it what comes from beside the log.
+    pub fn stage_mut(&mut self) -> &mut S {
+        &mut self.stage
+    }
+
+    /// The partitions held now.
+    pub fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.slots.iter().flatten().map(|slot| &slot.partition)
+    }
+
+    /// Polls once, waiting at most `wait`, folds what came, and commits if it is time.
+    ///
+    /// After an error the runner must be dropped: its stage may have folded records that were
+    /// not committed. A new session and a new stage begin at the last commit.
+    pub fn step(&mut self, now_ms: i64, wait: Duration) -> Result<Step, Error> {
+        let mut step = Step::default();
+        let wait = wait.min(self.until_commit(now_ms));
+        let (slots, stage) = (&mut self.slots, &mut self.stage);
+        let polled = self.session.poll(wait, &mut |index, record| {
+            if let Some(slot) = slots.get_mut(index).and_then(Option::as_mut) {
+                slot.to = record.offset + 1;
+                stage.apply(index, record);
+            }
+        })?;
+        match polled {
+            Polled::Records(records) => {
+                step.records = records;
+                self.records_uncommitted += records;
+            }
+            Polled::Assigned(assigned) => self.assigned(&assigned)?,
+            Polled::Revoked(partitions) => {
+                self.commit(now_ms)?;
+                step.committed = true;
+                self.forget(&partitions)?;
+            }
+            Polled::Lost(partitions) => {
+                self.forget(&partitions)?;
+                // What was read of them is in the same fold as the rest: begin again.
+                return Err(Error::Retriable {
+                    doing: "partitions were taken away without notice".to_owned(),
+                    source: partitions
+                        .iter()
+                        .map(|p| p.to_string())
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                        .into(),
+                });
+            }
+        }
+        if self.busy_since_ms.is_none() && (self.records_uncommitted > 0 || self.stage.pending()) {
+            self.busy_since_ms = Some(now_ms);
+        }
+        if self.is_due(now_ms) {
+            step.committed |= self.commit(now_ms)?;
+        }
+        Ok(step)
+    }
+
+    /// Commits what was read, whatever the cadence says; for a drain.
+    pub fn commit(&mut self, now_ms: i64) -> Result<bool, Error> {
+        let mut progress = Vec::with_capacity(self.slots.len());
+        for (index, slot) in self.slots.iter().enumerate() {
+            if let Some(slot) = slot {
+                progress.push(Progress {
+                    index,
+                    partition: slot.partition.clone(),
+                    partitions: slot.partitions,
+                    from: slot.from,
+                    to: slot.to,
+                    at_end: self.session.at_end(index),
+                    lag: self.session.lag(index),
+                });
+            }
+        }
+        let mut commit = Commit::default();
+        self.stage.flush(now_ms, &progress, &mut commit.appends);
+        commit.offsets = progress
+            .iter()
+            .filter(|progress| progress.to > progress.from)
+            .map(|progress| (progress.partition.clone(), progress.to))
+            .collect();
+        let worth = !commit.appends.is_empty() || !commit.offsets.is_empty();
+        if worth {
+            self.session.commit(commit)?;
+        }
+        for slot in self.slots.iter_mut().flatten() {
+            slot.from = slot.to;
+        }
+        self.records_uncommitted = 0;
+        self.busy_since_ms = None;
+        self.committed_at_ms = Some(now_ms);
+        self.stage.committed();
+        Ok(worth)
+    }
+
+    fn is_due(&self, now_ms: i64) -> bool {
+        self.records_uncommitted >= self.cadence.records_max || self.due_ms(now_ms) <= now_ms
+    }
+
+    fn due_ms(&self, now_ms: i64) -> i64 {
+        let busy = self.busy_since_ms.map(|since| since + self.cadence.busy_ms);
+        let idle = self
+            .cadence
+            .idle_ms
+            .map(|idle| self.committed_at_ms.map_or(now_ms, |at| at + idle));
+        busy.into_iter().chain(idle).min().unwrap_or(i64::MAX)
+    }
+
+    fn until_commit(&self, now_ms: i64) -> Duration {
+        let due_ms = self.due_ms(now_ms).saturating_sub(now_ms).max(0);
+        Duration::from_millis(due_ms.unsigned_abs())
+    }
+
+    fn assigned(&mut self, assigned: &[Assigned]) -> Result<(), Error> {
+        let mut begin = Vec::with_capacity(assigned.len());
+        for one in assigned {
+            let from = match one.committed {
+                Some(offset) => offset,
+                None => self.session.resolve(&one.partition, self.start)?,
+            };
+            let free = self.slots.iter().position(Option::is_none);
+            let index = free.unwrap_or_else(|| {
+                self.slots.push(None);
+                self.slots.len() - 1
+            });
+            self.slots[index] = Some(Slot {
+                partition: one.partition.clone(),
+                partitions: one.partitions,
+                from,
+                to: from,
+            });
+            let restores = self.stage.assign(index, one, from);
+            for (which, restore) in restores.iter().enumerate() {
+                let stage = &mut self.stage;
+                self.session.read(
+                    &restore.partition,
+                    restore.from,
+                    restore.to,
+                    &mut |record| {
+                        stage.restore(index, which, record);
+                    },
+                )?;
+            }
+            begin.push((index, one.partition.clone(), from));
+        }
+        self.session.start(&begin)
+    }
+
+    fn forget(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if slot
+                .as_ref()
+                .is_some_and(|slot| partitions.contains(&slot.partition))
+            {
+                *slot = None;
+                self.stage.revoke(index);
+            }
+        }
+        self.session.release(partitions)
+    }
+}
