@@ -1,0 +1,86 @@
+//! Everything kept about one entity: its panes, cohorts, levels and registers.
+
+use smallvec::SmallVec;
+
+use crate::panes::Panes;
+use crate::series::{Series, Shape, Values};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kept {
+    Panes(Panes),
+    Amount(Values),
+}
+
+/// Everything kept about one entity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    series: SmallVec<[(u16, Kept); 4]>,
+}
+
+impl History {
+    /// Merges a delta. For a register, returns by how much each field changed.
+    pub fn merge(&mut self, series: &Series, start_ms: i64, delta: &[i64]) -> Option<Values> {
+        let kept = match self.series.iter().position(|(id, _)| *id == series.id) {
+            Some(at) => &mut self.series[at].1,
+            None => {
+                let kept = if series.tiers().is_empty() {
+                    Kept::Amount(series.identity())
+                } else {
+                    Kept::Panes(Panes::default())
+                };
+                self.series.push((series.id, kept));
+                let last = self.series.len() - 1;
+                &mut self.series[last].1
+            }
+        };
+        match kept {
+            Kept::Panes(panes) => {
+                panes.merge(series, start_ms, delta);
+                None
+            }
+            Kept::Amount(amount) => {
+                let before = amount.clone();
+                series.merge(amount, delta);
+                matches!(series.shape, Shape::Register { .. }).then(|| {
+                    amount
+                        .iter()
+                        .zip(&before)
+                        .take(series.fields.len())
+                        .map(|(now, before)| now.wrapping_sub(*before))
+                        .collect()
+                })
+            }
+        }
+    }
+
+    fn kept(&self, series: &Series) -> Option<&Kept> {
+        self.series
+            .iter()
+            .find(|(id, _)| *id == series.id)
+            .map(|(_, kept)| kept)
+    }
+
+    /// The panes of a series, where there are any.
+    pub fn panes(&self, series: &Series) -> Option<&Panes> {
+        match self.kept(series) {
+            Some(Kept::Panes(panes)) => Some(panes),
+            _ => None,
+        }
+    }
+
+    /// The merged cells of `[from_ms, to_ms)`; cells that change nothing where there are none.
+    pub fn sum(&self, series: &Series, from_ms: i64, to_ms: i64) -> Values {
+        match self.panes(series) {
+            Some(panes) => panes.sum(series, from_ms, to_ms),
+            None => series.identity(),
+        }
+    }
+
+    /// A level or register; `None` where nothing was ever told.
+    pub fn amount(&self, series: &Series) -> Option<&[i64]> {
+        match self.kept(series) {
+            Some(Kept::Amount(values)) => Some(values),
+            _ => None,
+        }
+    }
+}
