@@ -4,7 +4,10 @@
 //! to the next as readings come in. It must never read a clock: event time is an argument.
 
 mod machine;
+mod parse;
 mod rule;
+mod summary;
 
-pub use machine::{Alert, State, Transition};
-pub use rule::{Field, Limit, Rule, RuleError, Rules, Severity};
+pub use machine::{Alert, Origin, State, Transition};
+pub use rule::{Field, Filter, Limit, Problem, Rule, RuleError, Rules, Severity, Side};
+pub use summary::Summary;
