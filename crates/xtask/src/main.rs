@@ -1,2 +1,50 @@
-//! Chores of the workspace.
-fn main() {}
+//! `cargo xtask`: the chores of the workspace, one subcommand each.
+//!
+//! It owns the command line only; what a chore does is in the library.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::{serve, test, tidy};
+
+/// Chores of the workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Check what the compiler does not: arrows between crates, purity, headers, dashboards.
+    Tidy,
+    /// Start the services that tests run against, and keep them until Ctrl-C.
+    Services,
+    /// Run every test, after installing what the tests need. The one test command.
+    Test(test::Arguments),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<()> {
+    // The manifest's directory is `crates/xtask`; cargo sets it anew on every build of a checkout.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()?;
+    match chore {
+        Chore::Tidy => tidy::run(&root),
+        Chore::Services => serve::run(),
+        Chore::Test(arguments) => test::run(&root, &arguments),
+    }
+}
