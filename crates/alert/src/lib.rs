@@ -3,11 +3,14 @@
 //! This crate owns what a rule is, how it is read from TOML, and how an alert moves from one state
 //! to the next as readings come in. It must never read a clock: event time is an argument.
 
+mod error;
 mod machine;
 mod parse;
+mod reader;
 mod rule;
 mod summary;
 
+pub use error::{Problem, RuleError};
 pub use machine::{Alert, Origin, State, Transition};
-pub use rule::{Field, Filter, Limit, Problem, Rule, RuleError, Rules, Severity, Side};
+pub use rule::{Field, Filter, Limit, Rule, Rules, Severity, Side};
 pub use summary::Summary;

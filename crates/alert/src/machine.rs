@@ -105,9 +105,8 @@ pub struct Transition {
     pub resolved_at_ms: Option<i64>,
     /// The reading that did it.
     pub reading: Reading,
-    /// The number of the reading that `peak` is of: that of the limit that fired.
-    pub peak_read: Field,
-    /// That number where it was furthest beyond its limit since the episode began.
+    /// The number that the limit that fired reads, where it was furthest beyond that limit since
+    /// the episode began.
     pub peak: f64,
     /// The playbook to open.
     pub playbook: Option<String>,
@@ -187,10 +186,10 @@ impl Alert {
         self.episode.as_ref().map(|episode| episode.pending_at_ms)
     }
 
-    /// Whether the row says nothing that a new one would not say at a time after `at_ms`: it may
-    /// then be dropped.
+    /// Whether the row says nothing that a new one would not say from `at_ms` on: it may then be
+    /// dropped.
     pub fn is_idle(&self, at_ms: i64) -> bool {
-        self.episode.is_none() && self.at_ms.is_none_or(|last| last <= at_ms)
+        self.episode.is_none() && self.at_ms.is_none_or(|last| last < at_ms)
     }
 
     /// Judges one reading at event time `at_ms`, and returns the step that it caused. A time
@@ -274,77 +273,30 @@ impl Alert {
         at_ms: i64,
         origin: Origin,
     ) -> Option<Transition> {
-        let is_beyond = rule.limits.iter().any(|limit| limit.is_beyond(reading));
         if self.episode.is_none() {
-            if !is_beyond {
+            if !rule.is_beyond(reading) {
                 return None;
             }
             // An id must never repeat, so one millisecond cannot hold an end and a beginning.
-            let ended = self
-                .resolved_at_ms
-                .map_or(at_ms, |ms| at_ms.max(ms.saturating_add(1)));
-            self.at_ms = Some(ended);
-            self.episode = Some(Box::new(Episode::begin(rule, entity, ended, origin)));
+            let ended = self.resolved_at_ms.map(|ms| ms.saturating_add(1));
+            let begun = ended.map_or(at_ms, |ended| ended.max(at_ms));
+            self.at_ms = Some(begun);
+            self.episode = Some(Box::new(Episode::begin(rule, entity, begun, origin)));
         }
         let at_ms = self.at_ms.unwrap_or(at_ms);
         let episode = self.episode.as_mut()?;
-        let held = episode.observe(rule, reading, at_ms);
-        let from = episode.state;
-        match (from, is_beyond) {
-            (State::Pending, false) => {
-                self.episode = None;
-                return None;
-            }
-            (State::Pending, true) => {
-                let (leader, severity) = held?;
-                episode.leader = leader;
-                episode.severity = severity;
-                episode.fired_at_ms = Some(at_ms);
-                episode.go(State::Firing);
-                // Without a hold the alert was never seen pending.
-                let from = if episode.pending_at_ms == at_ms {
-                    State::Inactive
-                } else {
-                    from
-                };
-                return Some(episode.transition(rule, entity, reading, from, at_ms));
-            }
-            (_, true) => {
-                episode.clear_since_ms = None;
-                let rise = held.filter(|(_, severity)| *severity > episode.severity);
-                if let Some((leader, severity)) = rise {
-                    episode.leader = leader;
-                    episode.severity = severity;
-                }
-                if from == State::Firing && rise.is_none() {
-                    return None;
-                }
-                episode.go(State::Firing);
-            }
-            (_, false) if episode.is_clear(rule, reading) => {
-                let since = *episode.clear_since_ms.get_or_insert(at_ms);
-                if at_ms.saturating_sub(since) >= rule.keep_firing_ms {
-                    episode.go(State::Resolved);
-                } else if from == State::Recovering {
-                    return None;
-                } else {
-                    episode.go(State::Recovering);
-                }
-            }
-            (State::Unknown, false) => {
-                episode.go(if episode.was_recovering {
-                    State::Recovering
-                } else {
-                    State::Firing
-                });
-            }
-            (_, false) => {
-                episode.clear_since_ms = None;
-                return None;
-            }
+        let to = episode.next(rule, reading, at_ms)?;
+        if to == State::Inactive {
+            self.episode = None;
+            return None;
         }
+        let from = match episode.go(to) {
+            // Without a hold the alert was never seen pending.
+            State::Pending if episode.pending_at_ms == at_ms => State::Inactive,
+            from => from,
+        };
         let transition = episode.transition(rule, entity, reading, from, at_ms);
-        if episode.state == State::Resolved {
+        if to == State::Resolved {
             self.resolved_at_ms = Some(at_ms);
             self.episode = None;
         }
@@ -370,6 +322,41 @@ impl Episode {
 
     fn go(&mut self, to: State) -> State {
         std::mem::replace(&mut self.state, to)
+    }
+
+    /// Takes in a reading that can be judged, and returns the state to go to; `None` is to stay and
+    /// say nothing.
+    fn next(&mut self, rule: &Rule, reading: &Reading, at_ms: i64) -> Option<State> {
+        let held = self.observe(rule, reading, at_ms);
+        let is_pending = self.state == State::Pending;
+        if rule.is_beyond(reading) {
+            self.clear_since_ms = None;
+            let rise = held.filter(|(_, severity)| is_pending || *severity > self.severity);
+            if let Some((leader, severity)) = rise {
+                self.leader = leader;
+                self.severity = severity;
+                self.fired_at_ms.get_or_insert(at_ms);
+            }
+            let is_silent = matches!(self.state, State::Pending | State::Firing);
+            return (rise.is_some() || !is_silent).then_some(State::Firing);
+        }
+        if is_pending {
+            return Some(State::Inactive);
+        }
+        if self.is_clear(rule, reading) {
+            let since = *self.clear_since_ms.get_or_insert(at_ms);
+            if at_ms.saturating_sub(since) >= rule.keep_firing_ms {
+                return Some(State::Resolved);
+            }
+            return (self.state != State::Recovering).then_some(State::Recovering);
+        }
+        self.clear_since_ms = None;
+        let before = if self.was_recovering {
+            State::Recovering
+        } else {
+            State::Firing
+        };
+        (self.state == State::Unknown).then_some(before)
     }
 
     /// Times every limit, and returns the first held one of the highest severity.
@@ -436,7 +423,6 @@ impl Episode {
             fired_at_ms: self.fired_at_ms,
             resolved_at_ms: (self.state == State::Resolved).then_some(at_ms),
             reading: *reading,
-            peak_read: read,
             peak,
             playbook: rule.playbook.clone(),
             owner_role: rule.owner_role.clone(),

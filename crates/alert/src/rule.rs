@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use fenghuo_signal::{Entity, Kind, Reading};
 use serde::{Deserialize, Serialize};
 
+use crate::error::RuleError;
 use crate::summary::Summary;
-
-pub use crate::parse::{Problem, RuleError};
 
 /// How bad: a warning goes to the screen and the chat, a page wakes a person.
 #[derive(
@@ -202,13 +201,9 @@ impl Rule {
         self.filter.matches(entity)
     }
 
-    /// The severity of the worst limit.
-    pub fn severity_max(&self) -> Severity {
-        self.limits
-            .iter()
-            .map(|limit| limit.severity)
-            .max()
-            .unwrap_or_default()
+    /// Whether the reading is beyond any limit.
+    pub fn is_beyond(&self, reading: &Reading) -> bool {
+        self.limits.iter().any(|limit| limit.is_beyond(reading))
     }
 }
 
