@@ -1,0 +1,110 @@
+//! The log channel: a line on the terminal for each page.
+//!
+//! Writes straight to what it was given, so that a page is visible whatever the log level. Names
+//! from outside lose their control characters: none of them may command the terminal.
+
+use std::io::Write as _;
+use std::sync::PoisonError;
+
+use fenghuo_alert::Severity;
+
+use super::Delivery;
+use crate::Action;
+use crate::config::Colour;
+use crate::notifier::Terminal;
+use crate::render::one_line;
+use crate::retry::Verdict;
+
+const LINE_CHARS_MAX: usize = 512;
+
+pub(crate) struct Log {
+    terminal: Terminal,
+    colour: bool,
+    utc_offset_min: i32,
+    /// Whether the text follows the line, for channels with a template of their own.
+    with_text: bool,
+}
+
+impl Log {
+    pub(crate) fn new(
+        terminal: Terminal,
+        colour: Colour,
+        utc_offset_min: i32,
+        with_text: bool,
+    ) -> Self {
+        let colour = match colour {
+            Colour::Auto => terminal.colour,
+            Colour::Always => true,
+            Colour::Never => false,
+        };
+        Self {
+            terminal,
+            colour,
+            utc_offset_min,
+            with_text,
+        }
+    }
+
+    pub(crate) fn print(&self, delivery: &Delivery<'_>) -> Verdict {
+        let text = self.render(delivery);
+        let mut out = self
+            .terminal
+            .out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => Verdict::Delivered,
+            Err(error) => Verdict::retry(format!("cannot write to the terminal: {error}")),
+        }
+    }
+
+    fn render(&self, delivery: &Delivery<'_>) -> String {
+        let (page, message) = (delivery.page, delivery.message);
+        let alert = &page.alert;
+        let (word, colour) = match (page.action, alert.severity) {
+            (Action::Resolve, _) => ("RESOLVED", "32"),
+            (Action::Trigger, Severity::Page) => ("PAGE", "1;31"),
+            (Action::Trigger, Severity::Warn) => ("WARN", "33"),
+        };
+        let mut line = format!(
+            "{} {word:<8} {} {}: {}",
+            self.time(alert.at_ms),
+            alert.rule,
+            alert.entity,
+            message.title
+        );
+        if page.action == Action::Trigger {
+            let plan = [("playbook", &alert.playbook), ("owner", &alert.owner_role)];
+            let plan = plan
+                .iter()
+                .filter_map(|(what, name)| Some(format!("{what} {}", name.as_ref()?)));
+            let plan = plan.collect::<Vec<_>>().join(", ");
+            if !plan.is_empty() {
+                line.push_str(&format!(" ({plan})"));
+            }
+        }
+        let line = one_line(&line, LINE_CHARS_MAX);
+        let mut text = if self.colour {
+            format!("\x1b[{colour}m{line}\x1b[0m\n")
+        } else {
+            format!("{line}\n")
+        };
+        let more = (self.with_text || message.template_error.is_some()).then_some(&message.text);
+        for line in more.into_iter().flat_map(|text| text.lines()) {
+            text.push_str(&format!("    {}\n", one_line(line, LINE_CHARS_MAX)));
+        }
+        text
+    }
+
+    /// `2026-11-11 20:00:03+08:00`; the event's time, since the page is about that.
+    fn time(&self, at_ms: i64) -> String {
+        let zoned = jiff::tz::Offset::from_seconds(self.utc_offset_min * 60).and_then(|offset| {
+            let at = jiff::Timestamp::from_millisecond(at_ms)?;
+            Ok(at.to_zoned(jiff::tz::TimeZone::fixed(offset)))
+        });
+        zoned.map_or_else(
+            |_| crate::render::time(at_ms),
+            |at| at.strftime("%Y-%m-%d %H:%M:%S%:z").to_string(),
+        )
+    }
+}

@@ -1,0 +1,198 @@
+//! The kinds of receiver: each turns a page into its request and reads its answer, in one file.
+//!
+//! A channel makes one try at a time and knows nothing of rates, waits or deadlines; the notifier
+//! does, the same way for all.
+
+pub(crate) mod alertmanager;
+mod log;
+mod pagerduty;
+mod slack;
+mod webhook;
+
+use std::sync::Arc;
+
+use reqwest::Url;
+
+use crate::config::{ChannelConfig, ChannelKind};
+use crate::keys::{ConfigError, parse_url};
+use crate::notifier::Means;
+use crate::render::Message;
+use crate::retry::Verdict;
+use crate::secret::{Secret, SecretSource};
+use crate::transport::{Request, Transport};
+use crate::{Page, retry};
+
+use alertmanager::Alertmanager;
+use log::Log;
+use pagerduty::PagerDuty;
+use slack::Slack;
+use webhook::Webhook;
+
+/// A page on its way to one receiver.
+#[derive(Clone, Copy)]
+pub(crate) struct Delivery<'a> {
+    pub(crate) page: &'a Page,
+    pub(crate) message: &'a Message,
+    /// Wall time of this try.
+    pub(crate) now_ms: i64,
+}
+
+/// One of the kinds.
+pub(crate) enum Receiver {
+    Log(Log),
+    Webhook(Webhook),
+    PagerDuty(PagerDuty),
+    Alertmanager(Arc<Alertmanager>),
+    Slack(Slack),
+}
+
+impl Receiver {
+    /// Reads the secrets that the kind needs.
+    pub(crate) fn new(config: &ChannelConfig, means: &Means) -> Result<Self, ConfigError> {
+        let read = |key: &str, source: &SecretSource| {
+            source.read().map_err(|problem| config.error(key, problem))
+        };
+        let maybe = |key: &str, source: &Option<SecretSource>| {
+            source.as_ref().map(|source| read(key, source)).transpose()
+        };
+        let address = |source: &SecretSource| -> Result<(Url, Secret), ConfigError> {
+            let secret = read("url", source)?;
+            let url = parse_url(secret.expose()).map_err(|problem| config.error("url", problem))?;
+            Ok((url, secret))
+        };
+        Ok(match &config.kind {
+            ChannelKind::Log {
+                colour,
+                utc_offset_min,
+            } => {
+                let with_text = config.text.is_some();
+                Receiver::Log(Log::new(
+                    means.terminal.clone(),
+                    *colour,
+                    *utc_offset_min,
+                    with_text,
+                ))
+            }
+            ChannelKind::Webhook {
+                url,
+                secrets,
+                authorization,
+            } => {
+                let (url, url_secret) = address(url)?;
+                let keys = match maybe("secret", secrets)? {
+                    Some(secrets) => webhook::signing_keys(&secrets)
+                        .map_err(|problem| config.error("secret", problem))?,
+                    None => Vec::new(),
+                };
+                let authorization = maybe("authorization", authorization)?;
+                Receiver::Webhook(Webhook::new(url, url_secret, keys, authorization))
+            }
+            ChannelKind::PagerDuty { url, routing_key } => {
+                let key = read("routing_key", routing_key)?;
+                let receiver = PagerDuty::new(url.clone(), key);
+                Receiver::PagerDuty(
+                    receiver.map_err(|problem| config.error("routing_key", problem))?,
+                )
+            }
+            ChannelKind::Alertmanager {
+                urls,
+                authorization,
+                refresh,
+                resolved_for,
+                open_max,
+            } => Receiver::Alertmanager(Arc::new(Alertmanager::new(
+                config.name.clone(),
+                urls,
+                maybe("authorization", authorization)?,
+                alertmanager::Limits {
+                    refresh: *refresh,
+                    resolved_for: *resolved_for,
+                    open_max: *open_max,
+                    timeout: config.sending.timeout,
+                },
+            ))),
+            ChannelKind::Slack { url } => {
+                let (url, secret) = address(url)?;
+                Receiver::Slack(Slack::new(url, secret))
+            }
+        })
+    }
+
+    /// Sends once. No reason in the verdict contains a secret.
+    pub(crate) async fn attempt(
+        &self,
+        transport: &Arc<dyn Transport>,
+        delivery: Delivery<'_>,
+    ) -> Verdict {
+        let now_ms = delivery.now_ms;
+        match self {
+            Receiver::Log(log) => log.print(&delivery),
+            Receiver::Webhook(webhook) => {
+                post(
+                    &**transport,
+                    webhook.render(&delivery),
+                    now_ms,
+                    webhook.secrets(),
+                )
+                .await
+            }
+            Receiver::PagerDuty(pagerduty) => {
+                post(
+                    &**transport,
+                    pagerduty.render(&delivery),
+                    now_ms,
+                    pagerduty.secrets(),
+                )
+                .await
+            }
+            Receiver::Alertmanager(alertmanager) => alertmanager.send(transport, &delivery).await,
+            Receiver::Slack(slack) => {
+                post(
+                    &**transport,
+                    slack.render(&delivery),
+                    now_ms,
+                    slack.secrets(),
+                )
+                .await
+            }
+        }
+    }
+}
+
+/// Sends a request and classifies what comes back, in the way that all HTTP receivers share.
+async fn post<'a>(
+    transport: &dyn Transport,
+    request: Request,
+    now_ms: i64,
+    secrets: impl Iterator<Item = &'a Secret>,
+) -> Verdict {
+    let verdict = match transport.post(request).await {
+        Ok(answer) => retry::classify(&answer, now_ms),
+        Err(no_answer) => Verdict::retry(no_answer.0),
+    };
+    redact(verdict, secrets)
+}
+
+/// Blots secrets out of a reason: a receiver may quote in its answer what it was sent.
+fn redact<'a>(verdict: Verdict, secrets: impl Iterator<Item = &'a Secret>) -> Verdict {
+    let clean = |reason: String| secrets.fold(reason, |reason, secret| secret.redact(reason));
+    match verdict {
+        Verdict::Delivered => Verdict::Delivered,
+        Verdict::Retry {
+            after,
+            throttled,
+            reason,
+        } => Verdict::Retry {
+            after,
+            throttled,
+            reason: clean(reason),
+        },
+        Verdict::Permanent(reason) => Verdict::Permanent(clean(reason)),
+    }
+}
+
+/// A body from a value that always serialises: maps with text keys, numbers, texts.
+fn json(value: &impl serde::Serialize) -> String {
+    // An error could only come from a map with keys that are no text, of which there is none.
+    serde_json::to_string(value).unwrap_or_default()
+}

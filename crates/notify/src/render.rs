@@ -1,0 +1,281 @@
+//! What a page says: its facts, its title and text, and the bounds on all texts.
+//!
+//! A template never costs a page: where it fails, the page goes out with its plain summary and
+//! says that the template failed. Nothing here knows a receiver; channels bring their own limits.
+
+use std::collections::BTreeMap;
+
+use fenghuo_alert::Transition;
+use fenghuo_signal::{Entity, Reading};
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
+
+use crate::{Action, Page};
+
+/// Characters of a title, before a channel's own limit.
+const TITLE_CHARS_MAX: usize = 512;
+/// Characters of a text, before a channel's own limit.
+const TEXT_CHARS_MAX: usize = 8 * 1024;
+/// Characters of any other text that comes with an alert.
+const FIELD_CHARS_MAX: usize = 1024;
+/// Labels of a page that are shown.
+const LABELS_MAX: usize = 64;
+
+/// The built-in templates, in the same form as a channel's own.
+const TITLE: &str = "{{ summary }}";
+const TEXT: &str = "\
+{{ rule }} on {{ entity_text }}: {{ signal }} is {{ reading_text }}
+{% if action == 'resolve' %}over since {{ resolved_at or at }}, began {{ pending_at }}\
+{% else %}since {{ pending_at }}{% endif %}, peak {{ peak_text }}\
+{% if playbook %}
+playbook: {{ playbook }}{% endif %}{% if owner_role %}
+owner: {{ owner_role }}{% endif %}";
+
+/// A page's words, bounded but not yet cut to a receiver's limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// One line.
+    pub title: String,
+    /// One or more lines.
+    pub text: String,
+    /// Why the channel's template was not used, where it failed.
+    pub template_error: Option<String>,
+}
+
+/// The facts of a page: what templates see and what the webhook's `data` holds. Times are RFC 3339.
+#[derive(Clone, Debug, Serialize)]
+pub struct Facts<'a> {
+    /// `trigger` or `resolve`.
+    pub action: &'static str,
+    /// Names what the page is about, from trigger to resolve.
+    pub dedup_key: &'a str,
+    /// The episode's id.
+    pub episode: &'a str,
+    /// The rule's name.
+    pub rule: &'a str,
+    /// The signal's name.
+    pub signal: &'a str,
+    /// The entity with its kind.
+    pub entity: &'a Entity,
+    /// The entity as text.
+    pub entity_text: String,
+    /// `warn` or `page`: the highest of the episode.
+    pub severity: &'static str,
+    /// The reading that led to this step.
+    pub reading: &'a Reading,
+    /// The reading's value and bounds as text.
+    pub reading_text: String,
+    /// The value furthest beyond its limit.
+    pub peak: f64,
+    /// The same as text.
+    pub peak_text: String,
+    /// When this step happened.
+    pub at: String,
+    /// When the limit was first passed.
+    pub pending_at: String,
+    /// When it fired.
+    pub fired_at: Option<String>,
+    /// When it was over.
+    pub resolved_at: Option<String>,
+    /// The prepared plan.
+    pub playbook: Option<&'a str>,
+    /// Who should act.
+    pub owner_role: Option<&'a str>,
+    /// The rule's labels.
+    pub labels: BTreeMap<&'a str, String>,
+    /// The rule's own words.
+    pub summary: String,
+    /// The campaign.
+    pub campaign: Option<&'a str>,
+    /// The shop.
+    pub shop: &'a str,
+    /// Where to look further.
+    pub link: Option<&'a str>,
+}
+
+impl<'a> Facts<'a> {
+    /// The facts of a page.
+    pub fn of(page: &'a Page) -> Self {
+        let alert = &page.alert;
+        let labels = alert.labels.iter().take(LABELS_MAX);
+        Self {
+            action: page.action.as_str(),
+            dedup_key: &page.dedup_key,
+            episode: &alert.episode,
+            rule: &alert.rule,
+            signal: &alert.signal,
+            entity: &alert.entity,
+            entity_text: alert.entity.to_string(),
+            severity: alert.severity.as_str(),
+            reading: &alert.reading,
+            reading_text: reading_text(&alert.reading),
+            peak: alert.peak,
+            peak_text: short(alert.peak),
+            at: time(alert.at_ms),
+            pending_at: time(alert.pending_at_ms),
+            fired_at: alert.fired_at_ms.map(time),
+            resolved_at: alert.resolved_at_ms.map(time),
+            playbook: alert.playbook.as_deref(),
+            owner_role: alert.owner_role.as_deref(),
+            labels: labels
+                .map(|(name, text)| (name.as_str(), cut(text, FIELD_CHARS_MAX)))
+                .collect(),
+            summary: summary(alert),
+            campaign: alert.campaign.as_deref(),
+            shop: &page.shop,
+            link: page.link.as_deref(),
+        }
+    }
+}
+
+/// A channel's compiled templates.
+pub(crate) struct Templates {
+    environment: Environment<'static>,
+}
+
+impl Templates {
+    /// Compiles; an error names the key and the place in it.
+    pub(crate) fn compile(
+        title: Option<&str>,
+        text: Option<&str>,
+    ) -> Result<Self, (&'static str, String)> {
+        let mut environment = Environment::new();
+        // A misspelt name must show as an error, not as a hole in the page.
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        let sources = [
+            ("title", title.unwrap_or(TITLE)),
+            ("text", text.unwrap_or(TEXT)),
+        ];
+        for (name, source) in sources {
+            environment
+                .add_template_owned(name, source.to_owned())
+                .map_err(|error| (name, told(&error)))?;
+        }
+        Ok(Self { environment })
+    }
+
+    /// The words of a page. Always succeeds.
+    pub(crate) fn message(&self, page: &Page) -> Message {
+        let facts = Facts::of(page);
+        let rendered = self
+            .render("title", &facts)
+            .and_then(|title| Ok((title, self.render("text", &facts)?)));
+        match rendered {
+            Ok((title, text)) => Message {
+                title: one_line(&title, TITLE_CHARS_MAX),
+                text: cut(text.trim(), TEXT_CHARS_MAX),
+                template_error: None,
+            },
+            Err(error) => Message {
+                title: one_line(&facts.summary, TITLE_CHARS_MAX),
+                text: format!("{}\n(template error: {error})", facts.summary),
+                template_error: Some(error),
+            },
+        }
+    }
+
+    fn render(&self, name: &str, facts: &Facts<'_>) -> Result<String, String> {
+        let template = self.environment.get_template(name);
+        template
+            .and_then(|template| template.render(facts))
+            .map_err(|error| told(&error))
+    }
+}
+
+fn told(error: &minijinja::Error) -> String {
+    let line = error
+        .line()
+        .map_or_else(String::new, |line| format!(" (line {line})"));
+    one_line(&format!("{error}{line}"), 300)
+}
+
+/// The rule's words, or the bare facts where a rule has none.
+fn summary(alert: &Transition) -> String {
+    if alert.summary.trim().is_empty() {
+        format!(
+            "{} on {}: {} is {}",
+            alert.rule,
+            alert.entity,
+            alert.signal,
+            short(alert.reading.value)
+        )
+    } else {
+        cut(alert.summary.trim(), FIELD_CHARS_MAX)
+    }
+}
+
+/// `0.31 [0.21 to 0.43], n 120`; the bounds only where they say more than the value.
+fn reading_text(reading: &Reading) -> String {
+    let value = short(reading.value);
+    if reading.state == fenghuo_signal::ReadingState::Unknown {
+        return "unknown".to_owned();
+    }
+    if reading.lower == reading.value && reading.upper == reading.value {
+        return format!("{value}, n {}", reading.n);
+    }
+    format!(
+        "{value} [{} to {}], n {}",
+        short(reading.lower),
+        short(reading.upper),
+        reading.n
+    )
+}
+
+/// At most three decimals, no trailing zeros.
+pub(crate) fn short(number: f64) -> String {
+    let text = format!("{number:.3}");
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
+    if text == "-0" {
+        "0".to_owned()
+    } else {
+        text.to_owned()
+    }
+}
+
+/// RFC 3339 in UTC; a time that no calendar has is shown as its number.
+pub(crate) fn time(at_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(at_ms)
+        .map_or_else(|_| format!("{at_ms} ms"), |at| at.to_string())
+}
+
+/// At most `chars_max` characters; what was cut off shows as `…`.
+pub(crate) fn cut(text: &str, chars_max: usize) -> String {
+    if text.chars().nth(chars_max).is_none() {
+        return text.to_owned();
+    }
+    let mut kept: String = text.chars().take(chars_max.saturating_sub(1)).collect();
+    if chars_max > 0 {
+        kept.push('…');
+    }
+    kept
+}
+
+/// On one line and without control characters (a name from outside could carry a terminal's
+/// commands), at most `chars_max` characters.
+pub(crate) fn one_line(text: &str, chars_max: usize) -> String {
+    let mut line = String::new();
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {
+        if word.is_empty() {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    cut(&line, chars_max)
+}
+
+impl Action {
+    /// The type of a webhook's body.
+    pub(crate) const fn event_type(self) -> &'static str {
+        match self {
+            Action::Trigger => "alert.firing",
+            Action::Resolve => "alert.resolved",
+        }
+    }
+}
