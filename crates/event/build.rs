@@ -1,0 +1,58 @@
+//! Compiles `proto/fenghuo/v1/events.proto` into Rust: owned messages with prost, and borrowed
+//! views with the generator in `build/views.rs`. protox stands in for protoc, so that nothing has
+//! to be installed. It must read nothing but the .proto and write nothing outside `OUT_DIR`.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+#[path = "build/views.rs"]
+mod views;
+
+/// Strings that may be long and hold line breaks; every other string is an id.
+const TEXT_FIELDS: &[&str] = &["text", "raw_text", "reason_text", "title", "name"];
+
+/// Messages with a rule of their own in `src/rules.rs`, under their name in snake_case.
+const RULED_MESSAGES: &[&str] = &[
+    "Meta",
+    "Money",
+    "OrderLine",
+    "Order",
+    "Inventory",
+    "Courier",
+    "Feedback",
+    "Visit",
+    "Catalog",
+    "PlanPoint",
+    "SkuPlan",
+    "CourierPlan",
+    "StaffPlan",
+    "Plan",
+    "Supplier",
+    "Ops",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let protos = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto"));
+    let events = protos.join("fenghuo/v1/events.proto");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=build/views.rs");
+    println!("cargo::rerun-if-changed={}", events.display());
+
+    #[allow(clippy::disallowed_methods, reason = "cargo names the directory so")]
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    let descriptors = protox::compile([&events], [&protos])?;
+    let code = views::generate(
+        &descriptors,
+        "fenghuo.v1",
+        &views::Marks {
+            text_fields: TEXT_FIELDS,
+            ruled_messages: RULED_MESSAGES,
+        },
+    )?;
+    std::fs::write(out.join("views.rs"), code)?;
+    // Maps in key order, so that the same event is the same bytes.
+    prost_build::Config::new()
+        .btree_map(["."])
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! How large things may be: every bound of a message, with its reason. Both encodings are held to
+//! the same ones. What exceeds a bound is rejected, never cut.
+
+/// A whole message, in either encoding. Kafka's own default for a record is the same.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// A string that is an id, a code or a hash: everything but free text. It may become part of a
+/// map's key that lives for days.
+pub const ID_BYTES_MAX: usize = 128;
+
+/// Free text: a review, a courier's remark. Some 5,000 Chinese characters.
+pub const TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// Elements of any one list, checked while reading: an empty element costs two bytes in a message
+/// and a few hundred once read.
+pub const ELEMENTS_MAX: usize = 16 * 1024;
+
+/// Entries of any one map, checked while reading; they are searched one by one.
+pub const ENTRIES_MAX: usize = 64;
+
+/// Lines of an order.
+pub const LINES_MAX: usize = 4096;
+
+/// Skus of one plan event; a larger plan comes in several events.
+pub const SKUS_MAX: usize = ELEMENTS_MAX;
+
+/// Points of one plan curve: a fortnight in steps of five minutes.
+pub const CURVE_POINTS_MAX: usize = 4096;
+
+/// Levels of messages, objects, lists or groups inside each other, unknown ones included. The
+/// deepest known path has five.
+pub const NESTING_MAX: u32 = 32;
+
+/// Packs on one order line, and base units in one pack.
+pub const QUANTITY_MAX: i64 = 1_000_000;
+
+/// The size of any signed 64-bit number: stock, planned units, an amount of money in minor units.
+/// A million of them can be added up in an `i64` with room to spare.
+pub const COUNT_MAX: i64 = 1_000_000_000_000;
+
+/// The value of all lines of an order together, in minor units: as much as one amount may say.
+pub const ORDER_MINOR_MAX: i64 = COUNT_MAX;
+
+/// A share, a rate or an expectation, in either direction.
+pub const FLOAT_MAX: f64 = 1e12;
+
+/// The earliest instant: 2000-01-01T00:00:00Z.
+pub const TIME_MS_MIN: i64 = 946_684_800_000;
+
+/// The first instant past the last: 2200-01-01T00:00:00Z.
+pub const TIME_MS_END: i64 = 7_258_118_400_000;
+
+/// The longest span of time: 400 days.
+pub const DURATION_MS_MAX: i64 = 400 * 24 * 3600 * 1000;
+
+/// Seconds from the start of a sale to any point of its plan, in either direction: 400 days.
+pub const OFFSET_S_MAX: i32 = 400 * 24 * 3600;
+
+/// Local time minus UTC, in minutes, in either direction.
+pub const UTC_OFFSET_MIN_MAX: i32 = 18 * 60;

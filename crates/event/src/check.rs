@@ -1,0 +1,146 @@
+//! What is checked of every field by its type alone: lengths, control characters, ranges of
+//! numbers and times. What a field must be by its meaning is in [`crate::rules`].
+
+use std::borrow::Cow;
+
+use crate::bounds::{
+    COUNT_MAX, DURATION_MS_MAX, FLOAT_MAX, ID_BYTES_MAX, TEXT_BYTES_MAX, TIME_MS_END, TIME_MS_MIN,
+};
+use crate::rejected::{Fault, Reason, quote};
+use crate::time::{DurationMs, Timestamp};
+
+/// A value that can be checked.
+pub(crate) trait Check {
+    fn check(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// What came of checking the field `name`.
+#[inline]
+pub(crate) fn field(name: &'static str, checked: Result<(), Fault>) -> Result<(), Fault> {
+    checked.map_err(|fault| fault.within(name))
+}
+
+/// Free text may hold anything but is not endless.
+pub(crate) fn text(value: &str) -> Result<(), Fault> {
+    if value.len() > TEXT_BYTES_MAX {
+        let what = format!(
+            "{} bytes, at most {TEXT_BYTES_MAX} are allowed",
+            value.len()
+        );
+        return Err(Fault::new(Reason::TooLarge, what));
+    }
+    Ok(())
+}
+
+/// Every string that is not free text is an id of some kind.
+fn id(value: &str) -> Result<(), Fault> {
+    if value.len() > ID_BYTES_MAX {
+        let what = format!("{} bytes, at most {ID_BYTES_MAX} are allowed", value.len());
+        return Err(Fault::new(Reason::TooLarge, what));
+    }
+    // Branchless over the bytes; letters beyond ASCII are looked at one by one, where there are any.
+    let (mut control, mut wide) = (false, false);
+    for byte in value.bytes() {
+        control |= byte < b' ' || byte == 0x7f;
+        wide |= byte >= 0x80;
+    }
+    if control || (wide && value.chars().any(char::is_control)) {
+        let what = format!("expected no control characters, got {}", quote(value));
+        return Err(Fault::new(Reason::InvalidValue, what));
+    }
+    Ok(())
+}
+
+impl Check for Cow<'_, str> {
+    #[inline]
+    fn check(&self) -> Result<(), Fault> {
+        match self.is_empty() {
+            true => Ok(()),
+            false => id(self),
+        }
+    }
+}
+
+impl Check for bool {}
+impl Check for i32 {}
+impl Check for u64 {}
+
+impl Check for i64 {
+    fn check(&self) -> Result<(), Fault> {
+        match (-COUNT_MAX..=COUNT_MAX).contains(self) {
+            true => Ok(()),
+            false => Err(Fault::new(
+                Reason::InvalidValue,
+                format!("expected at most {COUNT_MAX} in size, got {self}"),
+            )),
+        }
+    }
+}
+
+impl Check for f64 {
+    fn check(&self) -> Result<(), Fault> {
+        // False for NaN too.
+        match self.abs() <= FLOAT_MAX {
+            true => Ok(()),
+            false => Err(Fault::new(
+                Reason::InvalidValue,
+                format!("expected at most {FLOAT_MAX:e} in size, got {self}"),
+            )),
+        }
+    }
+}
+
+impl Check for f32 {
+    fn check(&self) -> Result<(), Fault> {
+        f64::from(*self).check()
+    }
+}
+
+impl Check for Timestamp {
+    fn check(&self) -> Result<(), Fault> {
+        match (TIME_MS_MIN..TIME_MS_END).contains(&self.0) {
+            true => Ok(()),
+            false => Err(Fault::new(
+                Reason::InvalidValue,
+                format!("expected a time from 2000 to 2199, got {self}"),
+            )),
+        }
+    }
+}
+
+impl Check for DurationMs {
+    fn check(&self) -> Result<(), Fault> {
+        match (0..=DURATION_MS_MAX).contains(&self.0) {
+            true => Ok(()),
+            false => Err(Fault::new(
+                Reason::InvalidValue,
+                format!("expected 0 to 400 days, got {} ms", self.0),
+            )),
+        }
+    }
+}
+
+impl<T: Check> Check for Option<T> {
+    #[inline]
+    fn check(&self) -> Result<(), Fault> {
+        self.as_ref().map_or(Ok(()), |value| value.check())
+    }
+}
+
+impl<T: Check> Check for Vec<T> {
+    fn check(&self) -> Result<(), Fault> {
+        for (at, value) in self.iter().enumerate() {
+            value.check().map_err(|fault| fault.at_element(at))?;
+        }
+        Ok(())
+    }
+}
+
+impl<V: Check> Check for (Cow<'_, str>, V) {
+    fn check(&self) -> Result<(), Fault> {
+        self.0.check()?;
+        self.1.check()
+    }
+}

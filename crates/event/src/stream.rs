@@ -1,0 +1,159 @@
+//! The nine streams: what their topics are called and by what their records are keyed. Which
+//! topics an installation really has is in its config.
+
+use std::fmt;
+
+use crate::views::Body;
+use crate::{Event, pb};
+
+/// One kind of event, with a topic of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stream {
+    /// Orders, keyed by order_id.
+    Orders,
+    /// Stock, keyed by sku_id.
+    Inventory,
+    /// Parcels, keyed by parcel_id.
+    Couriers,
+    /// Reviews and conversations, keyed by thread_id, else feedback_id.
+    Feedback,
+    /// Traffic, keyed by campaign_id.
+    Visits,
+    /// Skus and prices, keyed by sku_id; compacted.
+    Catalog,
+    /// Campaign plans, keyed by campaign_id; compacted.
+    Plans,
+    /// Purchase orders and assessments, keyed by supplier_id.
+    Suppliers,
+    /// The shop's machinery, keyed by component.
+    Ops,
+}
+
+impl Stream {
+    /// All of them, in order.
+    pub const ALL: [Stream; 9] = [
+        Stream::Orders,
+        Stream::Inventory,
+        Stream::Couriers,
+        Stream::Feedback,
+        Stream::Visits,
+        Stream::Catalog,
+        Stream::Plans,
+        Stream::Suppliers,
+        Stream::Ops,
+    ];
+
+    /// The topic's name after the installation's prefix, and the stream's name in metrics.
+    pub const fn topic(self) -> &'static str {
+        match self {
+            Stream::Orders => "orders",
+            Stream::Inventory => "inventory",
+            Stream::Couriers => "couriers",
+            Stream::Feedback => "feedback",
+            Stream::Visits => "visits",
+            Stream::Catalog => "catalog",
+            Stream::Plans => "plans",
+            Stream::Suppliers => "suppliers",
+            Stream::Ops => "ops",
+        }
+    }
+
+    /// The stream whose [`topic`](Self::topic) is `name`.
+    pub fn from_topic(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stream| stream.topic() == name)
+    }
+
+    /// Whether its topic keeps the last record of each key for ever.
+    pub const fn is_compacted(self) -> bool {
+        matches!(self, Stream::Catalog | Stream::Plans)
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.topic())
+    }
+}
+
+impl Body<'_> {
+    /// The stream that such a body belongs to.
+    pub const fn stream(&self) -> Stream {
+        match self {
+            Body::Order(_) => Stream::Orders,
+            Body::Inventory(_) => Stream::Inventory,
+            Body::Courier(_) => Stream::Couriers,
+            Body::Feedback(_) => Stream::Feedback,
+            Body::Visit(_) => Stream::Visits,
+            Body::Catalog(_) => Stream::Catalog,
+            Body::Plan(_) => Stream::Plans,
+            Body::Supplier(_) => Stream::Suppliers,
+            Body::Ops(_) => Stream::Ops,
+        }
+    }
+
+    /// What the record is keyed by, so that all of one life meets in one partition.
+    pub fn key(&self) -> &str {
+        match self {
+            Body::Order(order) => &order.order_id,
+            Body::Inventory(inventory) => &inventory.sku_id,
+            Body::Courier(courier) => &courier.parcel_id,
+            Body::Feedback(feedback) => thread(&feedback.thread_id, &feedback.feedback_id),
+            Body::Visit(visit) => &visit.campaign_id,
+            Body::Catalog(catalog) => &catalog.sku_id,
+            Body::Plan(plan) => &plan.campaign_id,
+            Body::Supplier(supplier) => &supplier.supplier_id,
+            Body::Ops(ops) => &ops.component,
+        }
+    }
+}
+
+fn thread<'t>(thread_id: &'t str, feedback_id: &'t str) -> &'t str {
+    match thread_id.is_empty() {
+        true => feedback_id,
+        false => thread_id,
+    }
+}
+
+impl Event<'_> {
+    /// The stream that the event belongs to.
+    pub const fn stream(&self) -> Stream {
+        self.body.stream()
+    }
+
+    /// What its record is keyed by.
+    pub fn key(&self) -> &str {
+        self.body.key()
+    }
+}
+
+impl pb::event::Body {
+    /// The stream that such a body belongs to.
+    pub const fn stream(&self) -> Stream {
+        match self {
+            Self::Order(_) => Stream::Orders,
+            Self::Inventory(_) => Stream::Inventory,
+            Self::Courier(_) => Stream::Couriers,
+            Self::Feedback(_) => Stream::Feedback,
+            Self::Visit(_) => Stream::Visits,
+            Self::Catalog(_) => Stream::Catalog,
+            Self::Plan(_) => Stream::Plans,
+            Self::Supplier(_) => Stream::Suppliers,
+            Self::Ops(_) => Stream::Ops,
+        }
+    }
+
+    /// What its record is keyed by.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Order(order) => &order.order_id,
+            Self::Inventory(inventory) => &inventory.sku_id,
+            Self::Courier(courier) => &courier.parcel_id,
+            Self::Feedback(feedback) => thread(&feedback.thread_id, &feedback.feedback_id),
+            Self::Visit(visit) => &visit.campaign_id,
+            Self::Catalog(catalog) => &catalog.sku_id,
+            Self::Plan(plan) => &plan.campaign_id,
+            Self::Supplier(supplier) => &supplier.supplier_id,
+            Self::Ops(ops) => &ops.component,
+        }
+    }
+}
