@@ -190,6 +190,19 @@ fn unknown_is_never_resolved_and_recovery_starts_anew() {
 }
 
 #[test]
+fn time_unknown_is_no_clear_time() {
+    check(
+        r#"warn = [{ read = "value", above = 10, clear = 5 }]
+           keep_firing = "60s""#,
+        "0s   value=11 | firing, inactive>firing warn peak 11
+         10s  value=1  | recovering, firing>recovering warn peak 11, due 70s
+         20s  unknown  | unknown, recovering>unknown warn peak 11
+         80s  value=1  | recovering, unknown>recovering warn peak 11, due 140s
+         140s value=1  | inactive, recovering>resolved warn peak 11",
+    );
+}
+
+#[test]
 fn what_was_not_seen_was_not_held() {
     check(
         r#"warn = [{ read = "value", above = 10 }]
