@@ -8,6 +8,7 @@
     reason = "chores run on the real machine: its clock, its environment, its processes"
 )]
 
+pub mod binary;
 pub mod debian;
 pub mod deploy;
 pub mod keeper;

@@ -59,6 +59,14 @@ const WORLD: &[&str] = &[
     "stderr",
 ];
 
+/// The one file that may hold unsafe code, and the one manifest that therefore has lints of its own.
+const UNSAFE_FILE: &str = "crates/kafka/src/batch.rs";
+const UNSAFE_MANIFEST: &str = "crates/kafka/Cargo.toml";
+
+/// The attributes that lift a ban. Written in two halves, as above.
+const LIFTS_UNSAFE: &str = concat!("allow(", "unsafe_code");
+const LIFTS_BANS: &str = concat!("clippy::", "disallowed_");
+
 /// Checks every file below `root` that a person wrote.
 pub(super) fn check_tree(root: &Path) -> Result<Vec<Finding>> {
     let mut files = Vec::new();
@@ -88,6 +96,9 @@ pub(super) fn check_tree(root: &Path) -> Result<Vec<Finding>> {
 /// All checks that apply to a file of this name, which is relative to the workspace's root.
 fn check_file(name: &str, text: &str) -> Vec<Finding> {
     let mut findings = check_machine_paths(name, text);
+    if name.ends_with("/Cargo.toml") {
+        findings.extend(check_manifest(name, text));
+    }
     if !name.ends_with(".rs") {
         return findings;
     }
@@ -95,6 +106,7 @@ fn check_file(name: &str, text: &str) -> Vec<Finding> {
     findings.extend(check_length(name, text));
     findings.extend(check_unfinished(name, text));
     findings.extend(check_sleeps(name, text));
+    findings.extend(check_unsafe(name, text));
     let pure = PURE
         .iter()
         .any(|pure| name.starts_with(&format!("crates/{pure}/src/")));
@@ -206,6 +218,28 @@ fn check_unfinished(name: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
+/// Every package takes the workspace's lints, so that none of them forgets that unsafe code is
+/// forbidden.
+fn check_manifest(name: &str, text: &str) -> Option<Finding> {
+    let lints = text.split("[lints").nth(1).unwrap_or_default();
+    let inherits = lints.starts_with("]\nworkspace = true\n");
+    let denies = name == UNSAFE_MANIFEST && text.contains("unsafe_code = \"deny\"");
+    (!inherits && !denies).then(|| Finding::new(name, "does not take the workspace's lints"))
+}
+
+/// Unsafe code stays in its one file.
+fn check_unsafe(name: &str, text: &str) -> Option<Finding> {
+    let index = text
+        .lines()
+        .position(|line| code_of(line).contains(LIFTS_UNSAFE))?;
+    (name != UNSAFE_FILE).then(|| {
+        Finding::new(
+            at(name, index),
+            format!("allows unsafe code; only {UNSAFE_FILE} may"),
+        )
+    })
+}
+
 /// No test waits for a time: it waits for a condition, or in paused time.
 fn check_sleeps(name: &str, text: &str) -> Vec<Finding> {
     let paused = text.contains("start_paused") || text.contains("time::pause");
@@ -233,6 +267,12 @@ fn check_pure_source(name: &str, text: &str) -> Vec<Finding> {
     let mut importing = false;
     for (index, line) in text.lines().enumerate() {
         let code = code_of(line);
+        if code.contains(LIFTS_BANS) {
+            findings.push(Finding::new(
+                at(name, index),
+                "a pure crate lifts a ban of clippy.toml: take it as an argument",
+            ));
+        }
         importing |= code
             .trim_start()
             .trim_start_matches("pub ")
@@ -351,6 +391,32 @@ mod tests {
     }
 
     #[test]
+    fn a_package_without_the_workspace_s_lints_is_found() {
+        let inherits = "[package]\n\n[lints]\nworkspace = true\n\n[dependencies]\n";
+        let own = "[package]\n\n[lints.rust]\nunsafe_code = \"deny\"\n";
+        let none = "[package]\n\n[dependencies]\nworkspace = true\n";
+        assert!(check_manifest("crates/log/Cargo.toml", inherits).is_none());
+        assert!(check_manifest("crates/log/Cargo.toml", own).is_some());
+        assert!(check_manifest("crates/log/Cargo.toml", none).is_some());
+        assert!(check_manifest(UNSAFE_MANIFEST, own).is_none());
+        assert!(check_manifest(UNSAFE_MANIFEST, none).is_some());
+    }
+
+    #[test]
+    fn unsafe_code_outside_its_file_is_found() {
+        let allows = format!("//! A.\n#![{LIFTS_UNSAFE})]\n");
+        assert!(check_unsafe(UNSAFE_FILE, &allows).is_none());
+        assert_eq!(
+            places(
+                check_unsafe("crates/kafka/src/log.rs", &allows)
+                    .into_iter()
+                    .collect()
+            ),
+            ["crates/kafka/src/log.rs:2"]
+        );
+    }
+
+    #[test]
     fn a_pure_crate_that_reaches_the_world_is_found() {
         for bad in [
             "let now = std::time::Instant::now();",
@@ -360,6 +426,7 @@ mod tests {
             "pub use std::env;",
             "let home = std::env::var(\"HOME\");",
             "let s: std::collections::hash_map::RandomState;",
+            concat!("#[allow(clippy::", "disallowed_methods)]"),
         ] {
             let findings = check_file("crates/window/src/a.rs", &format!("//! A.\n{bad}\n"));
             assert_eq!(findings.len(), 1, "{bad}");
