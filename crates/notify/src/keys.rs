@@ -117,7 +117,7 @@ impl<'a> Keys<'a> {
             Ok(_) => Err(self.error(
                 key,
                 format!(
-                    "{text:?} is out of range; expected at most {}",
+                    "{text:?} is out of range; expected more than 0s and at most {}",
                     humantime::format_duration(max)
                 ),
             )),

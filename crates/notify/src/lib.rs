@@ -20,6 +20,8 @@ mod notifier;
 mod render;
 mod retry;
 mod secret;
+#[cfg(test)]
+mod tests;
 pub mod transport;
 mod turns;
 
@@ -30,7 +32,8 @@ pub use notifier::{Means, Notifier, Terminal, describe_metrics};
 pub use secret::{Secret, SecretSource};
 
 /// What a page asks of its receiver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Wake someone, or tell those awake that it got worse.
     Trigger,
@@ -49,7 +52,7 @@ impl Action {
 }
 
 /// One message about one alert, for one channel.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Page {
     /// Names this delivery: the same in every try, another for every channel and revision.
     pub delivery_id: String,
@@ -73,7 +76,8 @@ impl Page {
 }
 
 /// What became of a page.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The receiver took it.
     Delivered {

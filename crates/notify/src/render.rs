@@ -279,3 +279,93 @@ impl Action {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fixture;
+
+    #[test]
+    fn numbers_are_short() {
+        for (number, expected) in [
+            (0.5, "0.5"),
+            (2.0, "2"),
+            (-0.000_1, "0"),
+            (1.234_56, "1.235"),
+            (1_000_000.0, "1000000"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(short(number), expected);
+        }
+    }
+
+    #[test]
+    fn cutting_keeps_whole_characters_and_shows() {
+        assert_eq!(cut("烽火台", 3), "烽火台");
+        assert_eq!(cut("烽火台上", 3), "烽火…");
+        assert_eq!(cut("abc", 0), "");
+    }
+
+    #[test]
+    fn one_line_holds_no_control_characters() {
+        assert_eq!(one_line("a\n\t b\x1b[31mc\u{9b}d \r\n", 100), "a b [31mc d");
+    }
+
+    #[test]
+    fn the_built_in_words() {
+        let templates = Templates::compile(None, None).unwrap();
+        let shown = |page: &Page| {
+            let message = templates.message(page);
+            assert_eq!(message.template_error, None);
+            format!("{}\n---\n{}", message.title, message.text)
+        };
+        insta::assert_snapshot!("words_firing", shown(&fixture::firing()));
+        insta::assert_snapshot!("words_resolved", shown(&fixture::resolved()));
+        let mut bare = fixture::firing();
+        bare.alert.playbook = None;
+        bare.alert.owner_role = None;
+        bare.alert.summary = " ".to_owned();
+        insta::assert_snapshot!("words_bare", shown(&bare));
+    }
+
+    #[test]
+    fn a_failing_template_costs_no_page() {
+        let templates = Templates::compile(None, Some("{{ reading.valeu }}")).unwrap();
+        let page = fixture::firing();
+        let message = templates.message(&page);
+        assert_eq!(message.title, page.alert.summary);
+        assert!(
+            message.text.starts_with(&page.alert.summary),
+            "{}",
+            message.text
+        );
+        assert!(
+            message.text.contains("(template error: "),
+            "{}",
+            message.text
+        );
+        assert!(message.template_error.is_some());
+    }
+
+    #[test]
+    fn a_template_sees_the_facts() {
+        let text = "{{ entity.sku }}/{{ labels.team }}/{{ reading.value * 100 }}/{{ shop }}";
+        let templates = Templates::compile(Some("{{ rule | upper }}"), Some(text)).unwrap();
+        let message = templates.message(&fixture::firing());
+        assert_eq!(message.title, "PRICE-BELOW-FLOOR");
+        assert_eq!(message.text, "A<1>&B/pricing/8.0/redlamp");
+    }
+
+    #[test]
+    fn texts_are_bounded() {
+        let mut page = fixture::firing();
+        page.alert.summary = "长".repeat(100_000);
+        page.alert.labels = (0..1_000)
+            .map(|i| (format!("l{i}"), "x".repeat(10_000)))
+            .collect();
+        let message = Templates::compile(None, None).unwrap().message(&page);
+        assert!(message.title.chars().count() <= TITLE_CHARS_MAX);
+        let json = serde_json::to_string(&Facts::of(&page)).unwrap();
+        assert!(json.len() < 128 * 1024, "{} bytes", json.len());
+    }
+}

@@ -73,13 +73,17 @@ struct Kept {
 }
 
 #[derive(Clone, Debug, Serialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
 struct Body {
     labels: Labels,
     annotations: Labels,
-    starts_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ends_at: Option<String>,
+    #[serde(rename = "startsAt", serialize_with = "as_time")]
+    starts_at_ms: i64,
+    #[serde(
+        rename = "endsAt",
+        serialize_with = "as_time",
+        skip_serializing_if = "Option::is_none"
+    )]
+    ends_at_ms: Option<i64>,
     #[serde(rename = "generatorURL", skip_serializing_if = "Option::is_none")]
     generator_url: Option<String>,
 }
@@ -183,12 +187,7 @@ impl Alertmanager {
     fn apply(&self, delivery: &Delivery<'_>) -> Batch {
         let page = delivery.page;
         let now = Instant::now();
-        let end = time(
-            page.alert
-                .resolved_at_ms
-                .unwrap_or(page.alert.at_ms)
-                .min(delivery.now_ms),
-        );
+        let end_ms = end_ms(page, delivery.now_ms);
         let body = body(page, delivery.message, delivery.now_ms);
         let mut open = self.open();
         open.revision += 1;
@@ -200,7 +199,7 @@ impl Alertmanager {
                 // An end already told stays as it was told.
                 if kept.ended.is_none() {
                     kept.ended = Some(now);
-                    kept.body.ends_at = Some(end.clone().max(kept.body.starts_at.clone()));
+                    kept.body.ends_at_ms = Some(end_ms.max(kept.body.starts_at_ms));
                     kept.revision = revision;
                 }
                 batch.push((Some(kept.revision), kept.body.clone()));
@@ -319,17 +318,29 @@ impl Alertmanager {
     }
 }
 
+/// Alertmanager lives by the wall clock: what ends in its future would not be resolved.
+fn end_ms(page: &Page, now_ms: i64) -> i64 {
+    page.alert
+        .resolved_at_ms
+        .unwrap_or(page.alert.at_ms)
+        .min(now_ms)
+}
+
+/// Takes both an instant and an optional one.
+fn as_time<S: serde::Serializer>(
+    at_ms: &(impl Copy + Into<Option<i64>>),
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let at_ms: Option<i64> = (*at_ms).into();
+    at_ms.map(time).serialize(serializer)
+}
+
 fn body(page: &Page, message: &Message, now_ms: i64) -> Body {
     let alert = &page.alert;
     let facts = Facts::of(page);
-    // Alertmanager lives by the wall clock: what begins in its future would not fire, what ends
-    // there would not be resolved.
+    // What begins in Alertmanager's future would not fire.
     let starts_at_ms = alert.fired_at_ms.unwrap_or(alert.at_ms).min(now_ms);
-    let ended_at_ms = alert
-        .resolved_at_ms
-        .unwrap_or(alert.at_ms)
-        .min(now_ms)
-        .max(starts_at_ms);
+    let ends_at_ms = end_ms(page, now_ms).max(starts_at_ms);
     let ended = page.action == Action::Resolve;
     let mut annotations: Labels = [
         ("summary", message.title.as_str()),
@@ -355,8 +366,8 @@ fn body(page: &Page, message: &Message, now_ms: i64) -> Body {
     Body {
         labels: labels(&facts, page),
         annotations,
-        starts_at: time(starts_at_ms),
-        ends_at: ended.then(|| time(ended_at_ms)),
+        starts_at_ms,
+        ends_at_ms: ended.then_some(ends_at_ms),
         generator_url: link,
     }
 }

@@ -66,13 +66,7 @@ impl Log {
             (Action::Trigger, Severity::Page) => ("PAGE", "1;31"),
             (Action::Trigger, Severity::Warn) => ("WARN", "33"),
         };
-        let mut line = format!(
-            "{} {word:<8} {} {}: {}",
-            self.time(alert.at_ms),
-            alert.rule,
-            alert.entity,
-            message.title
-        );
+        let mut line = format!("{} {}: {}", alert.rule, alert.entity, message.title);
         if page.action == Action::Trigger {
             let plan = [("playbook", &alert.playbook), ("owner", &alert.owner_role)];
             let plan = plan
@@ -84,6 +78,7 @@ impl Log {
             }
         }
         let line = one_line(&line, LINE_CHARS_MAX);
+        let line = format!("{} {word:<8} {line}", self.time(alert.at_ms));
         let mut text = if self.colour {
             format!("\x1b[{colour}m{line}\x1b[0m\n")
         } else {
@@ -106,5 +101,82 @@ impl Log {
             |_| crate::render::time(at_ms),
             |at| at.strftime("%Y-%m-%d %H:%M:%S%:z").to_string(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fixture;
+
+    fn log(colour: Colour, with_text: bool) -> Log {
+        Log::new(
+            Terminal::new(Box::new(std::io::sink()), false),
+            colour,
+            480,
+            with_text,
+        )
+    }
+
+    #[test]
+    fn a_page_is_a_line() {
+        let mut shown = String::new();
+        for page in [fixture::firing(), fixture::warning(), fixture::resolved()] {
+            let message = fixture::message(&page);
+            let delivery = Delivery {
+                page: &page,
+                message: &message,
+                now_ms: 0,
+            };
+            for (colour, with_text) in [(Colour::Auto, true), (Colour::Always, false)] {
+                shown.push_str(&log(colour, with_text).render(&delivery));
+            }
+        }
+        insta::assert_snapshot!(shown.replace('\x1b', "ESC"));
+    }
+
+    #[test]
+    fn a_name_from_outside_commands_no_terminal() {
+        let mut page = fixture::firing();
+        page.alert.entity.first = "\x1b]0;owned\x07\u{9b}2J".into();
+        page.alert.summary = "two\nlines\x1b[2J".to_owned();
+        let message = fixture::message(&page);
+        let delivery = Delivery {
+            page: &page,
+            message: &message,
+            now_ms: 0,
+        };
+        let text = log(Colour::Never, true).render(&delivery);
+        assert!(
+            text.chars().all(|c| c == '\n' || !c.is_control()),
+            "{text:?}"
+        );
+    }
+
+    #[test]
+    fn a_broken_terminal_is_tried_again() {
+        struct Broken;
+        impl std::io::Write for Broken {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let log = Log::new(
+            Terminal::new(Box::new(Broken), false),
+            Colour::Auto,
+            0,
+            false,
+        );
+        let page = fixture::firing();
+        let message = fixture::message(&page);
+        let verdict = log.print(&Delivery {
+            page: &page,
+            message: &message,
+            now_ms: 0,
+        });
+        assert_eq!(verdict.as_str(), "retry");
     }
 }

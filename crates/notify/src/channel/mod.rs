@@ -60,6 +60,19 @@ impl Receiver {
             let url = parse_url(secret.expose()).map_err(|problem| config.error("url", problem))?;
             Ok((url, secret))
         };
+        let header = |source: &Option<SecretSource>| {
+            let secret = maybe("authorization", source)?;
+            let fits = secret.as_ref().is_none_or(|secret| {
+                reqwest::header::HeaderValue::from_str(secret.expose()).is_ok()
+            });
+            let problem =
+                "cannot be a header's value; expected one line such as Bearer and a token";
+            if fits {
+                Ok(secret)
+            } else {
+                Err(config.error("authorization", problem))
+            }
+        };
         Ok(match &config.kind {
             ChannelKind::Log {
                 colour,
@@ -84,7 +97,7 @@ impl Receiver {
                         .map_err(|problem| config.error("secret", problem))?,
                     None => Vec::new(),
                 };
-                let authorization = maybe("authorization", authorization)?;
+                let authorization = header(authorization)?;
                 Receiver::Webhook(Webhook::new(url, url_secret, keys, authorization))
             }
             ChannelKind::PagerDuty { url, routing_key } => {
@@ -103,7 +116,7 @@ impl Receiver {
             } => Receiver::Alertmanager(Arc::new(Alertmanager::new(
                 config.name.clone(),
                 urls,
-                maybe("authorization", authorization)?,
+                header(authorization)?,
                 alertmanager::Limits {
                     refresh: *refresh,
                     resolved_for: *resolved_for,

@@ -141,3 +141,63 @@ fn dedup_key(key: &str) -> String {
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     cut(&format!("sha256-{hash}"), DEDUP_KEY_BYTES_MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fixture;
+
+    const KEY: &str = "0123456789abcdef0123456789ABCDEF";
+
+    fn pagerduty() -> PagerDuty {
+        let url = Url::parse("https://events.pagerduty.com/v2/enqueue").unwrap();
+        PagerDuty::new(url, Secret::new(KEY)).unwrap()
+    }
+
+    fn render(page: &crate::Page) -> Request {
+        let message = fixture::message(page);
+        pagerduty().render(&Delivery {
+            page,
+            message: &message,
+            now_ms: 0,
+        })
+    }
+
+    #[test]
+    fn the_requests() {
+        for (name, page) in [
+            ("firing", fixture::firing()),
+            ("warning", fixture::warning()),
+            ("resolved", fixture::resolved()),
+        ] {
+            let request = render(&page);
+            insta::assert_snapshot!(format!("pagerduty_{name}"), fixture::shown(&request));
+            fixture::check_pagerduty(&request.body);
+        }
+    }
+
+    #[test]
+    fn the_contract_holds_at_its_limits() {
+        let mut page = fixture::firing();
+        page.dedup_key = "k".repeat(10_000);
+        page.shop = String::new();
+        page.alert.summary = "\u{1F525}".repeat(5_000);
+        page.alert.entity.first = "x".repeat(5_000).into();
+        page.alert.labels = (0..1_000)
+            .map(|i| (format!("l{i}"), "x".repeat(10_000)))
+            .collect();
+        fixture::check_pagerduty(&render(&page).body);
+        let mut other = page.clone();
+        other.dedup_key.push('k');
+        assert_ne!(dedup_key(&page.dedup_key), dedup_key(&other.dedup_key));
+    }
+
+    #[test]
+    fn a_wrong_routing_key_is_not_repeated() {
+        let url = Url::parse("https://events.pagerduty.com/v2/enqueue").unwrap();
+        let problem = PagerDuty::new(url, Secret::new("0123456789abcdef"))
+            .err()
+            .unwrap();
+        assert!(!problem.contains("0123456789"), "{problem}");
+    }
+}

@@ -108,3 +108,61 @@ fn escaped(text: &str, chars_max: usize) -> String {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fixture;
+
+    fn render(page: &crate::Page) -> Request {
+        let text = "https://hooks.slack.example/services/T/B/secret";
+        let slack = Slack::new(Url::parse(text).unwrap(), Secret::new(text));
+        let message = fixture::message(page);
+        slack.render(&Delivery {
+            page,
+            message: &message,
+            now_ms: 0,
+        })
+    }
+
+    #[test]
+    fn the_requests() {
+        for (name, page) in [
+            ("firing", fixture::firing()),
+            ("warning", fixture::warning()),
+            ("resolved", fixture::resolved()),
+        ] {
+            insta::assert_snapshot!(format!("slack_{name}"), fixture::shown(&render(&page)));
+        }
+    }
+
+    #[test]
+    fn the_limits_hold_and_no_escape_is_cut() {
+        for chars_max in 1..12 {
+            let text = escaped("a<b&c>d", chars_max);
+            assert!(text.chars().count() <= chars_max, "{text}");
+            let rest = text
+                .replace("&lt;", "")
+                .replace("&amp;", "")
+                .replace("&gt;", "");
+            assert!(!rest.contains(['&', ';', '<', '>']), "{text}");
+        }
+        let mut page = fixture::firing();
+        page.alert.summary = "&".repeat(10_000);
+        page.alert.playbook = Some("<&>".repeat(10_000));
+        page.shop = "<&>".repeat(10_000);
+        let body: serde_json::Value = serde_json::from_str(&render(&page).body).unwrap();
+        let length = |pointer: &str| {
+            body.pointer(pointer)
+                .unwrap()
+                .as_str()
+                .unwrap()
+                .chars()
+                .count()
+        };
+        assert!(length("/blocks/0/text/text") <= HEADER_CHARS_MAX);
+        assert!(length("/blocks/1/text/text") <= SECTION_CHARS_MAX);
+        assert!(length("/blocks/2/elements/0/text") <= SECTION_CHARS_MAX);
+        assert!(length("/text") <= FALLBACK_CHARS_MAX);
+    }
+}

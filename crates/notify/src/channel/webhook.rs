@@ -137,3 +137,80 @@ fn sign(key: &[u8], id: &str, timestamp_s: i64, body: &str) -> String {
     mac.update(body.as_bytes());
     format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fixture;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    #[test]
+    fn the_test_vector_of_the_standard() {
+        let keys = signing_keys(&Secret::new(SECRET)).unwrap();
+        let signature = sign(
+            &keys[0].key,
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            r#"{"test": 2432232314}"#,
+        );
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn keys_are_checked_and_never_repeated_in_the_problem() {
+        let short = format!("whsec_{}", BASE64_STANDARD.encode([7; 23]));
+        let long = format!("whsec_{}", BASE64_STANDARD.encode([7; 65]));
+        for wrong in [
+            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "whsec_not*base64",
+            &short,
+            &long,
+        ] {
+            let problem = signing_keys(&Secret::new(wrong)).err().expect(wrong);
+            assert!(!problem.contains(&wrong[6..]), "{problem}");
+        }
+        let longest = format!("whsec_{}", BASE64_STANDARD.encode([7; 64]));
+        assert!(signing_keys(&Secret::new(longest)).is_ok());
+    }
+
+    #[test]
+    fn every_key_signs_and_the_body_is_documented() {
+        let other = format!("whsec_{}", BASE64_STANDARD.encode([7; 24]));
+        let keys = signing_keys(&Secret::new(format!("{SECRET}\n{other}\n"))).unwrap();
+        let url = Url::parse("https://hooks.example/alerts").unwrap();
+        let authorization = Some(Secret::new("Bearer abc"));
+        let webhook = Webhook::new(
+            url,
+            Secret::new("https://hooks.example/alerts"),
+            keys,
+            authorization,
+        );
+        for (name, page) in [
+            ("firing", fixture::firing()),
+            ("resolved", fixture::resolved()),
+        ] {
+            let message = fixture::message(&page);
+            let delivery = Delivery {
+                page: &page,
+                message: &message,
+                now_ms: 1_614_265_330_999,
+            };
+            let request = webhook.render(&delivery);
+            insta::assert_snapshot!(format!("webhook_{name}"), fixture::shown(&request));
+            let signatures = &request
+                .headers
+                .iter()
+                .find(|h| h.0 == "webhook-signature")
+                .unwrap()
+                .1;
+            let signatures: Vec<&str> = signatures.split(' ').collect();
+            let key = &webhook.keys[0].key;
+            assert_eq!(signatures.len(), 2);
+            assert_eq!(
+                signatures[0],
+                sign(key, &page.delivery_id, 1_614_265_330, &request.body)
+            );
+        }
+    }
+}
