@@ -1,1 +1,115 @@
 //! Files to events: JSON lines, and CSV by mapping.
+//!
+//! This crate owns the way from a file to messages that can be appended to the shop's topics:
+//! lines bounded in length ([`Lines`]), rows of order lines told by a mapping ([`CsvOrders`],
+//! [`Mapping`]), the two as one stream ([`Messages`]), and several streams in the order of time
+//! ([`Merge`]). Bad input is data here: it comes out as [`Rejected`] with its file and line, and
+//! the stream goes on. It must never judge what an event means, and never read a clock.
+
+mod csv_mapping;
+mod csv_orders;
+mod lines;
+mod merge;
+mod messages;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use csv_mapping::{Columns, Mapping, MappingError, When};
+pub use csv_orders::{CsvOrders, Item};
+pub use lines::{Line, Lines};
+pub use merge::{Merge, Timed};
+pub use messages::{Input, Message, Messages};
+
+/// Where in a file something stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The file, as it was named.
+    pub file: Arc<str>,
+    /// The line, counted from 1; of a row over several lines, the first.
+    pub line: u64,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// A line or row that gives no event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Where it stood.
+    pub origin: Origin,
+    /// What was found and what was expected.
+    pub reason: String,
+    /// The line as it stood, or its beginning where it is too long; a CSV row is quoted anew.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a file cannot be read, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be opened.
+    #[error("{file} cannot be opened")]
+    Open {
+        /// The file, as it was named.
+        file: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// It broke off: a disk error, a cut archive, a row without end.
+    #[error("{origin}: cannot be read further")]
+    Read {
+        /// The first line that could not be read.
+        origin: Origin,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A CSV file without a column that the mapping names.
+    #[error("{file} has no column {column:?}, which the mapping names as {key}{}", nearest_hint(nearest.as_deref()))]
+    Column {
+        /// The file, as it was named.
+        file: String,
+        /// The column.
+        column: String,
+        /// The mapping's key.
+        key: &'static str,
+        /// The column of the file whose name is nearest.
+        nearest: Option<String>,
+    },
+}
+
+fn nearest_hint(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
+}
+
+/// The name nearest to a mistyped one, if any is near enough to be meant.
+fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len().max(3) / 3 + 1)
+        .min()
+        .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// The name of a file as it is shown and written into origins.
+fn file_name(path: &Path) -> Arc<str> {
+    Arc::from(path.to_string_lossy())
+}
+
+/// Input shown in a message: at most 60 characters of it, so that no message grows with the input.
+fn shown(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(240)]);
+    let cut: String = text.chars().take(60).collect();
+    let dots = if cut.len() < text.len() || bytes.len() > 240 {
+        "…"
+    } else {
+        ""
+    };
+    format!("{:?}{dots}", cut)
+}
