@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 
 use super::fixture::{self, firing, resolved, webhook};
-use crate::transport::Http;
+use crate::transport::{Http, Transport as _};
 use crate::{ChannelConfig, ChannelKind, Notifier, Outcome, Secret, SecretSource};
 
 /// What the receiver saw, and what it will answer.
@@ -139,6 +139,14 @@ async fn nobody_there_fails_at_the_deadline_without_showing_the_address() {
     let mut channel = webhook(&format!("http://{address}/services/s3cret"));
     channel.sending.deadline = Duration::from_millis(50);
     assert!(!format!("{channel:?}").contains("s3cret"));
+    // Without the notifier's own blotting out, which knows the address as a whole only.
+    let request = crate::transport::Request {
+        url: format!("http://{address}/services/s3cret").parse().unwrap(),
+        headers: Vec::new(),
+        body: String::new(),
+    };
+    let no_answer = Http::new().unwrap().post(request).await.unwrap_err();
+    assert!(!no_answer.to_string().contains("s3cret"), "{no_answer}");
     let outcome = impatient(channel).send("hook", firing()).await;
     let Outcome::Failed { reason, .. } = outcome else {
         panic!("{outcome:?}")
