@@ -1,1 +1,27 @@
-//! The stages ingest, evaluate and dispatch, and the board they publish to.
+//! The stages and the board: Fenghuo's heart, as pure folds.
+//!
+//! [`Ingest`] turns messages into deltas, [`Evaluate`] deltas into readings and alerts,
+//! [`Dispatch`] alerts into pages. Each is a [`fenghuo_log::Stage`] over one kind of partition and
+//! runs alike on every log. They publish what is committed to the [`Board`]. Nothing here reads a
+//! clock, opens a file or waits.
+
+pub mod board;
+pub mod record;
+pub mod route;
+
+mod dispatch;
+mod duplicates;
+mod evaluate;
+mod home;
+mod ingest;
+mod topology;
+mod trackers;
+
+pub use board::{Board, Outcome};
+pub use dispatch::{Dispatch, DispatchConfig};
+pub use duplicates::DuplicateBounds;
+pub use evaluate::{Evaluate, EvaluateConfig};
+pub use ingest::{Ingest, IngestConfig, SourceTopic};
+pub use route::{Route, Routes};
+pub use topology::{Topology, TopologyConfig};
+pub use trackers::TrackerBounds;

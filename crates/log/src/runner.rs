@@ -70,6 +70,12 @@ pub trait Stage {
         false
     }
 
+    /// Why the stage cannot go on: it met a record that it must neither skip nor misread. Nothing
+    /// is committed after that.
+    fn broken(&self) -> Option<&str> {
+        None
+    }
+
     /// Appends what there is to say about everything applied since the last commit.
     fn flush(&mut self, at_ms: i64, progress: &[Progress], appends: &mut Vec<Append>);
 
@@ -185,6 +191,9 @@ impl<S: Stage> Runner<S> {
                         .into(),
                 });
             }
+        }
+        if let Some(why) = self.stage.broken() {
+            return Err(Error::Fatal(why.to_owned()));
         }
         if self.busy_since_ms.is_none() && (self.records_uncommitted > 0 || self.stage.pending()) {
             self.busy_since_ms = Some(now_ms);

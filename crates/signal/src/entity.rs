@@ -141,12 +141,20 @@ pub struct Entity {
 impl Entity {
     /// An entity with one name.
     pub fn one(kind: Kind, name: &str) -> Self {
-        Self { kind, first: CompactString::new(name), second: CompactString::default() }
+        Self {
+            kind,
+            first: CompactString::new(name),
+            second: CompactString::default(),
+        }
     }
 
     /// An entity with two names.
     pub fn pair(kind: Kind, first: &str, second: &str) -> Self {
-        Self { kind, first: CompactString::new(first), second: CompactString::new(second) }
+        Self {
+            kind,
+            first: CompactString::new(first),
+            second: CompactString::new(second),
+        }
     }
 
     /// The shop.
@@ -156,7 +164,11 @@ impl Entity {
 
     /// Borrowed.
     pub fn as_ref(&self) -> EntityRef<'_> {
-        EntityRef { kind: self.kind, first: &self.first, second: &self.second }
+        EntityRef {
+            kind: self.kind,
+            first: &self.first,
+            second: &self.second,
+        }
     }
 
     /// The value of the part with this name, such as `lane`.
@@ -217,7 +229,10 @@ impl FromStr for Entity {
         while let Some(c) = chars.next() {
             let in_name = parts.len() % 2 == 1;
             match c {
-                '\\' => parts.last_mut().ok_or_else(fail)?.push(chars.next().ok_or_else(fail)?),
+                '\\' => parts
+                    .last_mut()
+                    .ok_or_else(fail)?
+                    .push(chars.next().ok_or_else(fail)?),
                 '=' if in_name => parts.push(String::new()),
                 ',' if !in_name => parts.push(String::new()),
                 c => parts.last_mut().ok_or_else(fail)?.push(c),
@@ -252,7 +267,9 @@ impl<'de> Deserialize<'de> for Entity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
         let map = std::collections::BTreeMap::<String, String>::deserialize(deserializer)?;
-        let name = map.get("kind").ok_or_else(|| D::Error::missing_field("kind"))?;
+        let name = map
+            .get("kind")
+            .ok_or_else(|| D::Error::missing_field("kind"))?;
         let kind = Kind::from_name(name)
             .ok_or_else(|| D::Error::custom(format_args!("unknown entity kind {name:?}")))?;
         if kind == Kind::Shop {
@@ -285,7 +302,14 @@ mod tests {
 
     #[test]
     fn what_is_no_entity_is_refused() {
-        for text in ["", "sku", "sku=a,b", "lane=x,courier=y", "shop=1", "sku=a\\"] {
+        for text in [
+            "",
+            "sku",
+            "sku=a,b",
+            "lane=x,courier=y",
+            "shop=1",
+            "sku=a\\",
+        ] {
             assert!(text.parse::<Entity>().is_err(), "{text:?} was taken");
         }
     }

@@ -47,16 +47,29 @@ pub struct Reading {
 impl Reading {
     /// A number without bounds or test.
     pub fn exact(value: f64, n: u64) -> Self {
-        Self { state: ReadingState::Ok, value, lower: value, upper: value, surprise: 0.0, n }
+        Self {
+            state: ReadingState::Ok,
+            value,
+            lower: value,
+            upper: value,
+            surprise: 0.0,
+            n,
+        }
     }
 
     /// Cannot be told.
     pub fn unknown() -> Self {
-        Self { state: ReadingState::Unknown, ..Self::exact(0.0, 0) }
+        Self {
+            state: ReadingState::Unknown,
+            ..Self::exact(0.0, 0)
+        }
     }
 
     /// The same numbers, not to be judged.
     pub fn insufficient(self) -> Self {
-        Self { state: ReadingState::Insufficient, ..self }
+        Self {
+            state: ReadingState::Insufficient,
+            ..self
+        }
     }
 }

@@ -83,7 +83,8 @@ impl Clocks {
         }
     }
 
-    /// The clock of one source: the earliest of its partitions; `None` until all have spoken.
+    /// The clock of one source: the earliest of its partitions; `None` until all have told a
+    /// time.
     pub fn source(&self, source: &str) -> Option<Clock> {
         let source = self.sources.get(source)?;
         if (source.states.len() as u32) < source.partitions {
@@ -91,7 +92,8 @@ impl Clocks {
         }
         let closed_ms = source.states.values().map(SourceState::closed_ms).min()?;
         let open_ms = source.states.values().map(SourceState::open_ms).max()?;
-        Some(Clock { closed_ms, open_ms })
+        // A partition that has records to read and no event yet has no time yet.
+        (closed_ms != i64::MIN).then_some(Clock { closed_ms, open_ms })
     }
 
     /// The clock of several sources: what all have passed; `None` where one has not spoken.

@@ -1,0 +1,374 @@
+//! The board: what the stages know now, for HTTP, metrics and the screen to read while the
+//! stages write.
+//!
+//! Only what is committed and durable is put here. No guard of a map is held across a call:
+//! readers get copies.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use dashmap::DashMap;
+use fenghuo_alert::{Severity, State, Transition};
+use fenghuo_event::Stream;
+use fenghuo_signal::{Entity, Reading};
+use serde::Serialize;
+
+use crate::record::{DeliveryOutcome, Intent};
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Counted in panes, levels and totals.
+    Accepted,
+    /// Could not be taken; dead-lettered.
+    Rejected,
+    /// Seen before.
+    Duplicate,
+    /// Counted in levels and totals; its pane's share is dead-lettered.
+    Late,
+    /// A deleted key of a compacted topic; nothing to count.
+    Tombstone,
+}
+
+impl Outcome {
+    /// As in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Accepted => "accepted",
+            Outcome::Rejected => "rejected",
+            Outcome::Duplicate => "duplicate",
+            Outcome::Late => "late",
+            Outcome::Tombstone => "tombstone",
+        }
+    }
+}
+
+/// A reading and the event time it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Published {
+    /// The reading.
+    #[serde(flatten)]
+    pub reading: Reading,
+    /// Event time, Unix ms.
+    pub at_ms: i64,
+}
+
+/// Totals of an entity since the log began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Paid orders.
+    pub orders: i64,
+    /// Units paid.
+    pub units: i64,
+    /// Revenue paid, minor units.
+    pub revenue_minor: i64,
+    /// Cancelled orders.
+    pub cancelled_orders: i64,
+    /// Units cancelled.
+    pub cancelled_units: i64,
+    /// Revenue cancelled, minor units.
+    pub cancelled_revenue_minor: i64,
+    /// Placed orders; told of campaigns, channels and the shop.
+    pub placed_orders: i64,
+}
+
+/// A minute of a campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ChartPoint {
+    /// It begins, Unix ms.
+    pub at_ms: i64,
+    /// Orders planned.
+    pub planned: f64,
+    /// Orders paid; absent for the minutes to come.
+    pub paid: Option<i64>,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Delivery {
+    /// What was to be sent.
+    pub intent: Intent,
+    /// What became of it; absent while it is being tried.
+    pub outcome: Option<DeliveryOutcome>,
+}
+
+/// Where a source partition stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SourceStanding {
+    /// Newest event time, Unix ms.
+    pub newest_ms: Option<i64>,
+    /// Allowed lateness.
+    pub lateness_ms: i64,
+    /// Nothing more was there to read.
+    pub at_end: bool,
+    /// When it was said, Unix ms.
+    pub at_ms: i64,
+}
+
+/// Closed episodes and deliveries that are kept for people to look at.
+const PAST_MAX: usize = 2_000;
+
+/// What the stages know now.
+#[derive(Default)]
+pub struct Board {
+    readings: DashMap<(&'static str, Entity), Published>,
+    totals: DashMap<Entity, Totals>,
+    charts: DashMap<Entity, Vec<ChartPoint>>,
+    open: DashMap<String, Transition>,
+    closed: Mutex<VecDeque<Transition>>,
+    deliveries: DashMap<String, Delivery>,
+    delivery_order: Mutex<VecDeque<String>>,
+    sources: DashMap<(String, u32), SourceStanding>,
+    events: DashMap<(Stream, Outcome), u64>,
+    dead_letters: DashMap<&'static str, u64>,
+    entries: DashMap<&'static str, u64>,
+    holes: AtomicU64,
+    /// Goes up with every change that a screen would show.
+    revision: AtomicU64,
+}
+
+impl Board {
+    /// Nothing known.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Goes up with every change that a screen would show.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Relaxed)
+    }
+
+    fn changed(&self) {
+        self.revision.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn publish_reading(
+        &self,
+        signal: &'static str,
+        entity: Entity,
+        published: Published,
+    ) {
+        self.readings.insert((signal, entity), published);
+        self.changed();
+    }
+
+    pub(crate) fn publish_totals(&self, entity: Entity, totals: Totals) {
+        self.totals.insert(entity, totals);
+        self.changed();
+    }
+
+    pub(crate) fn publish_chart(&self, campaign: Entity, points: Vec<ChartPoint>) {
+        self.charts.insert(campaign, points);
+        self.changed();
+    }
+
+    pub(crate) fn publish_transition(&self, transition: Transition) {
+        if transition.to == State::Resolved {
+            self.open.remove(&transition.episode);
+            let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+            if closed.len() >= PAST_MAX {
+                closed.pop_front();
+            }
+            closed.push_back(transition);
+        } else {
+            self.open.insert(transition.episode.clone(), transition);
+        }
+        self.changed();
+    }
+
+    pub(crate) fn publish_intent(&self, intent: Intent) {
+        let key = intent.delivery_id.clone();
+        let mut order = self
+            .delivery_order
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if order.len() >= PAST_MAX
+            && let Some(oldest) = order.pop_front()
+        {
+            self.deliveries.remove(&oldest);
+        }
+        order.push_back(key.clone());
+        drop(order);
+        self.deliveries.insert(
+            key,
+            Delivery {
+                intent,
+                outcome: None,
+            },
+        );
+        self.changed();
+    }
+
+    pub(crate) fn publish_outcome(&self, outcome: DeliveryOutcome) {
+        if let Some(mut delivery) = self.deliveries.get_mut(&outcome.delivery_id) {
+            delivery.outcome = Some(outcome);
+        }
+        self.changed();
+    }
+
+    pub(crate) fn publish_source(&self, topic: &str, partition: u32, standing: SourceStanding) {
+        self.sources.insert((topic.to_owned(), partition), standing);
+    }
+
+    pub(crate) fn count_events(&self, stream: Stream, outcome: Outcome, events: u64) {
+        *self.events.entry((stream, outcome)).or_default() += events;
+        self.changed();
+    }
+
+    pub(crate) fn count_dead_letters(&self, reason: &'static str, letters: u64) {
+        *self.dead_letters.entry(reason).or_default() += letters;
+    }
+
+    pub(crate) fn count_hole(&self) {
+        self.holes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_entries(&self, map: &'static str, entries: u64) {
+        self.entries.insert(map, entries);
+    }
+
+    /// Every reading, sorted by signal and entity.
+    pub fn readings(&self) -> Vec<(&'static str, Entity, Published)> {
+        let mut all: Vec<_> = self
+            .readings
+            .iter()
+            .map(|entry| (entry.key().0, entry.key().1.clone(), *entry.value()))
+            .collect();
+        all.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        all
+    }
+
+    /// The reading of one signal about one entity.
+    pub fn reading(&self, signal: &'static str, entity: &Entity) -> Option<Published> {
+        self.readings
+            .get(&(signal, entity.clone()))
+            .map(|entry| *entry.value())
+    }
+
+    /// Totals of every entity, sorted.
+    pub fn totals(&self) -> Vec<(Entity, Totals)> {
+        let mut all: Vec<_> = self
+            .totals
+            .iter()
+            .map(|entry| (entry.key().clone(), *entry.value()))
+            .collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// The chart of each campaign, sorted.
+    pub fn charts(&self) -> Vec<(Entity, Vec<ChartPoint>)> {
+        let mut all: Vec<_> = self
+            .charts
+            .iter()
+            .map(|entry| (entry.key().clone(), entry.value().clone()))
+            .collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// Open episodes, the gravest and newest first.
+    pub fn open(&self) -> Vec<Transition> {
+        let mut all: Vec<Transition> = self
+            .open
+            .iter()
+            .map(|entry| entry.value().clone())
+            .collect();
+        all.sort_by(|a, b| {
+            (b.severity, b.pending_at_ms, &b.episode).cmp(&(
+                a.severity,
+                a.pending_at_ms,
+                &a.episode,
+            ))
+        });
+        all
+    }
+
+    /// Closed episodes, the newest first; the oldest are forgotten.
+    pub fn closed(&self) -> Vec<Transition> {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        closed.iter().rev().cloned().collect()
+    }
+
+    /// Deliveries, the newest first; the oldest are forgotten.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        let order: Vec<String> = {
+            let order = self
+                .delivery_order
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            order.iter().rev().cloned().collect()
+        };
+        let get = |key: &String| self.deliveries.get(key).map(|entry| entry.value().clone());
+        order.iter().filter_map(get).collect()
+    }
+
+    /// Where each source partition stands, sorted.
+    pub fn sources(&self) -> Vec<(String, u32, SourceStanding)> {
+        let mut all: Vec<_> = self
+            .sources
+            .iter()
+            .map(|entry| (entry.key().0.clone(), entry.key().1, *entry.value()))
+            .collect();
+        all.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        all
+    }
+
+    /// Messages by stream and outcome since the process began.
+    pub fn events(&self) -> Vec<(Stream, Outcome, u64)> {
+        let mut all: Vec<_> = self
+            .events
+            .iter()
+            .map(|entry| (entry.key().0, entry.key().1, *entry.value()))
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Dead letters by reason since the process began.
+    pub fn dead_letters(&self) -> Vec<(&'static str, u64)> {
+        let mut all: Vec<_> = self
+            .dead_letters
+            .iter()
+            .map(|entry| (*entry.key(), *entry.value()))
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Entries held by each bounded map, the board's own among them.
+    pub fn entries(&self) -> Vec<(&'static str, u64)> {
+        let mut all: Vec<_> = self
+            .entries
+            .iter()
+            .map(|entry| (*entry.key(), *entry.value()))
+            .collect();
+        all.push(("readings", self.readings.len() as u64));
+        all.push(("totals", self.totals.len() as u64));
+        all.push(("episodes", self.open.len() as u64));
+        all.sort_unstable();
+        all
+    }
+
+    /// Ranges of source offsets that no commit record covered: something was lost.
+    pub fn holes(&self) -> u64 {
+        self.holes.load(Ordering::Relaxed)
+    }
+
+    /// Open episodes by state and severity.
+    pub fn alert_counts(&self) -> Vec<(State, Severity, u64)> {
+        let mut counts: Vec<(State, Severity, u64)> = Vec::new();
+        for entry in &self.open {
+            let key = (entry.to, entry.severity);
+            match counts
+                .iter_mut()
+                .find(|(state, severity, _)| (*state, *severity) == key)
+            {
+                Some((_, _, count)) => *count += 1,
+                None => counts.push((key.0, key.1, 1)),
+            }
+        }
+        counts
+    }
+}

@@ -1,0 +1,525 @@
+//! A home: everything that one panes partition knows, and the judging of it.
+//!
+//! Each signal of each entity is read when something that it reads changed, or when its last
+//! reading said that it may change by itself; nothing is scanned. Time comes from the records.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+
+use fenghuo_alert::{Alert, Transition};
+use fenghuo_signal::catalogue::{self, Signal};
+use fenghuo_signal::{Entity, Facts, Judge, Kind, Next, Reading, State, View, series};
+use fenghuo_window::{Clock, Clocks, History, Series, Shape, SourceState};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use crate::evaluate::{EvaluateConfig, origin};
+use crate::record::{CommitRecord, EntityName, SourceRange};
+
+/// Closed panes that a signal takes in at once when it was asleep; what lies before is skipped.
+const ADVANCE_MAX: i64 = 180;
+
+/// Due as soon as the clock is known.
+const AT_ONCE: i64 = i64::MIN;
+
+/// A step of an alert, and where it came from.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    pub(crate) transition: Transition,
+    pub(crate) appended_ms: Option<i64>,
+}
+
+/// One signal of one entity.
+struct Slot {
+    signal: usize,
+    state: State,
+    /// Panes that end at or before this are in the state.
+    advanced_ms: Option<i64>,
+    due_ms: Option<i64>,
+    reading: Option<(Reading, i64)>,
+    /// By index of the rule.
+    alerts: SmallVec<[(usize, Alert); 2]>,
+}
+
+struct Entry {
+    entity: Entity,
+    history: History,
+    facts: Facts,
+    slots: SmallVec<[Slot; 4]>,
+    changed: bool,
+}
+
+/// Entries by when one of their slots is due.
+type Queue = BinaryHeap<Reverse<(i64, u32)>>;
+
+/// Everything that one panes partition knows.
+pub(crate) struct Home {
+    partition: u32,
+    config: Arc<EvaluateConfig>,
+    entries: Vec<Entry>,
+    index: HashMap<Entity, u32, FixedState>,
+    /// One queue a signal.
+    queues: Vec<Queue>,
+    muted: Vec<bool>,
+    changed: Vec<u32>,
+    clocks: Clocks,
+    states: BTreeMap<(String, u32), SourceState>,
+    /// Next offset expected of each source partition.
+    covered: BTreeMap<(String, u32), u64>,
+    /// Part of a commit that was applied before, and is now being repeated.
+    repeating: bool,
+    pub(crate) holes: u64,
+    pub(crate) refused: u64,
+}
+
+impl Home {
+    pub(crate) fn new(partition: u32, config: Arc<EvaluateConfig>) -> Self {
+        Self {
+            partition,
+            config,
+            entries: Vec::new(),
+            index: HashMap::default(),
+            queues: catalogue::ALL.iter().map(|_| Queue::new()).collect(),
+            muted: vec![false; catalogue::ALL.len()],
+            changed: Vec::new(),
+            clocks: Clocks::default(),
+            states: BTreeMap::new(),
+            covered: BTreeMap::new(),
+            repeating: false,
+            holes: 0,
+            refused: 0,
+        }
+    }
+
+    /// Number of entities.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Where each source partition stands.
+    pub(crate) fn clocks(&self) -> impl Iterator<Item = (&str, u32, SourceState)> {
+        self.states
+            .iter()
+            .map(|((topic, partition), state)| (topic.as_str(), *partition, *state))
+    }
+
+    /// Applies one part of a commit: merges it, moves the clocks, and judges what is due.
+    pub(crate) fn apply(
+        &mut self,
+        commit: &CommitRecord,
+        offset: u64,
+        decisions: &mut Vec<Decision>,
+    ) {
+        if self.is_repeat(&commit.sources, commit.continues) {
+            return;
+        }
+        self.merge(commit);
+        if commit.continues {
+            return;
+        }
+        for source in &commit.sources {
+            let state = SourceState {
+                newest_ms: source.newest_ms.unwrap_or(i64::MIN),
+                lateness_ms: source.lateness_ms,
+                at_ms: commit.at_ms,
+                at_end: source.at_end,
+            };
+            self.clocks
+                .update(&source.topic, source.partition, source.partitions, state);
+            self.states
+                .insert((source.topic.clone(), source.partition), state);
+        }
+        let appended_ms = commit
+            .sources
+            .iter()
+            .filter_map(|source| source.oldest_append_ms)
+            .min();
+        for signal in 0..catalogue::ALL.len() {
+            self.judge_due(signal, offset, appended_ms, decisions);
+        }
+    }
+
+    /// Whether the commit was applied before. Notes what it covers, and a hole before it.
+    fn is_repeat(&mut self, sources: &[SourceRange], continues: bool) -> bool {
+        let key = |source: &SourceRange| (source.topic.clone(), source.partition);
+        let known = |source: &SourceRange| self.covered.get(&key(source)).copied();
+        let is_repeat = self.repeating
+            || sources.iter().any(|source| {
+                source.to > source.from
+                    && known(source).is_some_and(|covered| covered > source.from)
+            });
+        self.repeating = is_repeat && continues;
+        if is_repeat || continues {
+            return is_repeat;
+        }
+        for source in sources {
+            if known_before(&self.covered, source).is_some_and(|covered| covered < source.from) {
+                self.holes += 1;
+            }
+            self.covered
+                .insert((source.topic.clone(), source.partition), source.to);
+        }
+        false
+    }
+
+    fn merge(&mut self, commit: &CommitRecord) {
+        let ids: Vec<Option<u32>> = commit
+            .entities
+            .iter()
+            .map(|name| self.entry(name, commit.at_ms))
+            .collect();
+        let id_of = |index: u32| ids.get(index as usize).copied().flatten();
+        for row in &commit.facts {
+            if let (Some(id), Some(fact)) = (id_of(row.entity), row.fact.clone()) {
+                self.entries[id as usize].facts.take(fact);
+                self.touch_all(id);
+            }
+        }
+        for delta in &commit.deltas {
+            let Some(series) = series::by_id(delta.series) else {
+                continue;
+            };
+            let Some(id) = id_of(delta.entity) else {
+                continue;
+            };
+            if delta.values.len() == series.width() {
+                self.add(id, series, delta.start_ms, &delta.values);
+            }
+        }
+    }
+
+    fn add(&mut self, id: u32, series: &'static Series, start_ms: i64, values: &[i64]) {
+        let entry = &mut self.entries[id as usize];
+        let change = entry.history.merge(series, start_ms, values);
+        self.touch(id, series, start_ms);
+        let (Some(change), Shape::Register { total }) = (change, series.shape) else {
+            return;
+        };
+        let Some(total) = series::by_id(u32::from(total)) else {
+            return;
+        };
+        // The sku is homed where its locations are.
+        let sku = Entity::one(Kind::Sku, &self.entries[id as usize].entity.first);
+        if let Some(sku) = self.entry_of(sku) {
+            self.entries[sku as usize].history.merge(total, 0, &change);
+            self.touch(sku, total, 0);
+        }
+    }
+
+    fn entry(&mut self, name: &EntityName, _at_ms: i64) -> Option<u32> {
+        let kind = Kind::from_number(name.kind)?;
+        self.entry_of(Entity::pair(kind, &name.first, &name.second))
+    }
+
+    fn entry_of(&mut self, entity: Entity) -> Option<u32> {
+        if let Some(id) = self.index.get(&entity) {
+            return Some(*id);
+        }
+        if self.entries.len() >= self.config.entities_max {
+            self.refused += 1;
+            return None;
+        }
+        let id = self.entries.len() as u32;
+        let slots = catalogue::ALL
+            .iter()
+            .enumerate()
+            .filter(|(_, signal)| signal.kinds.contains(&entity.kind))
+            .map(|(signal, _)| Slot {
+                signal,
+                state: State::new(),
+                advanced_ms: None,
+                due_ms: None,
+                reading: None,
+                alerts: SmallVec::new(),
+            })
+            .collect();
+        self.index.insert(entity.clone(), id);
+        self.entries.push(Entry {
+            entity,
+            history: History::default(),
+            facts: Facts::default(),
+            slots,
+            changed: false,
+        });
+        Some(id)
+    }
+
+    /// The clock of a signal about an entity.
+    fn clock(&self, signal: &Signal, entity: &Entity) -> Option<Clock> {
+        if signal.streams.is_empty() {
+            return self.clocks.source(&entity.first);
+        }
+        self.clocks.all(self.topics(signal))
+    }
+
+    fn topics<'a>(&'a self, signal: &'a Signal) -> impl Iterator<Item = &'a str> {
+        let carries = |stream: &fenghuo_event::Stream| {
+            self.config
+                .topics
+                .iter()
+                .find(move |(_, carried)| carried == stream)
+        };
+        // A stream without a topic never speaks: a name that no topic has stands for it.
+        signal
+            .streams
+            .iter()
+            .map(move |stream| carries(stream).map_or("", |(name, _)| name))
+    }
+
+    /// Something that signals read of an entity changed in the pane that begins at `start_ms`.
+    fn touch(&mut self, id: u32, series: &'static Series, start_ms: i64) {
+        self.note_changed(id);
+        for at in 0..self.entries[id as usize].slots.len() {
+            let signal = catalogue::ALL[self.entries[id as usize].slots[at].signal];
+            if signal
+                .touched_by
+                .iter()
+                .any(|touched| touched.id == series.id)
+            {
+                let paned = matches!(series.shape, Shape::Panes(_));
+                self.schedule_touched(id, at, paned.then_some(start_ms));
+            }
+        }
+    }
+
+    /// Facts changed: every signal may read differently.
+    fn touch_all(&mut self, id: u32) {
+        self.note_changed(id);
+        for at in 0..self.entries[id as usize].slots.len() {
+            self.schedule_touched(id, at, None);
+        }
+    }
+
+    fn note_changed(&mut self, id: u32) {
+        let entry = &mut self.entries[id as usize];
+        if !entry.changed {
+            entry.changed = true;
+            self.changed.push(id);
+        }
+    }
+
+    fn schedule_touched(&mut self, id: u32, at: usize, start_ms: Option<i64>) {
+        let entry = &self.entries[id as usize];
+        let signal = catalogue::ALL[entry.slots[at].signal];
+        let due_ms = match (signal.judge, self.clock(signal, &entry.entity)) {
+            (Judge::EachDelta, _) | (_, None) => AT_ONCE,
+            (Judge::ClosedPane { width_ms }, Some(clock)) => {
+                // The pane that the change falls into, but never one that was judged.
+                let from_ms = start_ms.unwrap_or(clock.closed_ms).max(clock.closed_ms);
+                from_ms - from_ms.rem_euclid(width_ms) + width_ms
+            }
+        };
+        self.schedule(id, at, due_ms);
+    }
+
+    /// Lets a slot be due at `due_ms`, if it is not due sooner.
+    fn schedule(&mut self, id: u32, at: usize, due_ms: i64) {
+        let slot = &mut self.entries[id as usize].slots[at];
+        if slot.due_ms.is_none_or(|due| due_ms < due) {
+            slot.due_ms = Some(due_ms);
+            self.queues[slot.signal].push(Reverse((due_ms, id)));
+        }
+    }
+
+    /// Judges every slot of a signal that is due by its clock, in order of time.
+    ///
+    /// While a source that the signal rests on lags, nothing is judged: what is over when it has
+    /// caught up is nobody's trouble any more. Then each slot is judged once, as things are.
+    fn judge_due(
+        &mut self,
+        number: usize,
+        offset: u64,
+        appended_ms: Option<i64>,
+        decisions: &mut Vec<Decision>,
+    ) {
+        let signal = catalogue::ALL[number];
+        let behind_ms = self.config.behind_ms_max;
+        let keeps_up = |home: &Self, source: &str| home.clocks.keep_up([source], behind_ms);
+        let was_muted = self.muted[number];
+        if !signal.streams.is_empty() {
+            let muted = !self.clocks.keep_up(self.topics(signal), behind_ms);
+            self.muted[number] = muted;
+            if muted {
+                return;
+            }
+        }
+        let mut later: SmallVec<[Reverse<(i64, u32)>; 4]> = SmallVec::new();
+        while let Some(Reverse((due_ms, id))) = self.queues[number].peek().copied() {
+            let Some(at) = self.entries[id as usize]
+                .slots
+                .iter()
+                .position(|s| s.signal == number)
+            else {
+                self.queues[number].pop();
+                continue;
+            };
+            if self.entries[id as usize].slots[at].due_ms != Some(due_ms) {
+                // Scheduled anew since.
+                self.queues[number].pop();
+                continue;
+            }
+            let entity = &self.entries[id as usize].entity;
+            let own_source = signal.streams.is_empty();
+            let clock = self
+                .clock(signal, entity)
+                .filter(|_| !own_source || keeps_up(self, &entity.first));
+            let now_ms = match (signal.judge, clock) {
+                (Judge::EachDelta, Some(clock)) => clock.open_ms,
+                (Judge::ClosedPane { .. }, Some(clock)) => clock.closed_ms,
+                (_, None) => i64::MIN,
+            };
+            if clock.is_none() || due_ms > now_ms {
+                if !own_source {
+                    // All slots of the signal share its clock.
+                    break;
+                }
+                self.queues[number].pop();
+                later.push(Reverse((due_ms, id)));
+                continue;
+            }
+            self.queues[number].pop();
+            let Some(clock) = clock else { continue };
+            let at_ms = match signal.judge {
+                Judge::EachDelta => now_ms,
+                Judge::ClosedPane { width_ms } if due_ms == AT_ONCE || was_muted => {
+                    now_ms - now_ms.rem_euclid(width_ms)
+                }
+                Judge::ClosedPane { .. } => due_ms,
+            };
+            self.judge(id, at, at_ms, clock, offset, appended_ms, decisions);
+        }
+        self.queues[number].extend(later);
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the place in the log is told in full"
+    )]
+    fn judge(
+        &mut self,
+        id: u32,
+        at: usize,
+        at_ms: i64,
+        clock: Clock,
+        offset: u64,
+        appended_ms: Option<i64>,
+        decisions: &mut Vec<Decision>,
+    ) {
+        let config = Arc::clone(&self.config);
+        let entry = &mut self.entries[id as usize];
+        let signal = catalogue::ALL[entry.slots[at].signal];
+        advance(entry, at, signal, at_ms, clock);
+        let read = (signal.read)(&view(entry, at, at_ms, clock));
+        let campaign = match entry.entity.kind {
+            Kind::Campaign => Some(entry.entity.first.to_string()),
+            _ => entry.facts.plan(at_ms).map(|plan| plan.campaign_id.clone()),
+        };
+        let Entry { entity, slots, .. } = entry;
+        let slot = &mut slots[at];
+        slot.reading = Some((read.reading, at_ms));
+        let mut again_ms = match read.next {
+            Next::At(next_ms) => Some(next_ms),
+            Next::Touched => None,
+        };
+        for (rule_index, rule) in config.rules.for_signal(signal.name) {
+            if !rule.watches(entity) {
+                continue;
+            }
+            let alert = match slot
+                .alerts
+                .iter()
+                .position(|(index, _)| *index == rule_index)
+            {
+                Some(found) => &mut slot.alerts[found].1,
+                // A row is made when there is something to remember.
+                None if !rule.is_beyond(&read.reading) => continue,
+                None => {
+                    slot.alerts.push((rule_index, Alert::default()));
+                    let last = slot.alerts.len() - 1;
+                    &mut slot.alerts[last].1
+                }
+            };
+            let origin = origin(self.partition, offset);
+            if let Some(mut transition) = alert.judge(rule, entity, &read.reading, at_ms, origin) {
+                transition.campaign = campaign.clone();
+                decisions.push(Decision {
+                    transition,
+                    appended_ms,
+                });
+            }
+            again_ms = [again_ms, alert.next_due_ms(rule)]
+                .into_iter()
+                .flatten()
+                .min();
+        }
+        slot.due_ms = None;
+        if let Some(again_ms) = again_ms {
+            let due_ms = match signal.judge {
+                Judge::EachDelta => again_ms.max(at_ms + 1),
+                Judge::ClosedPane { width_ms } => {
+                    let ceiled = again_ms.saturating_add(width_ms - 1);
+                    (ceiled - ceiled.rem_euclid(width_ms)).max(at_ms + width_ms)
+                }
+            };
+            self.schedule(id, at, due_ms);
+        }
+        self.note_changed(id);
+    }
+
+    /// Hands over every entity that changed since the last call, with its readings.
+    pub(crate) fn drain_changed(
+        &mut self,
+        each: &mut dyn FnMut(&Entity, &History, &Facts, Vec<(&'static str, Reading, i64)>),
+    ) {
+        for id in std::mem::take(&mut self.changed) {
+            let entry = &mut self.entries[id as usize];
+            entry.changed = false;
+            let readings = entry
+                .slots
+                .iter_mut()
+                .filter_map(|slot| {
+                    let (reading, at_ms) = slot.reading.take()?;
+                    Some((catalogue::ALL[slot.signal].name, reading, at_ms))
+                })
+                .collect();
+            each(&entry.entity, &entry.history, &entry.facts, readings);
+        }
+    }
+}
+
+fn known_before(covered: &BTreeMap<(String, u32), u64>, source: &SourceRange) -> Option<u64> {
+    covered
+        .get(&(source.topic.clone(), source.partition))
+        .copied()
+}
+
+fn view(entry: &Entry, at: usize, now_ms: i64, clock: Clock) -> View<'_> {
+    View {
+        entity: &entry.entity,
+        history: &entry.history,
+        facts: &entry.facts,
+        state: &entry.slots[at].state,
+        now_ms,
+        clock,
+    }
+}
+
+/// Takes every pane that closed since the last time into the signal's state, in order.
+fn advance(entry: &mut Entry, at: usize, signal: &Signal, at_ms: i64, clock: Clock) {
+    let (Some(advance), Judge::ClosedPane { width_ms }) = (signal.advance, signal.judge) else {
+        return;
+    };
+    let earliest_ms = at_ms - ADVANCE_MAX * width_ms;
+    let from_ms = entry.slots[at]
+        .advanced_ms
+        .unwrap_or(earliest_ms)
+        .max(earliest_ms);
+    let mut end_ms = from_ms + width_ms;
+    while end_ms <= at_ms {
+        entry.slots[at].state = advance(&view(entry, at, end_ms, clock));
+        end_ms += width_ms;
+    }
+    entry.slots[at].advanced_ms = Some(at_ms);
+}

@@ -1,0 +1,562 @@
+//! Ingest: from the shop's messages to deltas, one source partition at a time.
+//!
+//! Decodes, checks, drops duplicates, keeps trackers, and combines what a batch says into one
+//! delta for each cell. It decides what is late, and by nothing but the log: event times, append
+//! times and the order of its partition.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fenghuo_event::{Event, Rejected, Stream};
+use fenghuo_log::{Append, Assigned, Progress, Record, Restore, Stage, TopicPartition};
+use fenghuo_signal::{Entity, Fact, Fold, Kind, fold, fold_arrivals, tracker_key};
+use fenghuo_window::Combiner;
+
+use crate::board::{Board, Outcome};
+use crate::duplicates::{DuplicateBounds, Duplicates};
+use crate::record::{CommitRecord, Delta, EntityName, FactRow, SourceRange, VERSION, topic};
+use crate::trackers::{TrackerBounds, Trackers};
+
+/// Largest part of a commit record, in bytes; a larger one is sent in several.
+const RECORD_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes of a rejected message that are kept.
+const DEAD_LETTER_BYTES_MAX: usize = 900 * 1024;
+
+/// A source topic and the stream that it carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTopic {
+    /// Full name.
+    pub name: Arc<str>,
+    /// Its stream.
+    pub stream: Stream,
+    /// How long after a newer one an event may come and still find its pane open.
+    pub lateness_ms: i64,
+}
+
+/// What ingest is told.
+#[derive(Clone, Debug)]
+pub struct IngestConfig {
+    /// Source topics.
+    pub topics: Vec<SourceTopic>,
+    /// The one shop; `None` takes any.
+    pub shop: Option<String>,
+    /// The one currency; `None` takes any.
+    pub currency: Option<String>,
+    /// Beyond the allowed lateness, how much older than the newest an event may be and still
+    /// count in its pane.
+    pub horizon_ms: i64,
+    /// How far an event may lie ahead of the log's time.
+    pub ahead_ms_max: i64,
+    /// Bounds of the duplicate sets, for each partition.
+    pub duplicates: DuplicateBounds,
+    /// Bounds of the trackers, for each partition.
+    pub trackers: TrackerBounds,
+    /// Number of panes partitions.
+    pub panes_partitions: u32,
+    /// Seed of the combining table.
+    pub seed: u64,
+}
+
+struct Partition {
+    id: TopicPartition,
+    source: usize,
+    newest_ms: Option<i64>,
+    oldest_append_ms: Option<i64>,
+    duplicates: Duplicates,
+    trackers: Trackers,
+    arrivals: Arrivals,
+}
+
+/// Events of one second that are not yet in a cell.
+#[derive(Default)]
+struct Arrivals {
+    second_ms: i64,
+    newest_ms: i64,
+    events: i64,
+}
+
+/// The stage.
+pub struct Ingest {
+    config: IngestConfig,
+    board: Arc<Board>,
+    partitions: Vec<Option<Partition>>,
+    cells: Combiner<Entity>,
+    facts: Vec<(Entity, Fact)>,
+    dead_letters: Vec<Append>,
+    counts: BTreeMap<(Stream, Outcome), u64>,
+    reasons: BTreeMap<&'static str, u64>,
+}
+
+/// Why a message is not taken, beyond what decoding can tell.
+enum Refusal {
+    Duplicate,
+    Rejected {
+        reason: &'static str,
+        detail: String,
+    },
+}
+
+impl Ingest {
+    /// A stage without partitions.
+    pub fn new(config: IngestConfig, board: Arc<Board>) -> Self {
+        let cells = Combiner::new(config.seed);
+        Self {
+            config,
+            board,
+            partitions: Vec::new(),
+            cells,
+            facts: Vec::new(),
+            dead_letters: Vec::new(),
+            counts: BTreeMap::new(),
+            reasons: BTreeMap::new(),
+        }
+    }
+
+    fn count(&mut self, stream: Stream, outcome: Outcome) {
+        *self.counts.entry((stream, outcome)).or_default() += 1;
+    }
+
+    fn dead_letter(
+        &mut self,
+        id: &TopicPartition,
+        record: &Record<'_>,
+        reason: &'static str,
+        detail: String,
+    ) {
+        *self.reasons.entry(reason).or_default() += 1;
+        let value = record.value.unwrap_or_default();
+        let kept = &value[..value.len().min(DEAD_LETTER_BYTES_MAX)];
+        let mut headers = vec![
+            ("reason", reason.as_bytes().to_vec()),
+            ("detail", detail.into_bytes()),
+            ("topic", id.topic.as_bytes().to_vec()),
+            ("partition", id.partition.to_string().into_bytes()),
+            ("offset", record.offset.to_string().into_bytes()),
+            ("timestamp-ms", record.timestamp_ms.to_string().into_bytes()),
+        ];
+        if let Some(content_type) = record.content_type {
+            headers.push(("content-type", content_type.to_vec()));
+        }
+        if kept.len() < value.len() {
+            headers.push(("bytes", value.len().to_string().into_bytes()));
+        }
+        self.dead_letters.push(Append {
+            to: TopicPartition::new(topic::DEAD_LETTER, 0),
+            key: record.key.map(<[u8]>::to_vec),
+            value: Some(kept.to_vec()),
+            headers,
+        });
+    }
+
+    /// Everything that can be wrong with an event that decodes.
+    fn check(
+        config: &IngestConfig,
+        source: &SourceTopic,
+        event: &Event<'_>,
+        record: &Record<'_>,
+        duplicates: &Duplicates,
+        key: u128,
+    ) -> Result<(), Refusal> {
+        let rejected = |reason, detail| Err(Refusal::Rejected { reason, detail });
+        if event.stream() != source.stream {
+            let detail = format!("{} carries {} events", source.name, source.stream.topic());
+            return rejected("wrong_topic", detail);
+        }
+        if let Some(shop) = &config.shop
+            && event.meta.shop_id != shop.as_str()
+            && !event.meta.shop_id.is_empty()
+        {
+            return rejected("other_shop", format!("meta.shop_id: expected {shop}"));
+        }
+        if let Some(currency) = &config.currency
+            && let Some(other) = other_currency(event, currency)
+        {
+            return rejected(
+                "other_currency",
+                format!("expected {currency}, found {other}"),
+            );
+        }
+        let at_ms = event.meta.occurred_at.map_or(0, |at| at.0);
+        if at_ms > record.timestamp_ms.saturating_add(config.ahead_ms_max) {
+            let ahead_ms = at_ms - record.timestamp_ms;
+            let detail = format!(
+                "meta.occurred_at: {ahead_ms} ms ahead of the log, at most {} are allowed",
+                config.ahead_ms_max
+            );
+            return rejected("future", detail);
+        }
+        if duplicates.contains(key) {
+            return Err(Refusal::Duplicate);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, index: usize, event: &Event<'_>, key: u128, record: &Record<'_>) {
+        let Some(mut partition) = self.partitions[index].take() else {
+            return;
+        };
+        let source = &self.config.topics[partition.source];
+        let stream = source.stream;
+        let at_ms = event.meta.occurred_at.map_or(0, |at| at.0);
+        partition.duplicates.insert(key, record.timestamp_ms);
+        let newest_ms = partition
+            .newest_ms
+            .map_or(at_ms, |newest| newest.max(at_ms));
+        partition.newest_ms = Some(newest_ms);
+        let late_ms = newest_ms - at_ms - source.lateness_ms;
+        let late = late_ms > self.config.horizon_ms;
+
+        let mut out = Fold {
+            cells: &mut self.cells,
+            facts: &mut self.facts,
+            late,
+        };
+        match tracker_key(event) {
+            Some(life) => partition
+                .trackers
+                .with(life, newest_ms, |tracker| fold(event, tracker, &mut out)),
+            None => fold(event, &mut None, &mut out),
+        }
+        if late {
+            fold_arrivals(&mut self.cells, &partition.id.topic, at_ms, 1, true);
+            let detail = format!("meta.occurred_at: {late_ms} ms behind the watermark");
+            self.dead_letter(&partition.id, record, "late", detail);
+        } else {
+            partition
+                .arrivals
+                .add(&mut self.cells, &partition.id.topic, at_ms);
+        }
+        self.partitions[index] = Some(partition);
+        self.count(
+            stream,
+            if late {
+                Outcome::Late
+            } else {
+                Outcome::Accepted
+            },
+        );
+    }
+
+    /// Writes the commit record of each panes partition, in parts of bounded size.
+    fn write_panes(&mut self, at_ms: i64, sources: Vec<SourceRange>, appends: &mut Vec<Append>) {
+        let homes = self.config.panes_partitions.max(1);
+        let mut packs: Vec<Pack> = (0..homes).map(|_| Pack::default()).collect();
+        for (row, values) in self.cells.rows() {
+            let home = home_of(&row.entity, homes);
+            packs[home as usize].delta(&row.entity, u32::from(row.series.id), row.start_ms, values);
+        }
+        for (entity, fact) in self.facts.drain(..) {
+            packs[home_of(&entity, homes) as usize].fact(&entity, fact);
+        }
+        self.cells.clear();
+        for (home, pack) in (0..homes).zip(packs) {
+            let to = TopicPartition::new(topic::PANES, home);
+            let parts = pack.into_parts();
+            let last = parts.len() - 1;
+            for (at, part) in parts.into_iter().enumerate() {
+                let record = CommitRecord {
+                    version: VERSION,
+                    at_ms,
+                    sources: sources.clone(),
+                    continues: at < last,
+                    ..part
+                };
+                appends.push(Append::new(
+                    to.clone(),
+                    None,
+                    prost::Message::encode_to_vec(&record),
+                ));
+            }
+        }
+    }
+}
+
+impl Arrivals {
+    fn add(&mut self, cells: &mut Combiner<Entity>, source: &str, at_ms: i64) {
+        let second_ms = at_ms - at_ms.rem_euclid(1_000);
+        if second_ms != self.second_ms {
+            self.flush(cells, source);
+            self.second_ms = second_ms;
+            self.newest_ms = at_ms;
+        }
+        self.newest_ms = self.newest_ms.max(at_ms);
+        self.events += 1;
+    }
+
+    fn flush(&mut self, cells: &mut Combiner<Entity>, source: &str) {
+        if self.events > 0 {
+            fold_arrivals(cells, source, self.newest_ms, self.events, false);
+            self.events = 0;
+        }
+    }
+}
+
+/// A currency in the event that is not the shop's.
+fn other_currency<'a>(event: &'a Event<'_>, currency: &str) -> Option<&'a str> {
+    let fenghuo_event::Body::Order(order) = &event.body else {
+        return None;
+    };
+    let prices = order
+        .lines
+        .iter()
+        .filter_map(|line| line.unit_price.as_ref());
+    prices
+        .map(|price| &*price.currency_code)
+        .find(|code| *code != currency)
+}
+
+/// The panes partition of an entity: by its sku, or, for all others, by the shop.
+fn home_of(entity: &Entity, homes: u32) -> u32 {
+    if !entity.kind.homed_by_sku() {
+        return 0;
+    }
+    let hash = xxhash_rust::xxh3::xxh3_64(entity.first.as_bytes());
+    (hash % u64::from(homes)) as u32
+}
+
+/// The commit record of one panes partition, in the making.
+#[derive(Default)]
+struct Pack {
+    parts: Vec<CommitRecord>,
+    bytes: usize,
+    index: hashbrown::HashMap<Entity, u32, foldhash::fast::FixedState>,
+}
+
+impl Pack {
+    fn part(&mut self, bytes: usize) -> &mut CommitRecord {
+        if self.parts.is_empty() || self.bytes + bytes > RECORD_BYTES_MAX {
+            self.parts.push(CommitRecord::default());
+            self.index.clear();
+            self.bytes = 0;
+        }
+        self.bytes += bytes;
+        let last = self.parts.len() - 1;
+        &mut self.parts[last]
+    }
+
+    fn entity(&mut self, entity: &Entity) -> u32 {
+        if let Some(index) = self.index.get(entity) {
+            return *index;
+        }
+        let (first, second) = (entity.first.to_string(), entity.second.to_string());
+        let part = self.part(first.len() + second.len() + 16);
+        let index = part.entities.len() as u32;
+        part.entities.push(EntityName {
+            kind: entity.kind as u32,
+            first,
+            second,
+        });
+        self.index.insert(entity.clone(), index);
+        index
+    }
+
+    fn delta(&mut self, entity: &Entity, series: u32, start_ms: i64, values: &[i64]) {
+        // Room for both, so that a delta never lies in another part than its entity.
+        self.part(64 + 10 * values.len() + entity.first.len() + entity.second.len());
+        let entity = self.entity(entity);
+        let delta = Delta {
+            series,
+            entity,
+            start_ms,
+            values: values.to_vec(),
+        };
+        self.part(0).deltas.push(delta);
+    }
+
+    fn fact(&mut self, entity: &Entity, fact: Fact) {
+        let bytes = match &fact {
+            Fact::Catalog(fact) => prost::Message::encoded_len(fact),
+            Fact::Plan(fact) => prost::Message::encoded_len(fact),
+        };
+        self.part(64 + bytes + entity.first.len());
+        let entity = self.entity(entity);
+        self.part(0).facts.push(FactRow {
+            entity,
+            fact: Some(fact),
+        });
+    }
+
+    fn into_parts(mut self) -> Vec<CommitRecord> {
+        if self.parts.is_empty() {
+            self.parts.push(CommitRecord::default());
+        }
+        self.parts
+    }
+}
+
+impl Stage for Ingest {
+    fn assign(&mut self, index: usize, assigned: &Assigned, from: u64) -> Vec<Restore> {
+        let id = assigned.partition.clone();
+        let Some(source) = self
+            .config
+            .topics
+            .iter()
+            .position(|topic| topic.name == id.topic)
+        else {
+            return Vec::new();
+        };
+        if self.partitions.len() <= index {
+            self.partitions.resize_with(index + 1, || None);
+        }
+        let tracked = self.config.topics[source].stream == Stream::Couriers;
+        self.partitions[index] = Some(Partition {
+            source,
+            newest_ms: None,
+            oldest_append_ms: None,
+            duplicates: Duplicates::new(self.config.duplicates),
+            trackers: Trackers::new(self.config.trackers),
+            arrivals: Arrivals::default(),
+            id: id.clone(),
+        });
+        // The duplicate set and the watermark come from what was read before; a first read, or
+        // one that begins by the config's choice, has nothing before it.
+        let warm_from = match assigned.committed {
+            Some(_) => from
+                .saturating_sub(self.config.duplicates.entries_max as u64)
+                .max(assigned.low),
+            None => from,
+        };
+        let mut restores = vec![Restore {
+            partition: id.clone(),
+            from: warm_from,
+            to: from,
+        }];
+        if tracked {
+            let partition = TopicPartition::new(topic::trackers(&id.topic), id.partition);
+            restores.push(Restore::all(partition));
+        }
+        restores
+    }
+
+    fn restore(&mut self, index: usize, which: usize, record: Record<'_>) {
+        let Some(Some(partition)) = self.partitions.get_mut(index) else {
+            return;
+        };
+        if which == 1 {
+            partition
+                .trackers
+                .restore(record.key.unwrap_or_default(), record.value);
+            return;
+        }
+        let Some(value) = record.value else { return };
+        if let Ok(event) = fenghuo_event::decode(value, record.content_type) {
+            let key = Duplicates::key(&event.meta.source, &event.meta.event_id);
+            let source = &self.config.topics[partition.source];
+            let checked = Self::check(
+                &self.config,
+                source,
+                &event,
+                &record,
+                &partition.duplicates,
+                key,
+            );
+            if checked.is_ok() {
+                partition.duplicates.insert(key, record.timestamp_ms);
+                let at_ms = event.meta.occurred_at.map_or(i64::MIN, |at| at.0);
+                partition.newest_ms = Some(
+                    partition
+                        .newest_ms
+                        .map_or(at_ms, |newest| newest.max(at_ms)),
+                );
+            }
+        }
+    }
+
+    fn revoke(&mut self, index: usize) {
+        if let Some(partition) = self.partitions.get_mut(index) {
+            *partition = None;
+        }
+    }
+
+    fn apply(&mut self, index: usize, record: Record<'_>) {
+        let Some(Some(partition)) = self.partitions.get_mut(index) else {
+            return;
+        };
+        partition
+            .oldest_append_ms
+            .get_or_insert(record.timestamp_ms);
+        let source = &self.config.topics[partition.source];
+        let stream = source.stream;
+        // A tombstone on a compacted topic says nothing about the past.
+        let Some(value) = record.value else {
+            return self.count(stream, Outcome::Tombstone);
+        };
+        let refusal = match fenghuo_event::decode(value, record.content_type) {
+            Ok(event) => {
+                let key = Duplicates::key(&event.meta.source, &event.meta.event_id);
+                match Self::check(
+                    &self.config,
+                    source,
+                    &event,
+                    &record,
+                    &partition.duplicates,
+                    key,
+                ) {
+                    Ok(()) => return self.take(index, &event, key, &record),
+                    Err(refusal) => refusal,
+                }
+            }
+            Err(Rejected { reason, detail }) => Refusal::Rejected {
+                reason: reason.as_str(),
+                detail,
+            },
+        };
+        match refusal {
+            Refusal::Duplicate => self.count(stream, Outcome::Duplicate),
+            Refusal::Rejected { reason, detail } => {
+                let id = partition.id.clone();
+                self.dead_letter(&id, &record, reason, detail);
+                self.count(stream, Outcome::Rejected);
+            }
+        }
+    }
+
+    fn flush(&mut self, at_ms: i64, progress: &[Progress], appends: &mut Vec<Append>) {
+        let mut sources = Vec::with_capacity(progress.len());
+        for progress in progress {
+            let Some(Some(partition)) = self.partitions.get_mut(progress.index) else {
+                continue;
+            };
+            let id = &partition.id;
+            partition.arrivals.flush(&mut self.cells, &id.topic);
+            let trackers = TopicPartition::new(topic::trackers(&id.topic), id.partition);
+            partition
+                .trackers
+                .flush(partition.newest_ms, &trackers, appends);
+            sources.push(SourceRange {
+                topic: id.topic.to_string(),
+                partition: id.partition,
+                partitions: progress.partitions,
+                from: progress.from,
+                to: progress.to,
+                newest_ms: partition.newest_ms,
+                lateness_ms: self.config.topics[partition.source].lateness_ms,
+                at_end: progress.at_end,
+                oldest_append_ms: partition.oldest_append_ms.take(),
+            });
+        }
+        appends.append(&mut self.dead_letters);
+        if !sources.is_empty() {
+            self.write_panes(at_ms, sources, appends);
+        }
+    }
+
+    fn committed(&mut self) {
+        for ((stream, outcome), events) in std::mem::take(&mut self.counts) {
+            self.board.count_events(stream, outcome, events);
+        }
+        for (reason, letters) in std::mem::take(&mut self.reasons) {
+            self.board.count_dead_letters(reason, letters);
+        }
+        let held =
+            |of: fn(&Partition) -> usize| self.partitions.iter().flatten().map(of).sum::<usize>();
+        self.board
+            .set_entries("duplicates", held(|p| p.duplicates.len()) as u64);
+        self.board
+            .set_entries("trackers", held(|p| p.trackers.len()) as u64);
+    }
+}
+
+/// The shop's own entities are homed by the shop: one partition holds them all.
+const _: () = assert!(!Kind::Shop.homed_by_sku());
