@@ -425,11 +425,11 @@ fn a_silent_source_is_told_and_speaks_for_its_children() {
         .reading("source.silence", &silence.entity)
         .unwrap();
     assert!(reading.reading.value > 280.0, "{reading:?}");
-    shop.send(
-        Stream::Orders,
-        order(pb::order::Type::Paid, "again", "a", 1, 100),
-    );
-    shop.pass(1_200);
+    for at in 0..90 {
+        let again = order(pb::order::Type::Paid, &format!("again{at}"), "a", 1, 100);
+        shop.send(Stream::Orders, again);
+        shop.pass(1);
+    }
     assert!(
         shop.topology
             .board()

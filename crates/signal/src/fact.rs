@@ -145,9 +145,9 @@ impl Facts {
         match fact {
             Fact::Catalog(catalog) => self.catalog = Some(catalog),
             Fact::Plan(plan) => {
-                let same = |kept: &Box<PlanFact>| kept.campaign_id == plan.campaign_id;
-                match self.plans.iter().position(same) {
-                    Some(at) => self.plans[at] = Box::new(plan),
+                let mut kept = self.plans.iter();
+                match kept.position(|kept| kept.campaign_id == plan.campaign_id) {
+                    Some(at) => *self.plans[at] = plan,
                     None => {
                         if self.plans.len() >= PLANS_MAX {
                             let first = (0..PLANS_MAX).min_by_key(|at| self.plans[*at].end_ms);
