@@ -1,0 +1,78 @@
+//! [`KafkaLog`]: the entry point.
+//!
+//! It owns the config and the loader's producer. It must never keep an idle connection for
+//! questions: each is asked by a consumer of its own.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fenghuo_log::{Append, Error, Log, Session, SessionSpec, TopicSpec};
+
+use crate::admin;
+use crate::config::{ConfigError, KafkaConfig};
+use crate::producer::Appender;
+use crate::query;
+use crate::session::{KafkaSession, connect};
+
+/// The name under which questions are asked; it never joins a group.
+const NO_GROUP: &str = "fenghuo.queries";
+
+/// Topics on Kafka.
+pub struct KafkaLog {
+    config: Arc<KafkaConfig>,
+    appender: Mutex<Option<Appender>>,
+}
+
+impl fmt::Debug for KafkaLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaLog")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KafkaLog {
+    /// Checks the config; connects to nothing yet.
+    ///
+    /// # Errors
+    /// When no broker is named, a property is reserved or unknown to librdkafka, or a certificate
+    /// lacks its key.
+    pub fn new(config: KafkaConfig) -> Result<Self, ConfigError> {
+        for client in [config.consumer(NO_GROUP, false)?, config.producer(None)?] {
+            client
+                .create_native_config()
+                .map_err(|error| ConfigError::Property(error.to_string()))?;
+        }
+        Ok(Self {
+            config: Arc::new(config),
+            appender: Mutex::new(None),
+        })
+    }
+}
+
+impl Log for KafkaLog {
+    fn ensure(&self, topics: &[TopicSpec]) -> Result<(), Error> {
+        admin::ensure(
+            &self.config,
+            &connect(&self.config, NO_GROUP, false)?,
+            topics,
+        )
+    }
+
+    fn partitions(&self, topic: &str) -> Result<Option<u32>, Error> {
+        query::partitions(&connect(&self.config, NO_GROUP, false)?, topic)
+    }
+
+    fn open(&self, spec: &SessionSpec) -> Result<Box<dyn Session>, Error> {
+        Ok(Box::new(KafkaSession::open(&self.config, spec)?))
+    }
+
+    fn append(&self, appends: Vec<Append>) -> Result<(), Error> {
+        let mut appender = self.appender.lock().unwrap_or_else(PoisonError::into_inner);
+        let appender = match &mut *appender {
+            Some(appender) => appender,
+            none => none.insert(Appender::open(&self.config)?),
+        };
+        appender.append(&appends)
+    }
+}

@@ -1,0 +1,418 @@
+//! One member of one group: the implementation of [`fenghuo_log::Session`].
+//!
+//! It keeps where each partition stands and turns the group's requests into answers of the
+//! caller. It must never answer a request by itself while it lives: between the request and the
+//! answer lies the caller's last commit.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fenghuo_log::{
+    Assigned, Commit, Error, Polled, Record, Session, SessionSpec, Start, TopicPartition,
+};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use crate::batch::{BatchConsumer, Origin, Source, Taken};
+use crate::config::KafkaConfig;
+use crate::context::{Change, Context};
+use crate::fault::{fault, fault_of, unusable};
+use crate::producer::Transactions;
+use crate::query::{self, Which};
+use crate::reader::Reader;
+
+/// How long records are waited for before the group's requests are looked at again.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// A member of a group with its transactional producer.
+pub(crate) struct KafkaSession {
+    config: Arc<KafkaConfig>,
+    group: String,
+    // Dropped before the producer: the member leaves its group first.
+    records: BatchConsumer,
+    transactions: Transactions,
+    slots: Slots,
+    unanswered: Option<Change>,
+    reader: Option<Reader>,
+}
+
+/// A consumer of committed records whose partitions flow into a queue of their own.
+pub(crate) fn consume(
+    config: &KafkaConfig,
+    group: &str,
+    low_latency: bool,
+) -> Result<BatchConsumer, Error> {
+    let consumer = connect(config, group, low_latency)?;
+    BatchConsumer::new(consumer)
+        .ok_or_else(|| fault_of("making a queue", Code::CriticalSystemResource))
+}
+
+/// A consumer, not connected yet.
+pub(crate) fn connect(
+    config: &KafkaConfig,
+    group: &str,
+    low_latency: bool,
+) -> Result<BaseConsumer<Context>, Error> {
+    let config = config.consumer(group, low_latency).map_err(unusable)?;
+    BaseConsumer::from_config_and_context(&config, Context::default())
+        .map_err(|error| fault("making a consumer", "", error))
+}
+
+impl KafkaSession {
+    pub(crate) fn open(config: &Arc<KafkaConfig>, spec: &SessionSpec) -> Result<Self, Error> {
+        let SessionSpec {
+            group,
+            member,
+            topics,
+            low_latency,
+            ..
+        } = spec;
+        let records = consume(config, group, *low_latency)?;
+        // The first question also finds out whether the brokers take us at all.
+        for topic in topics {
+            if query::partitions(records.consumer(), topic)?.is_none() {
+                return Err(fault_of(
+                    format!("reading topic {topic}"),
+                    Code::UnknownTopic,
+                ));
+            }
+        }
+        // A first life under this name is fenced before the group hears of the second.
+        let transactions = Transactions::open(config, group, member)?;
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let subscribed = records.consumer().subscribe(&topics);
+        subscribed.map_err(|error| fault(format!("joining group {group}"), member, error))?;
+        Ok(Self {
+            config: Arc::clone(config),
+            group: group.clone(),
+            records,
+            transactions,
+            slots: Slots::default(),
+            unanswered: None,
+            reader: None,
+        })
+    }
+
+    /// Serves the group and reports its next request, if there is one.
+    fn control(&mut self) -> Result<Option<Polled>, Error> {
+        self.transactions.serve();
+        match self.records.consumer().poll(Duration::ZERO) {
+            None => {}
+            Some(Ok(_)) => {
+                // Its order against the rest is unknown, so begin again from the last commit.
+                return Err(fault_of(
+                    "a record came beside its queue",
+                    Code::Inconsistent,
+                ));
+            }
+            Some(Err(error)) => judge(error)?,
+        }
+        let Some(change) = self.records.consumer().client().context().next_change() else {
+            return Ok(None);
+        };
+        self.unanswered = Some(change.clone());
+        Ok(Some(match change {
+            Change::Assign(list) => Polled::Assigned(self.assigned(query::named(&list))?),
+            Change::Revoke(list) => Polled::Revoked(query::named(&list)),
+            Change::Lost(list) => Polled::Lost(query::named(&list)),
+        }))
+    }
+
+    fn assigned(&self, partitions: Vec<TopicPartition>) -> Result<Vec<Assigned>, Error> {
+        let consumer = self.records.consumer();
+        let committed = query::committed(consumer, &partitions)?;
+        let low = query::offsets(consumer, &partitions, Which::Low)?;
+        let high = query::offsets(consumer, &partitions, Which::High)?;
+        let mut counts: HashMap<Arc<str>, u32> = HashMap::new();
+        for partition in &partitions {
+            if !counts.contains_key(&partition.topic) {
+                let count = query::partitions(consumer, &partition.topic)?.unwrap_or(0);
+                counts.insert(Arc::clone(&partition.topic), count);
+            }
+        }
+        let offsets = committed.into_iter().zip(low).zip(high);
+        Ok(partitions
+            .into_iter()
+            .zip(offsets)
+            .map(|(partition, ((committed, low), high))| Assigned {
+                partitions: counts.get(&partition.topic).copied().unwrap_or(0),
+                partition,
+                committed,
+                low: low.unwrap_or(0),
+                high: high.unwrap_or(0),
+            })
+            .collect())
+    }
+
+    /// Takes records for up to `wait`; `None` if nothing came at all.
+    fn take(
+        &mut self,
+        wait: Duration,
+        each: &mut dyn FnMut(usize, Record<'_>),
+    ) -> Result<Option<usize>, Error> {
+        let slots = &mut self.slots;
+        let mut records = 0;
+        let mut failed = None;
+        let taken = self.records.take(wait, &mut |origin, taken| {
+            let Some(slot) = slots.find(origin) else {
+                return;
+            };
+            match taken {
+                Taken::Record(record) => {
+                    slot.position = record.offset + 1;
+                    slot.at_end = false;
+                    records += 1;
+                    each(slot.index, record);
+                }
+                Taken::End(offset) => {
+                    slot.position = slot.position.max(offset);
+                    slot.at_end = true;
+                }
+                Taken::Failed(code) => {
+                    failed = Some((slot.partition.clone(), slot.position, code));
+                }
+            }
+        });
+        match failed {
+            Some((partition, position, code)) => Err(self.failed(partition, position, code)),
+            None => Ok((taken > 0).then_some(records)),
+        }
+    }
+
+    fn failed(&self, partition: TopicPartition, position: u64, code: Code) -> Error {
+        if !matches!(code, Code::AutoOffsetReset | Code::OffsetOutOfRange) {
+            return fault_of(format!("reading {partition} at {position}"), code);
+        }
+        match query::range(self.records.consumer(), &partition) {
+            Ok((low, high)) => Error::OutOfRange {
+                partition,
+                offset: position,
+                low,
+                high,
+            },
+            Err(error) => error,
+        }
+    }
+}
+
+impl Session for KafkaSession {
+    fn poll(
+        &mut self,
+        wait: Duration,
+        each: &mut dyn FnMut(usize, Record<'_>),
+    ) -> Result<Polled, Error> {
+        let mut left = wait;
+        loop {
+            if let Some(polled) = self.control()? {
+                return Ok(polled);
+            }
+            let slice = left.min(SLICE);
+            if let Some(records) = self.take(slice, each)? {
+                return Ok(Polled::Records(records));
+            }
+            left -= slice;
+            if left.is_zero() {
+                return Ok(Polled::Records(0));
+            }
+        }
+    }
+
+    fn start(&mut self, partitions: &[(usize, TopicPartition, u64)]) -> Result<(), Error> {
+        // Restoring is over.
+        self.reader = None;
+        for (index, partition, from) in partitions {
+            if !self.records.forward(partition) {
+                return Err(fault_of(
+                    format!("reading {partition}"),
+                    Code::UnknownPartition,
+                ));
+            }
+            self.slots.add(*index, partition.clone(), *from);
+        }
+        let list = partitions
+            .iter()
+            .map(|(_, at, from)| (at, query::offset(*from)));
+        let list = query::list(list)?;
+        self.unanswered = None;
+        let assigned = self.records.consumer().incremental_assign(&list);
+        assigned.map_err(|error| fault("taking partitions", "", error))
+    }
+
+    fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        self.slots.remove(partitions);
+        let list = query::list(partitions.iter().map(|at| (at, query::offset(0))))?;
+        self.unanswered = None;
+        let unassigned = self.records.consumer().incremental_unassign(&list);
+        unassigned.map_err(|error| fault("giving back partitions", "", error))
+    }
+
+    fn resolve(&mut self, partition: &TopicPartition, start: Start) -> Result<u64, Error> {
+        let consumer = self.records.consumer();
+        let ask = |which| {
+            let offsets = query::offsets(consumer, std::slice::from_ref(partition), which)?;
+            Ok::<_, Error>(offsets.first().copied().flatten())
+        };
+        let found = match start {
+            Start::Earliest => ask(Which::Low)?,
+            Start::Latest => ask(Which::High)?,
+            // Nothing is that young: only what comes from now on.
+            Start::At(at_ms) => match ask(Which::At(at_ms))? {
+                Some(offset) => Some(offset),
+                None => ask(Which::High)?,
+            },
+        };
+        found.ok_or_else(|| fault_of(format!("finding a start in {partition}"), Code::NoOffset))
+    }
+
+    fn at_end(&mut self, index: usize) -> bool {
+        self.slots.get(index).is_some_and(|slot| slot.at_end)
+    }
+
+    /// Between two ends of the partition this is counted to the high watermark, which is ahead of
+    /// the last stable offset by what is in open transactions.
+    fn lag(&mut self, index: usize) -> u64 {
+        match self.slots.get(index) {
+            Some(slot) if !slot.at_end => {
+                let high = self
+                    .records
+                    .high_cached(&slot.partition)
+                    .unwrap_or(slot.position);
+                high.saturating_sub(slot.position)
+            }
+            _ => 0,
+        }
+    }
+
+    fn commit(&mut self, commit: Commit) -> Result<(), Error> {
+        self.transactions.commit(&commit, self.records.consumer())
+    }
+
+    fn read(
+        &mut self,
+        partition: &TopicPartition,
+        from: u64,
+        to: u64,
+        each: &mut dyn FnMut(Record<'_>),
+    ) -> Result<(), Error> {
+        let reader = match self
+            .reader
+            .take()
+            .filter(|reader| reader.is_fresh_for(partition))
+        {
+            Some(reader) => reader,
+            None => Reader::open(&self.config, &self.group)?,
+        };
+        self.reader.insert(reader).read(partition, from, to, each)
+    }
+}
+
+impl Drop for KafkaSession {
+    fn drop(&mut self) {
+        // Closing the consumer waits for every request of the group to be answered.
+        let consumer = self.records.consumer();
+        let context = consumer.client().context();
+        context.close();
+        let open = self.unanswered.take();
+        for change in open
+            .into_iter()
+            .chain(std::iter::from_fn(|| context.next_change()))
+        {
+            let answered = match change {
+                Change::Assign(list) => consumer.incremental_assign(&list),
+                Change::Revoke(list) | Change::Lost(list) => consumer.incremental_unassign(&list),
+            };
+            if let Err(error) = answered {
+                tracing::debug!(%error, "answering a rebalance before leaving");
+            }
+        }
+    }
+}
+
+/// Whether an error of the consumer ends the session. librdkafka connects again by itself, so
+/// most are only for the log, where the context put them.
+fn judge(error: KafkaError) -> Result<(), Error> {
+    let doing = "reading from its group";
+    match error {
+        KafkaError::PartitionEOF(_) => Ok(()),
+        KafkaError::MessageConsumptionFatal(_) => Err(Error::Retriable {
+            doing: doing.to_owned(),
+            source: Box::new(error),
+        }),
+        // It worked before, so it may be the broker's trouble: opening again finds out.
+        KafkaError::MessageConsumption(Code::Authentication | Code::SSL) => Err(Error::Retriable {
+            doing: doing.to_owned(),
+            source: Box::new(error),
+        }),
+        error => match fault(doing, "", error) {
+            Error::Retriable { .. } => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
+/// The partitions being read.
+#[derive(Default)]
+struct Slots {
+    slots: Vec<Slot>,
+    /// Where a source is in `slots`, and the last one met: records come in runs.
+    known: HashMap<Source, usize>,
+    last: Option<(Source, usize)>,
+}
+
+struct Slot {
+    /// The caller's number for it.
+    index: usize,
+    partition: TopicPartition,
+    /// The next offset.
+    position: u64,
+    at_end: bool,
+}
+
+impl Slots {
+    fn add(&mut self, index: usize, partition: TopicPartition, position: u64) {
+        self.forget_sources();
+        self.slots.push(Slot {
+            index,
+            partition,
+            position,
+            at_end: false,
+        });
+    }
+
+    fn remove(&mut self, partitions: &[TopicPartition]) {
+        self.forget_sources();
+        self.slots
+            .retain(|slot| !partitions.contains(&slot.partition));
+    }
+
+    fn get(&self, index: usize) -> Option<&Slot> {
+        self.slots.iter().find(|slot| slot.index == index)
+    }
+
+    fn find(&mut self, origin: &Origin<'_>) -> Option<&mut Slot> {
+        let at = match self.last {
+            Some((source, at)) if source == origin.source => at,
+            _ => {
+                let at = match self.known.get(&origin.source) {
+                    Some(at) => *at,
+                    None => self
+                        .slots
+                        .iter()
+                        .position(|slot| origin.is(&slot.partition))?,
+                };
+                self.known.insert(origin.source, at);
+                self.last = Some((origin.source, at));
+                at
+            }
+        };
+        self.slots.get_mut(at)
+    }
+
+    /// A source may name another partition, and a slot may lie elsewhere, from now on.
+    fn forget_sources(&mut self) {
+        self.known.clear();
+        self.last = None;
+    }
+}
