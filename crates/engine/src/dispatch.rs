@@ -275,7 +275,7 @@ impl Dispatch {
     fn intend(&mut self, intent: Intent) {
         self.intents
             .insert(intent.delivery_id.clone(), intent.clone());
-        self.unsaid.push(DeliveryRecord::Intent(intent));
+        self.unsaid.push(DeliveryRecord::Intent(Box::new(intent)));
     }
 
     /// Whether an alert that is at least as grave and fires now speaks for this one.
@@ -335,7 +335,7 @@ impl Dispatch {
                     }
                 }
                 self.intents
-                    .insert(intent.delivery_id.clone(), intent.clone());
+                    .insert(intent.delivery_id.clone(), (**intent).clone());
             }
             DeliveryRecord::Outcome(outcome) => {
                 self.settle(outcome);
@@ -449,10 +449,10 @@ impl Stage for Dispatch {
         for record in std::mem::take(&mut self.said) {
             match record {
                 DeliveryRecord::Intent(intent) => {
-                    self.board.publish_intent(intent.clone());
+                    self.board.publish_intent((*intent).clone());
                     // One that was settled before a restart is not sent again.
                     if self.intents.contains_key(&intent.delivery_id) {
-                        self.ready.push(intent);
+                        self.ready.push(*intent);
                     }
                 }
                 DeliveryRecord::Outcome(outcome) => self.board.publish_outcome(outcome),

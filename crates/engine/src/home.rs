@@ -54,6 +54,9 @@ struct Entry {
 /// Entries by when one of their slots is due.
 type Queue = BinaryHeap<Reverse<(i64, u32)>>;
 
+/// A reading of a signal, by name, and its event time.
+pub(crate) type NewReading = (&'static str, Reading, i64);
+
 /// Everything that one panes partition knows.
 pub(crate) struct Home {
     partition: u32,
@@ -471,7 +474,7 @@ impl Home {
     /// Hands over every entity that changed since the last call, with its readings.
     pub(crate) fn drain_changed(
         &mut self,
-        each: &mut dyn FnMut(&Entity, &History, &Facts, Vec<(&'static str, Reading, i64)>),
+        each: &mut dyn FnMut(&Entity, &History, &Facts, Vec<NewReading>),
     ) {
         for id in std::mem::take(&mut self.changed) {
             let entry = &mut self.entries[id as usize];

@@ -14,6 +14,7 @@ mod duplicates;
 mod evaluate;
 mod home;
 mod ingest;
+mod playback;
 mod topology;
 mod trackers;
 
@@ -22,6 +23,7 @@ pub use dispatch::{Dispatch, DispatchConfig};
 pub use duplicates::DuplicateBounds;
 pub use evaluate::{Evaluate, EvaluateConfig};
 pub use ingest::{Ingest, IngestConfig, SourceTopic};
+pub use playback::Playback;
 pub use route::{Route, Routes};
 pub use topology::{Topology, TopologyConfig};
 pub use trackers::TrackerBounds;

@@ -190,7 +190,7 @@ pub struct DeliveryOutcome {
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryRecord {
     /// A page is to be sent.
-    Intent(Intent),
+    Intent(Box<Intent>),
     /// A page was sent, or given up.
     Outcome(DeliveryOutcome),
 }

@@ -1,0 +1,137 @@
+//! Playback: messages through all stages on the in-memory log, in virtual time.
+//!
+//! Time is what the messages say. It jumps from one message to the next, and everything that was
+//! due between them is judged at the time it was due; so the same messages lead to the same
+//! readings, alerts and pages, whenever and wherever they are played.
+
+use fenghuo_event::Stream;
+use fenghuo_log::memory::MemoryLog;
+use fenghuo_log::{Append, Error, Log, TopicPartition, TopicSpec};
+
+use crate::topology::{Topology, TopologyConfig};
+
+/// All stages on a log of their own.
+pub struct Playback {
+    log: MemoryLog,
+    topology: Topology,
+    topics: Vec<(Stream, TopicPartition)>,
+    /// Time between commits while messages come.
+    step_ms: i64,
+    now_ms: i64,
+    /// Messages were appended since the last commit, which is due at this time.
+    due_ms: Option<i64>,
+    /// Where a message goes that names no stream.
+    unknown: TopicPartition,
+}
+
+impl Playback {
+    /// Opens the stages at `start_ms`, with one partition for each source topic; commits are
+    /// `step_ms` apart.
+    pub fn open(config: &TopologyConfig, start_ms: i64, step_ms: i64) -> Result<Self, Error> {
+        let log = MemoryLog::new();
+        log.set_time(start_ms);
+        let spec = |name: &str| TopicSpec {
+            name: name.to_owned(),
+            partitions: 1,
+            compacted: false,
+            retention_ms: None,
+        };
+        let sources = &config.ingest.topics;
+        log.ensure(
+            &sources
+                .iter()
+                .map(|source| spec(&source.name))
+                .collect::<Vec<_>>(),
+        )?;
+        let mut config = config.clone();
+        config.ingest.panes_partitions = 1;
+        let topology = Topology::open(&config, &log)?;
+        let topics: Vec<_> = sources
+            .iter()
+            .map(|source| (source.stream, TopicPartition::new(source.name.clone(), 0)))
+            .collect();
+        let first = topics.first().map(|(_, topic)| topic.clone());
+        let unknown =
+            first.ok_or_else(|| Error::Fatal("no source topic is configured".to_owned()))?;
+        Ok(Self {
+            log,
+            topology,
+            topics,
+            step_ms,
+            now_ms: start_ms,
+            due_ms: None,
+            unknown,
+        })
+    }
+
+    /// The stages.
+    pub fn topology(&mut self) -> &mut Topology {
+        &mut self.topology
+    }
+
+    /// The log, to read what the stages wrote.
+    pub fn log(&self) -> &MemoryLog {
+        &self.log
+    }
+
+    /// Now, Unix ms.
+    pub fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    /// Appends a message at `at_ms`, or now, whichever is later. What names no stream of the
+    /// config goes to the first topic, to be rejected there.
+    pub fn feed(
+        &mut self,
+        at_ms: i64,
+        stream: Option<Stream>,
+        content_type: Option<&str>,
+        value: Vec<u8>,
+    ) -> Result<(), Error> {
+        let at_ms = at_ms.max(self.now_ms);
+        if self.due_ms.is_some_and(|due_ms| due_ms <= at_ms) {
+            self.commit()?;
+        }
+        if at_ms - self.now_ms > self.step_ms {
+            self.pass(at_ms)?;
+        }
+        self.now_ms = at_ms;
+        self.log.set_time(at_ms);
+        let topic = self
+            .topics
+            .iter()
+            .find(|(carried, _)| Some(*carried) == stream);
+        let to = topic.map_or(&self.unknown, |(_, topic)| topic).clone();
+        let mut append = Append::new(to, None, value);
+        if let Some(content_type) = content_type {
+            append
+                .headers
+                .push(("content-type", content_type.as_bytes().to_vec()));
+        }
+        self.log.append(vec![append])?;
+        self.due_ms.get_or_insert(at_ms + self.step_ms);
+        Ok(())
+    }
+
+    /// Commits what was fed, and lets time pass to `at_ms`.
+    pub fn pass(&mut self, at_ms: i64) -> Result<(), Error> {
+        if self.due_ms.is_some() {
+            self.commit()?;
+        }
+        if at_ms > self.now_ms {
+            self.now_ms = at_ms;
+            self.log.set_time(at_ms);
+            self.topology.settle(at_ms)?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        if let Some(due_ms) = self.due_ms.take() {
+            self.now_ms = self.now_ms.max(due_ms);
+            self.log.set_time(self.now_ms);
+            self.topology.settle(self.now_ms)?;
+        }
+        Ok(())
+    }
+}
