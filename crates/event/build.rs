@@ -1,10 +1,12 @@
 //! Compiles `proto/fenghuo/v1/events.proto` into Rust: owned messages with prost, and borrowed
-//! views with the generator in `build/views.rs`. protox stands in for protoc, so that nothing has
+//! views with the generator in `build/`. protox stands in for protoc, so that nothing has
 //! to be installed. It must read nothing but the .proto and write nothing outside `OUT_DIR`.
 
 use std::error::Error;
 use std::path::PathBuf;
 
+#[path = "build/emit.rs"]
+mod emit;
 #[path = "build/views.rs"]
 mod views;
 
@@ -35,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let protos = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto"));
     let events = protos.join("fenghuo/v1/events.proto");
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=build/views.rs");
+    println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed={}", events.display());
 
     #[allow(clippy::disallowed_methods, reason = "cargo names the directory so")]

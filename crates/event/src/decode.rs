@@ -88,16 +88,26 @@ impl Encoding {
 /// # Errors
 /// [`Rejected`] where the bytes are no event; the reason's classes are few and can be counted.
 pub fn decode<'a>(bytes: &'a [u8], content_type: Option<&[u8]>) -> Result<Event<'a>, Rejected> {
-    let event = read(bytes, encoding(bytes, content_type)?)?;
+    let mut event = views::Event::default();
+    read(&mut event, bytes, encoding(bytes, content_type)?)?;
     event.check()?;
-    let missing = |what: &str| Rejected::new(Reason::MissingField, what);
-    let meta = event
-        .meta
-        .ok_or_else(|| missing("meta: expected an object"))?;
-    let body = event
-        .body
-        .ok_or_else(|| missing("expected a body: order, inventory, courier, feedback, visit, catalog, plan, supplier or ops"))?;
-    Ok(Event { meta, body })
+    // Matched in one place, so that the body is moved once.
+    match event {
+        views::Event {
+            meta: Some(meta),
+            body: Some(body),
+        } => Ok(Event { meta, body }),
+        views::Event { meta: None, .. } => Err(missing("meta: expected an object")),
+        views::Event { body: None, .. } => Err(missing(
+            "expected a body: order, inventory, courier, feedback, visit, catalog, plan, supplier \
+             or ops",
+        )),
+    }
+}
+
+#[cold]
+fn missing(what: &str) -> Rejected {
+    Rejected::new(Reason::MissingField, what)
 }
 
 /// Where an event belongs, as far as it can be told; it need not be a valid one.
@@ -116,7 +126,8 @@ pub struct Peek {
 /// Reads one message without checking it, to route a line that someone else will judge. `None`
 /// where it cannot be read at all.
 pub fn peek(bytes: &[u8], content_type: Option<&[u8]>) -> Option<Peek> {
-    let event = read(bytes, encoding(bytes, content_type).ok()?).ok()?;
+    let mut event = views::Event::default();
+    read(&mut event, bytes, encoding(bytes, content_type).ok()?).ok()?;
     let key = event.body.as_ref().map(Body::key);
     let meta = event.meta.as_ref();
     Some(Peek {
@@ -127,8 +138,12 @@ pub fn peek(bytes: &[u8], content_type: Option<&[u8]>) -> Option<Peek> {
     })
 }
 
-/// Reads a message's structure; what it says is not looked at.
-pub(crate) fn read(bytes: &[u8], encoding: Encoding) -> Result<views::Event<'_>, Rejected> {
+/// Reads a message's structure into `event`; what it says is not looked at.
+pub(crate) fn read<'a>(
+    event: &mut views::Event<'a>,
+    bytes: &'a [u8],
+    encoding: Encoding,
+) -> Result<(), Rejected> {
     if bytes.len() > MESSAGE_BYTES_MAX {
         let detail = format!(
             "{} bytes, at most {MESSAGE_BYTES_MAX} are allowed",
@@ -139,19 +154,25 @@ pub(crate) fn read(bytes: &[u8], encoding: Encoding) -> Result<views::Event<'_>,
     if bytes.is_empty() {
         return Err(Rejected::new(Reason::Malformed, "an empty message"));
     }
-    let mut event = views::Event::default();
     match encoding {
-        Encoding::Protobuf => wire::fields(&mut event, &mut Reader::new(bytes))?,
-        Encoding::Json => {
-            let trail = Trail::default();
-            let mut json = serde_json::Deserializer::from_slice(bytes);
-            event
-                .merge_json(&mut json, &trail)
-                .and_then(|_| json.end())
-                .map_err(|error| trail.reject(&error))?;
-        }
+        Encoding::Protobuf => Ok(wire::fields(event, &mut Reader::new(bytes))?),
+        Encoding::Json => read_json(event, bytes),
     }
-    Ok(event)
+}
+
+fn read_json<'a>(event: &mut views::Event<'a>, bytes: &'a [u8]) -> Result<(), Rejected> {
+    // Once over the whole is a fifth cheaper in all than once a string, and no member, not even
+    // an unknown one, may be something else.
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let detail = format!("not UTF-8 at byte {}", error.valid_up_to());
+        Rejected::new(Reason::Malformed, &detail)
+    })?;
+    let trail = Trail::default();
+    let mut json = serde_json::Deserializer::from_str(text);
+    event
+        .merge_json(&mut json, &trail)
+        .and_then(|_| json.end())
+        .map_err(|error| trail.reject(&error))
 }
 
 fn encoding(bytes: &[u8], content_type: Option<&[u8]>) -> Result<Encoding, Rejected> {

@@ -16,6 +16,8 @@ mod json;
 mod rejected;
 mod rules;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod time;
 mod views;
 mod wire;

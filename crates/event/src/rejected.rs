@@ -56,18 +56,24 @@ pub struct Rejected {
     pub detail: String,
 }
 
-/// At most this many characters of the input, or of a library's words about it, in one detail.
-const EXCERPT_CHARS_MAX: usize = 100;
+/// The longest detail. Ours are shorter; a library's may quote the input, in its middle.
+const DETAIL_CHARS_MAX: usize = 240;
+/// What is left of a longer one: the path and the beginning of a quotation …
+const DETAIL_HEAD_CHARS: usize = 90;
+/// … and what was expected.
+const DETAIL_TAIL_CHARS: usize = 70;
+/// The longest quotation of ours.
+const QUOTE_CHARS: usize = 50;
 
 impl Rejected {
-    /// With a detail cut to a readable length: its middle goes, which is where input is quoted.
+    /// With a detail cut to a readable length.
     pub(crate) fn new(reason: Reason, detail: &str) -> Self {
         let chars = detail.chars().count();
-        let detail = if chars <= 3 * EXCERPT_CHARS_MAX {
+        let detail = if chars <= DETAIL_CHARS_MAX {
             detail.to_owned()
         } else {
-            let head: String = detail.chars().take(EXCERPT_CHARS_MAX).collect();
-            let tail: String = detail.chars().skip(chars - EXCERPT_CHARS_MAX).collect();
+            let head: String = detail.chars().take(DETAIL_HEAD_CHARS).collect();
+            let tail: String = detail.chars().skip(chars - DETAIL_TAIL_CHARS).collect();
             format!("{head} … {tail}")
         };
         Self { reason, detail }
@@ -164,7 +170,7 @@ impl From<Fault> for Rejected {
 
 /// A value quoted for a detail, cut to its first characters.
 pub(crate) fn quote(value: &str) -> String {
-    match value.char_indices().nth(EXCERPT_CHARS_MAX / 2) {
+    match value.char_indices().nth(QUOTE_CHARS) {
         None => format!("{value:?}"),
         Some((end, _)) => format!("{:?}…", &value[..end]),
     }

@@ -3,7 +3,7 @@
 //! one event alone; whether it fits the others is for the signals.
 
 use crate::bounds::{
-    CURVE_POINTS_MAX, LINES_MAX, OFFSET_S_MAX, ORDER_MINOR_MAX, QUANTITY_MAX, SKUS_MAX,
+    CURVE_POINTS_MAX, FLOAT_MAX, LINES_MAX, OFFSET_S_MAX, ORDER_MINOR_MAX, QUANTITY_MAX, SKUS_MAX,
     UTC_OFFSET_MIN_MAX,
 };
 use crate::pb;
@@ -57,7 +57,7 @@ fn between(name: &'static str, value: impl Into<i64>, low: i64, high: i64) -> Ch
     }
 }
 
-fn share(name: &'static str, value: impl Into<f64>, low: f64, high: f64) -> Checked {
+fn within(name: &'static str, value: impl Into<f64>, low: f64, high: f64) -> Checked {
     let value = value.into();
     match (low..=high).contains(&value) {
         true => Ok(()),
@@ -162,14 +162,14 @@ pub(crate) fn feedback(feedback: &Feedback<'_>) -> Checked {
         return Err(Fault::missing("thread_id", "expected it or a feedback_id"));
     }
     between("rating", feedback.rating, 0, 5)?;
-    share("dsr_described", feedback.dsr_described, 0.0, 5.0)?;
-    share("dsr_service", feedback.dsr_service, 0.0, 5.0)?;
-    share("dsr_logistics", feedback.dsr_logistics, 0.0, 5.0)?;
+    within("dsr_described", feedback.dsr_described, 0.0, 5.0)?;
+    within("dsr_service", feedback.dsr_service, 0.0, 5.0)?;
+    within("dsr_logistics", feedback.dsr_logistics, 0.0, 5.0)?;
     between("nps", feedback.nps, 0, 10)?;
     between("csat", feedback.csat, 0, 5)?;
     not_negative("media_count", feedback.media_count)?;
-    share("topic_confidence", feedback.topic_confidence, 0.0, 1.0)?;
-    share("sentiment", feedback.sentiment, -1.0, 1.0)?;
+    within("topic_confidence", feedback.topic_confidence, 0.0, 1.0)?;
+    within("sentiment", feedback.sentiment, -1.0, 1.0)?;
     between("urgency", feedback.urgency, 0, 3)
 }
 
@@ -188,16 +188,16 @@ pub(crate) fn catalog(catalog: &Catalog<'_>) -> Checked {
     known("type", &catalog.r#type)?;
     given("sku_id", &catalog.sku_id)?;
     between("pack_units", catalog.pack_units, 0, QUANTITY_MAX)?;
-    share("max_discount_ratio", catalog.max_discount_ratio, 0.0, 1.0)?;
+    within("max_discount_ratio", catalog.max_discount_ratio, 0.0, 1.0)?;
     not_negative("limit_per_buyer", catalog.limit_per_buyer)
 }
 
 pub(crate) fn plan_point(point: &PlanPoint) -> Checked {
     let offset_max = i64::from(OFFSET_S_MAX);
     between("offset_s", point.offset_s, -offset_max, offset_max)?;
-    share("orders", point.orders, 0.0, f64::MAX)?;
-    share("units", point.units, 0.0, f64::MAX)?;
-    share("visits", point.visits, 0.0, f64::MAX)?;
+    within("orders", point.orders, 0.0, FLOAT_MAX)?;
+    within("units", point.units, 0.0, FLOAT_MAX)?;
+    within("visits", point.visits, 0.0, FLOAT_MAX)?;
     not_negative("gmv_minor", point.gmv_minor)
 }
 
@@ -218,7 +218,7 @@ pub(crate) fn sku_plan(plan: &SkuPlan<'_>) -> Checked {
     not_negative("planned_units", plan.planned_units)?;
     not_negative("sales_cap", plan.sales_cap)?;
     not_negative("safety_stock", plan.safety_stock)?;
-    share("baseline_cvr", plan.baseline_cvr, 0.0, 1.0)?;
+    within("baseline_cvr", plan.baseline_cvr, 0.0, 1.0)?;
     curve("curve", &plan.curve)
 }
 
@@ -232,7 +232,7 @@ pub(crate) fn staff_plan(plan: &StaffPlan<'_>) -> Checked {
     let offset_max = i64::from(OFFSET_S_MAX);
     between("offset_s", plan.offset_s, -offset_max, offset_max)?;
     not_negative("headcount", plan.headcount)?;
-    share("tasks_per_hour", plan.tasks_per_hour, 0.0, f64::MAX)?;
+    within("tasks_per_hour", plan.tasks_per_hour, 0.0, FLOAT_MAX)?;
     not_negative("trained", plan.trained)
 }
 
@@ -254,7 +254,7 @@ pub(crate) fn plan(plan: &Plan<'_>) -> Checked {
         between("flash_offsets_s", *offset, -offset_max, offset_max)?;
     }
     curve("curve", &plan.curve)?;
-    share("forecast_cv", plan.forecast_cv, 0.0, 100.0)?;
+    within("forecast_cv", plan.forecast_cv, 0.0, 100.0)?;
     at_most("skus", &plan.skus, SKUS_MAX)?;
     match plan.currency_code.is_empty() {
         true => Ok(()),
@@ -267,7 +267,7 @@ pub(crate) fn supplier(supplier: &Supplier<'_>) -> Checked {
     given("supplier_id", &supplier.supplier_id)?;
     not_negative("qty", supplier.qty)?;
     for (_, score) in &supplier.scores {
-        share("scores", *score, 0.0, 100.0)?;
+        within("scores", *score, 0.0, 100.0)?;
     }
     Ok(())
 }

@@ -62,6 +62,7 @@ impl<'a> Reader<'a> {
         Fault::new(Reason::InvalidValue, format!("{what} at byte {}", self.at))
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, Fault> {
         match self.bytes.get(self.at) {
             Some(byte) if *byte < 0x80 && self.at < self.end => {
@@ -72,6 +73,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline(never)]
     fn long_varint(&mut self) -> Result<u64, Fault> {
         let mut value = 0;
         for (index, byte) in self.bytes[self.at..self.end].iter().take(10).enumerate() {
@@ -103,6 +105,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A length and that many bytes.
+    #[inline]
     fn slice(&mut self) -> Result<&'a [u8], Fault> {
         let length = self.varint()?;
         let left = &self.bytes[self.at..self.end];
@@ -127,6 +130,7 @@ impl<'a> Reader<'a> {
         })
     }
 
+    #[inline]
     fn tag(&mut self) -> Result<(u32, Wire), Fault> {
         let start = self.at;
         let tag = self.varint()?;
@@ -227,19 +231,21 @@ pub(crate) fn message<'a, M: Message<'a>>(
 }
 
 /// Reads the member of a oneof. A second one is an error, as it is in JSON: an event says one thing.
+/// It is read in place: `wrap` makes the member and `unwrap` finds it again.
 pub(crate) fn choose<'a, M: Message<'a> + Default, B>(
     slot: &mut Option<B>,
-    wrap: fn(M) -> B,
+    wrap: impl Fn(M) -> B,
+    unwrap: impl Fn(&mut B) -> Option<&mut M>,
     wire: Wire,
     input: &mut Reader<'a>,
 ) -> Result<(), Fault> {
     if slot.is_some() {
         return Err(input.invalid("a second body"));
     }
-    let mut value = M::default();
-    message(&mut value, wire, input)?;
-    *slot = Some(wrap(value));
-    Ok(())
+    match unwrap(slot.insert(wrap(M::default()))) {
+        Some(member) => message(member, wire, input),
+        None => Ok(()),
+    }
 }
 
 /// Reads an element of a list, or a packed run of them.

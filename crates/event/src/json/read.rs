@@ -88,10 +88,12 @@ pub(crate) fn member<'a, F: Field<'a>, A: MapAccess<'a>>(
     map.next_value_seed(Slot { field, trail }).map(drop)
 }
 
-/// Reads the value of the current member as the member of a oneof.
+/// Reads the value of the current member as the member of a oneof, in place: `wrap` makes it and
+/// `unwrap` finds it again.
 pub(crate) fn choose<'a, M, B, A>(
     slot: &mut Option<B>,
-    wrap: fn(M) -> B,
+    wrap: impl Fn(M) -> B,
+    unwrap: impl Fn(&mut B) -> Option<&mut M>,
     map: &mut A,
     trail: &Trail,
 ) -> Result<(), A::Error>
@@ -99,10 +101,21 @@ where
     M: Field<'a> + Default,
     A: MapAccess<'a>,
 {
-    let mut value = M::default();
-    let field = &mut value;
-    if map.next_value_seed(Slot { field, trail })? && slot.replace(wrap(value)).is_some() {
-        return Err(A::Error::custom("a second body"));
+    if slot.is_some() {
+        // A null says nothing and may stand beside the one body.
+        let mut second = M::default();
+        let field = &mut second;
+        return match map.next_value_seed(Slot { field, trail })? {
+            true => Err(A::Error::custom("a second body")),
+            false => Ok(()),
+        };
+    }
+    let given = match unwrap(slot.insert(wrap(M::default()))) {
+        Some(field) => map.next_value_seed(Slot { field, trail })?,
+        None => false,
+    };
+    if !given {
+        *slot = None;
     }
     Ok(())
 }
