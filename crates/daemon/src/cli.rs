@@ -1,0 +1,316 @@
+//! The command line: what can be asked of the binary, and the help that explains it.
+//!
+//! Owns names, defaults and forms of arguments. It must never open a file or do anything: a
+//! command line that is wrong ends here, by clap, with code 2.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::exit;
+
+/// Watches a shop's big day from its event log, and wakes the right person within a second.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fenghuo",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = exit::HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// How much is logged: error, warn, info, debug, or by module as in
+    /// "info,fenghuo_kafka=debug".
+    #[arg(long, global = true, value_name = "FILTER", default_value = "info")]
+    pub log: String,
+
+    /// Log lines as JSON.
+    #[arg(long, global = true)]
+    pub log_json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show a flash sale with four troubles in it, and what becomes of them
+    Demo(Demo),
+    /// Watch the shop's topics
+    Run(Run),
+    /// Check a config and all that it names, and start nothing
+    Check(Check),
+    /// Put files of events into the shop's topics
+    Load(Load),
+    /// Take files of events through all stages in memory, as fast as it goes
+    Replay(Replay),
+    /// List the signals and the built-in rules
+    Signals(Signals),
+}
+
+/// `fenghuo demo`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo demo                          then open http://127.0.0.1:8686/
+  fenghuo demo --for 3m --seed 7        slower, with other customers
+  fenghuo demo --speed 12 --for 60s     twelve seconds of the sale in one")]
+pub struct Demo {
+    /// How long the flash, 19:58 to 20:10, takes to show.
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub span: Duration,
+    /// Another seed is another crowd; the same one is the same to the last order.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Where the screen, the API and the metrics are.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8686")]
+    pub listen: SocketAddr,
+    /// How much faster still.
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = speed)]
+    pub speed: f64,
+}
+
+/// `fenghuo run`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo run --config /etc/fenghuo/fenghuo.toml
+  fenghuo run --config fenghuo.toml --log info,fenghuo_kafka=debug
+
+SIGTERM and SIGINT drain: what has been read is committed, then the process ends with 0.")]
+pub struct Run {
+    /// The config; deploy/fenghuo.toml is the annotated example.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// `fenghuo check`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo check --config fenghuo.toml   0 if it holds, 78 and the mistake if not
+
+Secrets are not read, so that a config can be checked where it has none.")]
+pub struct Check {
+    /// The config, with the rules, plans, channels and routes that it names.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// `fenghuo load`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo load orders.jsonl.gz inventory.jsonl --topic-prefix shop. --bootstrap localhost:9092
+  fenghuo load orders.jsonl.gz --config fenghuo.toml
+  fenghuo load --config fenghuo.toml --csv orders deploy/mappings/uci-online-retail.toml \\
+      online-retail.csv.gz
+
+Lines that are no events go to the topic fenghuo.dead-letter with their file and line, and the
+rest goes on. Loading a file again repeats its events; within the duplicates' horizon they count
+once.")]
+pub struct Load {
+    /// Files of JSON lines, or with --csv of order lines; .gz is unpacked.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Take brokers and topics from a config.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["topic_prefix", "bootstrap"])]
+    pub config: Option<PathBuf>,
+    /// What comes before "orders", "inventory" … in the topics' names.
+    #[arg(long, value_name = "PREFIX", default_value = "shop.")]
+    pub topic_prefix: String,
+    /// Some brokers, separated by commas.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "localhost:9092",
+        value_delimiter = ','
+    )]
+    pub bootstrap: Vec<String>,
+    /// How to read CSV files.
+    #[command(flatten)]
+    pub csv: Csv,
+}
+
+/// `fenghuo replay`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo replay orders.jsonl.gz inventory.jsonl.gz
+  fenghuo replay day.jsonl --config fenghuo.toml --report json > report.json
+  fenghuo replay day.jsonl --readings readings.csv --every 1h --until 2026-11-12T00:00:00+08:00
+  fenghuo replay --csv orders deploy/mappings/uci-online-retail.toml online-retail.csv.gz
+
+Time is what the events say, so the same files give the same report, to the byte.")]
+pub struct Replay {
+    /// Files of JSON lines, or with --csv of order lines; .gz is unpacked, several are merged by
+    /// time.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Rules, plans and bounds to replay with; without it the built-in ones, and any shop and
+    /// currency.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The form of the report on standard output.
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub report: ReportForm,
+    /// Also write readings, as CSV, into this file.
+    #[arg(long, value_name = "FILE")]
+    pub readings: Option<PathBuf>,
+    /// How often readings are written, in event time.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration, requires = "readings")]
+    pub every: Duration,
+    /// Let time pass to here at the end, RFC 3339; without it, to the last event.
+    #[arg(long, value_name = "INSTANT", value_parser = instant_ms)]
+    pub until: Option<i64>,
+    /// How to read CSV files.
+    #[command(flatten)]
+    pub csv: Csv,
+}
+
+/// `fenghuo signals`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo signals                       what is watched, in which unit
+  fenghuo signals --json                the same for programs, with formulas
+  fenghuo signals --rules > rules.toml  the built-in rules, to change")]
+pub struct Signals {
+    /// As JSON.
+    #[arg(long, conflicts_with = "rules")]
+    pub json: bool,
+    /// The built-in rules instead, as the rules file that they are.
+    #[arg(long)]
+    pub rules: bool,
+}
+
+/// How files that are no JSON lines are read.
+#[derive(Debug, Args)]
+pub struct Csv {
+    /// The files are CSV: what they hold ("orders" is what there is), and the mapping that says
+    /// what their columns mean.
+    #[arg(long = "csv", num_args = 2, value_names = ["WHAT", "MAPPING"])]
+    pub what_and_mapping: Option<Vec<String>>,
+}
+
+impl Csv {
+    /// The mapping's file, where files are CSV.
+    ///
+    /// # Errors
+    /// When they hold something that cannot be read from CSV.
+    pub fn mapping(&self) -> Result<Option<PathBuf>, clap::Error> {
+        match self.what_and_mapping.as_deref() {
+            None => Ok(None),
+            Some([what, mapping]) if what == "orders" => Ok(Some(PathBuf::from(mapping))),
+            Some(given) => {
+                let what = given.first().map_or("", String::as_str);
+                let message =
+                    format!("--csv {what:?}: expected \"orders\", the only form there is");
+                Err(clap::Error::raw(
+                    clap::error::ErrorKind::InvalidValue,
+                    format!("{message}\n"),
+                ))
+            }
+        }
+    }
+}
+
+/// The form of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportForm {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// The longest time that an argument can say.
+const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time >= Duration::from_millis(1) && time <= SPAN_MAX => Ok(time),
+        Ok(_) => Err("expected from 1ms to 366days".to_owned()),
+        Err(error) => Err(format!("{error}; expected a time such as 90s, 5m or 1h30m")),
+    }
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse::<f64>().ok();
+    speed
+        .filter(|speed| (0.01..=100_000.0).contains(speed))
+        .ok_or_else(|| "expected a number from 0.01 to 100000".to_owned())
+}
+
+fn instant_ms(text: &str) -> Result<i64, String> {
+    let instant = text.parse::<jiff::Timestamp>();
+    instant
+        .map(jiff::Timestamp::as_millisecond)
+        .map_err(|_| "expected an instant such as 2026-11-12T00:00:00+08:00".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_definition_holds() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn csv_takes_what_and_mapping_and_leaves_the_files() {
+        let Ok(Command::Load(load)) = parse("fenghuo load --csv orders map.toml a.csv b.csv")
+        else {
+            panic!("expected load");
+        };
+        assert_eq!(load.files, [PathBuf::from("a.csv"), PathBuf::from("b.csv")]);
+        assert_eq!(load.csv.mapping().unwrap(), Some(PathBuf::from("map.toml")));
+        let Ok(Command::Replay(replay)) = parse("fenghuo replay a --csv visits map.toml") else {
+            panic!("expected replay");
+        };
+        assert!(replay.csv.mapping().is_err());
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_help() {
+        let Ok(Command::Demo(demo)) = parse("fenghuo demo") else {
+            panic!("expected demo");
+        };
+        assert_eq!(demo.span, Duration::from_secs(60));
+        assert_eq!(demo.listen, SocketAddr::from(([127, 0, 0, 1], 8686)));
+        let Ok(Command::Load(load)) = parse("fenghuo load a --bootstrap a:1,b:2") else {
+            panic!("expected load");
+        };
+        assert_eq!(load.bootstrap, ["a:1", "b:2"]);
+        assert_eq!(load.topic_prefix, "shop.");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for line in [
+            "fenghuo",
+            "fenghuo run",
+            "fenghuo load",
+            "fenghuo demo --for 0s",
+            "fenghuo demo --for soon",
+            "fenghuo demo --speed 0",
+            "fenghuo demo --speed NaN",
+            "fenghuo demo --listen 8686",
+            "fenghuo load a --config c --bootstrap b:1",
+            "fenghuo replay a --until yesterday",
+            "fenghuo replay a --every 1h",
+            "fenghuo signals --json --rules",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

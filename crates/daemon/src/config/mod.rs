@@ -1,0 +1,295 @@
+//! The config: from a file to values that everything else can rely on.
+//!
+//! Owns defaults, bounds and the mistakes that a person can make in a config, rules or plan file.
+//! All of it is read and checked before anything binds or connects. It must never hold a secret,
+//! only where one is found: secrets are read when they are needed, so that a config can be
+//! checked where it has none.
+
+mod document;
+mod money;
+mod plan;
+mod raw;
+mod validate;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fenghuo_alert::{RuleError, Rules};
+use fenghuo_engine::{
+    DuplicateBounds, IngestConfig, Routes, SourceTopic, TopologyConfig, TrackerBounds,
+};
+use fenghuo_event::Stream;
+use fenghuo_kafka::KafkaConfig;
+use fenghuo_log::{Start, TopicSpec};
+use fenghuo_notify::{ChannelConfig, Secret, SecretSource};
+
+pub use plan::Plans;
+
+/// Seed of the tables in which ingest combines. Any number does; one and the same keeps replays
+/// alike to the byte.
+const TABLE_SEED: u64 = 0x6665_6e67_6875_6f00;
+
+/// Everything that an installation is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[shop]`
+    pub shop: Shop,
+    /// `[kafka]`
+    pub kafka: Kafka,
+    /// `[topics]`
+    pub topics: Topics,
+    /// `[ingest]`
+    pub ingest: Ingest,
+    /// `[evaluate]`
+    pub evaluate: Evaluate,
+    /// `[http]`
+    pub http: Http,
+    /// `[rules]`: the built-in ones with those of the files over them.
+    pub rules: Arc<Rules>,
+    /// `[plans]`: campaigns and skus.
+    pub plans: Plans,
+    /// `[[channel]]`
+    pub channels: Vec<ChannelConfig>,
+    /// `[[route]]`
+    pub routes: Routes,
+    /// `[shutdown] deadline`: how long draining may take.
+    pub shutdown_deadline: Duration,
+    /// What holds but is hardly meant.
+    pub warnings: Vec<String>,
+}
+
+/// `[shop]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shop {
+    /// The one shop; `None` takes any.
+    pub id: Option<String>,
+    /// The one currency; `None` takes any.
+    pub currency: Option<String>,
+    /// Local time minus UTC, in minutes.
+    pub utc_offset_min: i32,
+}
+
+/// `[kafka]`
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    /// What is said of the connection, with an empty password; see [`Config::kafka`].
+    pub connection: KafkaConfig,
+    /// Where the password is, where brokers want one.
+    pub password: Option<SecretSource>,
+    /// Consumer groups and transactional ids are named after it.
+    pub group: String,
+    /// What tells this process from others of the group.
+    pub instance: String,
+}
+
+/// `[topics]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topics {
+    /// The shop's topics that are read, in the order of [`Stream::ALL`].
+    pub sources: Vec<SourceTopic>,
+    /// Partitions of fenghuo.panes.
+    pub panes_partitions: u32,
+    /// How long fenghuo.panes is kept; `None` = for ever.
+    pub panes_retention_ms: Option<i64>,
+    /// Whether missing topics of the shop are made. Fenghuo's own always are.
+    pub create: bool,
+    /// Partitions of the shop's topics that are made.
+    pub source_partitions: u32,
+}
+
+/// `[ingest]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ingest {
+    /// Threads.
+    pub workers: usize,
+    /// How long a batch gathers.
+    pub commit_ms: i64,
+    /// Records after which a batch is committed at once.
+    pub batch_records_max: usize,
+    /// Where a partition without a commit begins.
+    pub begin: Begin,
+    /// Beyond the allowed lateness, how much older than the newest an event may be and still
+    /// count in its pane.
+    pub horizon_ms: i64,
+    /// How far an event may lie ahead of the log's time.
+    pub ahead_ms_max: i64,
+    /// Bounds of the duplicate sets.
+    pub duplicates: DuplicateBounds,
+    /// Bounds of the trackers.
+    pub trackers: TrackerBounds,
+}
+
+/// Where a partition without a commit begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// At its first record.
+    Earliest,
+    /// Behind its last record.
+    Latest,
+    /// This long before now, in ms.
+    Back(i64),
+}
+
+/// `[evaluate]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evaluate {
+    /// Threads.
+    pub workers: usize,
+    /// Entities that one panes partition keeps at most.
+    pub entities_max: usize,
+    /// A source that lags further behind mutes the signals that rest on it.
+    pub behind_ms_max: i64,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where the screen, the API and the metrics are.
+    pub listen: SocketAddr,
+    /// Where the bearer token is; without one, `listen` is on the loopback.
+    pub token: Option<SecretSource>,
+    /// Whether the metrics need no token.
+    pub metrics_open: bool,
+    /// Entities whose readings are shown as metrics.
+    pub top_entities: usize,
+    /// What links in pages begin with.
+    pub public_url: Option<String>,
+}
+
+/// A mistake in a config, or in a file that it names.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("{file}: cannot be read")]
+    Read {
+        /// The file.
+        file: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A value cannot be used, or a key is not known.
+    #[error("{file}:{line}: {key}{}{problem}", if .key.is_empty() { "" } else { ": " })]
+    At {
+        /// The file.
+        file: String,
+        /// The line, counted from 1.
+        line: usize,
+        /// The key with its tables.
+        key: String,
+        /// What is wrong, and what was expected.
+        problem: String,
+    },
+    /// A rule is wrong.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// A channel is wrong.
+    #[error(transparent)]
+    Channel(#[from] fenghuo_notify::ConfigError),
+    /// A secret is not where the config says.
+    #[error("{key}: {problem}")]
+    Secret {
+        /// The key that says where it is.
+        key: &'static str,
+        /// Why it cannot be had; never the secret.
+        problem: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a config and all files that it names.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = document::read_text(path)?;
+        Self::parse(&path.display().to_string(), &text)
+    }
+
+    /// Checks the text of a config; `file` is its name in errors, and paths in it are relative
+    /// to that file's folder.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        validate::config(&document::Document::parse(file, text)?)
+    }
+
+    /// What holds without a file: any shop, any currency, the built-in rules, pages to the log.
+    pub fn without_file() -> Result<Self, ConfigError> {
+        let mut config = Self::parse("built-in", "")?;
+        config.shop.currency = None;
+        Ok(config)
+    }
+
+    /// The connection to Kafka, with its password.
+    pub fn kafka(&self) -> Result<KafkaConfig, ConfigError> {
+        let mut connection = self.kafka.connection.clone();
+        if let (Some(sasl), Some(password)) =
+            (&mut connection.security.sasl, &self.kafka.password)
+        {
+            let password = read("kafka.sasl.password", password)?;
+            sasl.password = password.expose().to_owned();
+        }
+        Ok(connection)
+    }
+
+    /// The bearer token, where one is needed.
+    pub fn token(&self) -> Result<Option<Secret>, ConfigError> {
+        let source = self.http.token.as_ref();
+        source.map(|source| read("http.token", source)).transpose()
+    }
+
+    /// The name of a stream's topic, where it is read.
+    pub fn topic_of(&self, stream: Stream) -> Option<&Arc<str>> {
+        let mut sources = self.topics.sources.iter();
+        let source = sources.find(|source| source.stream == stream);
+        source.map(|source| &source.name)
+    }
+
+    /// The shop's topics as they are made where they are missing.
+    pub fn source_topics(&self) -> Vec<TopicSpec> {
+        let sources = self.topics.sources.iter();
+        sources
+            .map(|source| TopicSpec {
+                name: source.name.to_string(),
+                partitions: self.topics.source_partitions,
+                compacted: source.stream.is_compacted(),
+                retention_ms: None,
+            })
+            .collect()
+    }
+
+    /// What the stages are told, with time being `now_ms`.
+    pub fn topology(&self, now_ms: i64) -> TopologyConfig {
+        TopologyConfig {
+            group: self.kafka.group.clone(),
+            instance: self.kafka.instance.clone(),
+            ingest: IngestConfig {
+                topics: self.topics.sources.clone(),
+                shop: self.shop.id.clone(),
+                currency: self.shop.currency.clone(),
+                horizon_ms: self.ingest.horizon_ms,
+                ahead_ms_max: self.ingest.ahead_ms_max,
+                duplicates: self.ingest.duplicates,
+                trackers: self.ingest.trackers,
+                panes_partitions: self.topics.panes_partitions,
+                seed: TABLE_SEED,
+            },
+            rules: Arc::clone(&self.rules),
+            routes: self.routes.clone(),
+            entities_max: self.evaluate.entities_max,
+            behind_ms_max: self.evaluate.behind_ms_max,
+            start: match self.ingest.begin {
+                Begin::Earliest => Start::Earliest,
+                Begin::Latest => Start::Latest,
+                Begin::Back(back_ms) => Start::At(now_ms.saturating_sub(back_ms).max(0)),
+            },
+            commit_ms: self.ingest.commit_ms,
+            batch_records_max: self.ingest.batch_records_max,
+            panes_retention_ms: self.topics.panes_retention_ms,
+        }
+    }
+}
+
+fn read(key: &'static str, source: &SecretSource) -> Result<Secret, ConfigError> {
+    source
+        .read()
+        .map_err(|problem| ConfigError::Secret { key, problem })
+}

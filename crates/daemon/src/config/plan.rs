@@ -1,0 +1,498 @@
+//! Campaign plans and skus from TOML, as the plan and catalog events that they become.
+//!
+//! Owns the form of a plan file and its checks. It must never let an event out that the border
+//! would reject: each is decoded once before it is taken.
+
+use std::time::Duration;
+
+use fenghuo_event::bounds::{
+    COUNT_MAX, CURVE_POINTS_MAX, DURATION_MS_MAX, FLOAT_MAX, ID_BYTES_MAX, OFFSET_S_MAX,
+    QUANTITY_MAX, TEXT_BYTES_MAX,
+};
+use fenghuo_event::pb;
+use prost_types::Timestamp;
+use serde::Deserialize;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::ConfigError;
+use super::document::Document;
+use super::money::minor_units;
+
+/// `meta.source` of events made from plan files.
+const SOURCE: &str = "fenghuo/plan";
+
+/// What `[plans]` names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plans {
+    /// Campaigns, in the order of the files.
+    pub campaigns: Vec<pb::Plan>,
+    /// Skus, in the order of the files.
+    pub skus: Vec<pb::Catalog>,
+}
+
+/// A plan file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    campaign: Vec<Campaign>,
+    sku: Vec<Sku>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Campaign {
+    id: String,
+    #[serde(default)]
+    name: String,
+    start: toml::Value,
+    end: toml::Value,
+    #[serde(default)]
+    flashes: Vec<toml::Value>,
+    #[serde(default)]
+    curve: Vec<CurvePoint>,
+    forecast_cv: Option<f64>,
+    ship_within: Option<String>,
+    first_scan_within: Option<String>,
+    deliver_within: Option<String>,
+    #[serde(default)]
+    pages_ready: Vec<String>,
+    #[serde(default)]
+    playbooks: Vec<String>,
+    #[serde(default)]
+    sku: Vec<CampaignSku>,
+    #[serde(default)]
+    courier: Vec<CampaignCourier>,
+    #[serde(default)]
+    staff: Vec<CampaignStaff>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CurvePoint {
+    at: String,
+    #[serde(default)]
+    orders: f64,
+    #[serde(default)]
+    units: f64,
+    #[serde(default)]
+    visits: f64,
+    revenue: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CampaignSku {
+    id: String,
+    planned_units: i64,
+    sales_cap: Option<i64>,
+    safety_stock: Option<i64>,
+    lead: Option<String>,
+    conversion: Option<f64>,
+    #[serde(default)]
+    hero: bool,
+    #[serde(default)]
+    curve: Vec<CurvePoint>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CampaignCourier {
+    id: String,
+    #[serde(default)]
+    warehouse: String,
+    parcels_per_day: i64,
+    priority: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CampaignStaff {
+    role: String,
+    at: String,
+    headcount: i64,
+    tasks_per_hour: Option<f64>,
+    trained: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sku {
+    id: String,
+    #[serde(default)]
+    product: String,
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    category: String,
+    #[serde(default)]
+    gtin: String,
+    pack_units: Option<i64>,
+    list_price: Option<String>,
+    sale_price: Option<String>,
+    unit_cost: Option<String>,
+    price_floor: Option<String>,
+    price_ceiling: Option<String>,
+    max_discount: Option<f64>,
+    limit_per_buyer: Option<i64>,
+    #[serde(default)]
+    gifts: Vec<String>,
+    #[serde(default)]
+    supplier: String,
+    #[serde(default)]
+    backup_suppliers: Vec<String>,
+    #[serde(default)]
+    substitutes: Vec<String>,
+}
+
+/// One file being read, with the currency of its prices.
+struct Reader<'a, 't> {
+    at: &'a Document<'t>,
+    currency: &'a str,
+}
+
+impl Plans {
+    /// Adds what a file says.
+    pub fn add(&mut self, document: &Document<'_>, currency: &str) -> Result<(), ConfigError> {
+        let raw: Raw = document.read()?;
+        let reader = Reader {
+            at: document,
+            currency,
+        };
+        for (index, campaign) in raw.campaign.iter().enumerate() {
+            let path = format!("campaign[{index}]");
+            let plan = reader.campaign(&path, campaign)?;
+            if self
+                .campaigns
+                .iter()
+                .any(|other| other.campaign_id == plan.campaign_id)
+            {
+                return Err(reader.twice(&path, &campaign.id));
+            }
+            reader.check(&path, pb::event::Body::Plan(plan.clone()))?;
+            self.campaigns.push(plan);
+        }
+        let known = self.skus.iter().map(|sku| sku.sku_id.clone());
+        let mut known: std::collections::HashSet<String> = known.collect();
+        for (index, sku) in raw.sku.iter().enumerate() {
+            let path = format!("sku[{index}]");
+            let catalog = reader.sku(&path, sku)?;
+            if !known.insert(catalog.sku_id.clone()) {
+                return Err(reader.twice(&path, &sku.id));
+            }
+            reader.check(&path, pb::event::Body::Catalog(catalog.clone()))?;
+            self.skus.push(catalog);
+        }
+        Ok(())
+    }
+
+    /// The events that tell all this, as of `at_ms`: skus first, so that a plan finds them known.
+    /// An event's id is made of what it says and of nothing else: what has not changed since the
+    /// last start is a duplicate, and past the duplicates' horizon says again what is known.
+    pub fn events(&self, at_ms: i64, shop: Option<&str>) -> Vec<pb::Event> {
+        let skus = self.skus.iter().cloned().map(pb::event::Body::Catalog);
+        let campaigns = self.campaigns.iter().cloned().map(pb::event::Body::Plan);
+        skus.chain(campaigns)
+            .map(|body| event(body, at_ms, shop.unwrap_or_default()))
+            .collect()
+    }
+}
+
+fn event(body: pb::event::Body, at_ms: i64, shop: &str) -> pb::Event {
+    let mut event = pb::Event {
+        meta: None,
+        body: Some(body),
+    };
+    let content = xxh3_64(&fenghuo_event::to_protobuf(&event));
+    event.meta = Some(pb::Meta {
+        event_id: format!("{content:016x}"),
+        source: SOURCE.to_owned(),
+        occurred_at: Some(timestamp(at_ms)),
+        shop_id: shop.to_owned(),
+        ..pb::Meta::default()
+    });
+    event
+}
+
+fn timestamp(ms: i64) -> Timestamp {
+    Timestamp {
+        seconds: ms.div_euclid(1_000),
+        nanos: i32::try_from(ms.rem_euclid(1_000) * 1_000_000).unwrap_or(0),
+    }
+}
+
+impl Reader<'_, '_> {
+    fn twice(&self, path: &str, id: &str) -> ConfigError {
+        let problem = format!("{id:?} is already planned; expected an id of its own");
+        self.at.error(&format!("{path}.id"), problem)
+    }
+
+    /// Whether the border takes it: the last word on what an event may be.
+    fn check(&self, path: &str, body: pb::event::Body) -> Result<(), ConfigError> {
+        // Any instant that an event may have.
+        let at_ms = fenghuo_event::bounds::TIME_MS_MIN;
+        let bytes = fenghuo_event::to_protobuf(&event(body, at_ms, ""));
+        match fenghuo_event::decode(&bytes, Some(b"application/protobuf")) {
+            Ok(_) => Ok(()),
+            Err(rejected) => Err(self.at.error(path, rejected.detail)),
+        }
+    }
+
+    fn campaign(&self, path: &str, raw: &Campaign) -> Result<pb::Plan, ConfigError> {
+        let key = |name: &str| format!("{path}.{name}");
+        let start_ms = self.instant_ms(&key("start"), &raw.start)?;
+        let end_ms = self.instant_ms(&key("end"), &raw.end)?;
+        if end_ms <= start_ms {
+            return Err(self
+                .at
+                .error(&key("end"), "is not after start; expected a later time"));
+        }
+        let mut flash_offsets_s = Vec::with_capacity(raw.flashes.len());
+        for (index, flash) in raw.flashes.iter().enumerate() {
+            let key = format!("{path}.flashes[{index}]");
+            let ms = self.instant_ms(&key, flash)?;
+            if !(start_ms..end_ms).contains(&ms) {
+                return Err(self.at.error(&key, "lies outside the campaign"));
+            }
+            let offset_s = i32::try_from((ms - start_ms) / 1_000).ok();
+            let offset_s = offset_s.filter(|offset| *offset <= OFFSET_S_MAX);
+            let too_far = || self.at.error(&key, "is more than 400 days after start");
+            flash_offsets_s.push(offset_s.ok_or_else(too_far)?);
+        }
+        let skus = raw.sku.iter().enumerate();
+        let couriers = raw.courier.iter().enumerate();
+        let staff = raw.staff.iter().enumerate();
+        Ok(pb::Plan {
+            r#type: pb::plan::Type::Upsert.into(),
+            campaign_id: self.at.id(&key("id"), &raw.id, ID_BYTES_MAX)?,
+            name: self.text(&key("name"), &raw.name)?,
+            start: Some(timestamp(start_ms)),
+            end: Some(timestamp(end_ms)),
+            flash_offsets_s,
+            curve: self.curve(&key("curve"), &raw.curve)?,
+            forecast_cv: match raw.forecast_cv {
+                None => 0.0,
+                Some(cv) => self.at.float(&key("forecast_cv"), cv, 0.0..=100.0)?,
+            },
+            skus: skus
+                .map(|(index, sku)| self.campaign_sku(&format!("{path}.sku[{index}]"), sku))
+                .collect::<Result<_, _>>()?,
+            couriers: couriers
+                .map(|(index, courier)| self.courier(&format!("{path}.courier[{index}]"), courier))
+                .collect::<Result<_, _>>()?,
+            staff: staff
+                .map(|(index, staff)| self.staff(&format!("{path}.staff[{index}]"), staff))
+                .collect::<Result<_, _>>()?,
+            ship_sla: self.span(&key("ship_within"), raw.ship_within.as_deref())?,
+            first_scan_sla: self
+                .span(&key("first_scan_within"), raw.first_scan_within.as_deref())?,
+            deliver_sla: self.span(&key("deliver_within"), raw.deliver_within.as_deref())?,
+            page_variants_ready: raw.pages_ready.clone(),
+            playbook_ids: raw.playbooks.clone(),
+            currency_code: self.currency.to_owned(),
+        })
+    }
+
+    fn campaign_sku(&self, path: &str, raw: &CampaignSku) -> Result<pb::SkuPlan, ConfigError> {
+        let key = |name: &str| format!("{path}.{name}");
+        let units = |name: &str, units: i64| self.at.number(&key(name), units, 0..=COUNT_MAX);
+        Ok(pb::SkuPlan {
+            sku_id: self.at.id(&key("id"), &raw.id, ID_BYTES_MAX)?,
+            planned_units: units("planned_units", raw.planned_units)?,
+            sales_cap: units("sales_cap", raw.sales_cap.unwrap_or(0))?,
+            safety_stock: units("safety_stock", raw.safety_stock.unwrap_or(0))?,
+            curve: self.curve(&key("curve"), &raw.curve)?,
+            baseline_cvr: match raw.conversion {
+                None => 0.0,
+                Some(share) => self.at.float(&key("conversion"), share, 0.0..=1.0)?,
+            },
+            replenish_lead: self.span(&key("lead"), raw.lead.as_deref())?,
+            hero: raw.hero,
+        })
+    }
+
+    fn courier(&self, path: &str, raw: &CampaignCourier) -> Result<pb::CourierPlan, ConfigError> {
+        let key = |name: &str| format!("{path}.{name}");
+        Ok(pb::CourierPlan {
+            courier_id: self.at.id(&key("id"), &raw.id, ID_BYTES_MAX)?,
+            warehouse_id: self.text(&key("warehouse"), &raw.warehouse)?,
+            parcels_per_day: self.at.number(
+                &key("parcels_per_day"),
+                raw.parcels_per_day,
+                0..=COUNT_MAX,
+            )?,
+            priority: self
+                .at
+                .number(&key("priority"), raw.priority.unwrap_or(1), 1..=100)?,
+        })
+    }
+
+    fn staff(&self, path: &str, raw: &CampaignStaff) -> Result<pb::StaffPlan, ConfigError> {
+        let key = |name: &str| format!("{path}.{name}");
+        let people = |name: &str, given: i64| self.at.number(&key(name), given, 0..=1_000_000);
+        let tasks = raw.tasks_per_hour.unwrap_or(0.0);
+        Ok(pb::StaffPlan {
+            role: self.at.id(&key("role"), &raw.role, ID_BYTES_MAX)?,
+            offset_s: self.offset_s(&key("at"), &raw.at)?,
+            headcount: people("headcount", raw.headcount)?,
+            tasks_per_hour: self
+                .at
+                .float(&key("tasks_per_hour"), tasks, 0.0..=FLOAT_MAX)?,
+            trained: people("trained", raw.trained.unwrap_or(0))?,
+        })
+    }
+
+    fn sku(&self, path: &str, raw: &Sku) -> Result<pb::Catalog, ConfigError> {
+        let key = |name: &str| format!("{path}.{name}");
+        let money = |name: &str, text: &Option<String>| self.money(&key(name), text.as_deref());
+        let count = |name: &str, given: Option<i64>| {
+            self.at
+                .number(&key(name), given.unwrap_or(0), 0..=QUANTITY_MAX)
+        };
+        let discount = raw.max_discount.unwrap_or(0.0);
+        let floor = money("price_floor", &raw.price_floor)?;
+        let ceiling = money("price_ceiling", &raw.price_ceiling)?;
+        if let (Some(floor), Some(ceiling)) = (&floor, &ceiling)
+            && ceiling.minor_units < floor.minor_units
+        {
+            return Err(self.at.error(&key("price_ceiling"), "is below price_floor"));
+        }
+        Ok(pb::Catalog {
+            r#type: pb::catalog::Type::Upsert.into(),
+            sku_id: self.at.id(&key("id"), &raw.id, ID_BYTES_MAX)?,
+            product_id: raw.product.clone(),
+            title: self.text(&key("title"), &raw.title)?,
+            category: raw.category.clone(),
+            gtin: raw.gtin.clone(),
+            pack_units: count("pack_units", raw.pack_units)?,
+            list_price: money("list_price", &raw.list_price)?,
+            sale_price: money("sale_price", &raw.sale_price)?,
+            unit_cost: money("unit_cost", &raw.unit_cost)?,
+            price_floor: floor,
+            price_ceiling: ceiling,
+            max_discount_ratio: self.at.float(&key("max_discount"), discount, 0.0..=1.0)? as f32,
+            limit_per_buyer: count("limit_per_buyer", raw.limit_per_buyer)?,
+            gift_sku_ids: raw.gifts.clone(),
+            primary_supplier_id: raw.supplier.clone(),
+            backup_supplier_ids: raw.backup_suppliers.clone(),
+            substitute_sku_ids: raw.substitutes.clone(),
+            ..pb::Catalog::default()
+        })
+    }
+
+    fn curve(&self, path: &str, raw: &[CurvePoint]) -> Result<Vec<pb::PlanPoint>, ConfigError> {
+        if raw.len() > CURVE_POINTS_MAX {
+            let problem = format!(
+                "has {} points; expected at most {CURVE_POINTS_MAX}",
+                raw.len()
+            );
+            return Err(self.at.error(path, problem));
+        }
+        let mut points: Vec<pb::PlanPoint> = Vec::with_capacity(raw.len());
+        for (index, point) in raw.iter().enumerate() {
+            let key = |name: &str| format!("{path}[{index}].{name}");
+            let expected =
+                |name: &str, value: f64| self.at.float(&key(name), value, 0.0..=FLOAT_MAX);
+            let offset_s = self.offset_s(&key("at"), &point.at)?;
+            if points.last().is_some_and(|last| last.offset_s >= offset_s) {
+                let problem = format!(
+                    "is {:?}; expected a time after that of the point before",
+                    point.at
+                );
+                return Err(self.at.error(&key("at"), problem));
+            }
+            let revenue = self.money(&key("revenue"), point.revenue.as_deref())?;
+            points.push(pb::PlanPoint {
+                offset_s,
+                orders: expected("orders", point.orders)?,
+                units: expected("units", point.units)?,
+                visits: expected("visits", point.visits)?,
+                gmv_minor: revenue.map_or(0, |revenue| revenue.minor_units),
+            });
+        }
+        Ok(points)
+    }
+
+    /// `"26h30m"` after the start, or `"-2h"` before it, in whole seconds.
+    fn offset_s(&self, key: &str, text: &str) -> Result<i32, ConfigError> {
+        let (sign, after) = match text.strip_prefix('-') {
+            Some(before) => (-1, before),
+            None => (1, text),
+        };
+        let farthest = Duration::from_secs(u64::try_from(OFFSET_S_MAX).unwrap_or(0));
+        let ms = self.at.duration_ms(key, after, Duration::ZERO..=farthest)?;
+        if ms % 1_000 != 0 {
+            return Err(self
+                .at
+                .error(key, format!("is {text:?}; expected whole seconds")));
+        }
+        self.at.number(
+            key,
+            sign * ms / 1_000,
+            i64::from(-OFFSET_S_MAX)..=i64::from(OFFSET_S_MAX),
+        )
+    }
+
+    fn span(
+        &self,
+        key: &str,
+        text: Option<&str>,
+    ) -> Result<Option<prost_types::Duration>, ConfigError> {
+        let Some(text) = text else {
+            return Ok(None);
+        };
+        let longest = Duration::from_millis(u64::try_from(DURATION_MS_MAX).unwrap_or(0));
+        let ms = self
+            .at
+            .duration_ms(key, text, Duration::from_secs(1)..=longest)?;
+        Ok(Some(prost_types::Duration {
+            seconds: ms / 1_000,
+            nanos: i32::try_from(ms % 1_000 * 1_000_000).unwrap_or(0),
+        }))
+    }
+
+    fn money(&self, key: &str, text: Option<&str>) -> Result<Option<pb::Money>, ConfigError> {
+        let Some(text) = text else {
+            return Ok(None);
+        };
+        let minor_units = minor_units(text, self.currency).filter(|minor| *minor <= COUNT_MAX);
+        let minor_units = minor_units.ok_or_else(|| {
+            let problem = format!("is {text:?}; expected an amount of {} such as \"18\" or, where it has decimals, \"18.50\"", self.currency);
+            self.at.error(key, problem)
+        })?;
+        Ok(Some(pb::Money {
+            currency_code: self.currency.to_owned(),
+            minor_units,
+        }))
+    }
+
+    fn text(&self, key: &str, text: &str) -> Result<String, ConfigError> {
+        match text.len() <= TEXT_BYTES_MAX {
+            true => Ok(text.to_owned()),
+            false => {
+                let problem = format!(
+                    "is {} bytes long; expected at most {TEXT_BYTES_MAX}",
+                    text.len()
+                );
+                Err(self.at.error(key, problem))
+            }
+        }
+    }
+
+    /// An instant with its offset, as TOML has it or as text.
+    fn instant_ms(&self, key: &str, value: &toml::Value) -> Result<i64, ConfigError> {
+        let text = match value {
+            toml::Value::Datetime(instant) => instant.to_string(),
+            toml::Value::String(text) => text.clone(),
+            other => other.type_str().to_owned(),
+        };
+        match text.parse::<jiff::Timestamp>() {
+            Ok(instant) => Ok(instant.as_millisecond()),
+            Err(_) => {
+                let problem = format!(
+                    "is {text:?}; expected an instant with its offset, such as 2026-11-11T20:00:00+08:00"
+                );
+                Err(self.at.error(key, problem))
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Exit codes: what a script can rely on.
+//!
+//! Every command ends with one of these and with no other. Nothing here may print.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All was done.
+    Done,
+    /// Something failed while running; standard error says what.
+    Failed,
+    /// A config, rules, plan or mapping file is wrong: nothing was started. `EX_CONFIG` of
+    /// sysexits.h. (A wrong command line is 2, by clap.)
+    Config,
+}
+
+impl Exit {
+    /// The number that the process ends with.
+    pub const fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Config => 78,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// The codes as `--help` tells them.
+pub const HELP: &str = "\
+Exit codes:
+  0   done
+  1   something failed while running; standard error says what
+  2   the command line is wrong
+  78  a config, rules, plan or mapping file is wrong; nothing was started";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_tells_every_code() {
+        for exit in [Exit::Done, Exit::Failed, Exit::Config] {
+            let line = format!("\n  {:<4}", exit.code());
+            assert!(HELP.contains(&line), "{exit:?}");
+        }
+    }
+}
