@@ -160,3 +160,36 @@ impl<V: Check> Check for (Cow<'_, str>, V) {
         self.1.check()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Letters of all sorts, and now and then one that an id must not hold, at any place.
+        #[test]
+        fn ids_hold_no_control_characters(value in "([a-zé烽 ~]{0,12}[\\u{0}\\u{1f}\\u{7f}\\u{85}a]?){1,3}") {
+            let expected = !value.chars().any(char::is_control);
+            prop_assert_eq!(id(&value).is_ok(), expected, "{:?}", value);
+        }
+    }
+
+    #[test]
+    fn suspects_are_found_at_any_place() {
+        for length in 1..=20 {
+            for place in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = vec![b'a'; length];
+                    bytes[place] = byte;
+                    let suspect = !(b' '..0x7f).contains(&byte);
+                    assert_eq!(
+                        has_suspect(&bytes),
+                        suspect,
+                        "{byte:#x} at {place} of {length}"
+                    );
+                }
+            }
+        }
+    }
+}

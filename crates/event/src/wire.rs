@@ -254,15 +254,15 @@ pub(crate) fn elements<'a, T: Field<'a> + Default>(
     wire: Wire,
     input: &mut Reader<'a>,
 ) -> Result<(), Fault> {
-    if T::PACKED != Some(wire) && wire == Wire::Length && T::PACKED.is_some() {
-        return input.nested(|input| {
+    match T::PACKED {
+        Some(layout) if wire == Wire::Length => input.nested(|input| {
             while input.at < input.end {
-                element(list, T::PACKED.unwrap_or(wire), input)?;
+                element(list, layout, input)?;
             }
             Ok(())
-        });
+        }),
+        _ => element(list, wire, input),
     }
-    element(list, wire, input)
 }
 
 fn element<'a, T: Field<'a> + Default>(

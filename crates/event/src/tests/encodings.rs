@@ -189,3 +189,23 @@ fn peek_routes_what_decode_refuses() {
     assert_eq!(peeked.occurred_at, None);
     assert_eq!(peek(b"{", None), None);
 }
+
+#[test]
+fn json_is_written_so_that_doubles_keep_it() {
+    let seq = |source_seq| {
+        let meta = Some(pb::Meta {
+            source_seq,
+            event_id: "a\"\\\n\u{1}é".to_owned(),
+            occurred_at: Some(Timestamp(1_794_398_400_250).into()),
+            ..Default::default()
+        });
+        to_json(&pb::Event { meta, body: None })
+    };
+    let head = r#"{"meta":{"event_id":"a\"\\\n\u0001é","occurred_at":"2026-11-11T12:00:00.25Z","#;
+    let safe = 1_u64 << 53;
+    assert_eq!(seq(safe), format!("{head}\"source_seq\":{safe}}}}}"));
+    assert_eq!(
+        seq(safe + 1),
+        format!("{head}\"source_seq\":\"{}\"}}}}", safe + 1)
+    );
+}
