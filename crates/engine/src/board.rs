@@ -239,6 +239,18 @@ impl Board {
         all
     }
 
+    /// Every reading of one signal, sorted by entity.
+    pub fn readings_of(&self, signal: &str) -> Vec<(Entity, Published)> {
+        let mut all: Vec<_> = self
+            .readings
+            .iter()
+            .filter(|entry| entry.key().0 == signal)
+            .map(|entry| (entry.key().1.clone(), *entry.value()))
+            .collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
     /// The reading of one signal about one entity.
     pub fn reading(&self, signal: &'static str, entity: &Entity) -> Option<Published> {
         self.readings

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use fenghuo_alert::{Origin, Rules, State as AlertState, Transition};
 use fenghuo_log::{Append, Assigned, Progress, Record, Restore, Stage, TopicPartition};
+use fenghuo_signal::Kind;
 use fenghuo_signal::series::{SALES, TOTALS};
-use fenghuo_signal::{Entity, Kind};
 
 use crate::board::{Board, ChartPoint, Published, SourceStanding, Totals};
-use crate::home::{Decision, Home};
+use crate::home::{Changed, Decision, Home};
 use crate::record::{AlertRecord, CommitRecord, VERSION, topic};
 
 /// What evaluate is told.
@@ -93,7 +93,12 @@ impl Evaluate {
                 self.board.count_hole();
             }
             let board = &self.board;
-            home.drain_changed(&mut |entity, history, facts, readings| {
+            home.drain_changed(&mut |Changed {
+                                         entity,
+                                         history,
+                                         facts,
+                                         readings,
+                                     }| {
                 if let Some(values) = history.amount(&TOTALS) {
                     board.publish_totals(entity.clone(), totals(values));
                 }
@@ -101,7 +106,7 @@ impl Evaluate {
                     let published = Published { reading, at_ms };
                     board.publish_reading(signal, entity.clone(), published);
                     if entity.kind == Kind::Campaign && signal == "sales.pace" {
-                        let points = chart(entity, history, facts, at_ms);
+                        let points = chart(history, facts, at_ms);
                         board.publish_chart(entity.clone(), points);
                     }
                 }
@@ -132,7 +137,6 @@ fn totals(values: &[i64]) -> Totals {
 
 /// Two hours back and half an hour ahead, in minutes.
 fn chart(
-    _campaign: &Entity,
     history: &fenghuo_window::History,
     facts: &fenghuo_signal::Facts,
     now_ms: i64,

@@ -54,8 +54,14 @@ struct Entry {
 /// Entries by when one of their slots is due.
 type Queue = BinaryHeap<Reverse<(i64, u32)>>;
 
-/// A reading of a signal, by name, and its event time.
-pub(crate) type NewReading = (&'static str, Reading, i64);
+/// An entity that changed.
+pub(crate) struct Changed<'a> {
+    pub(crate) entity: &'a Entity,
+    pub(crate) history: &'a History,
+    pub(crate) facts: &'a Facts,
+    /// Its new readings: the signal's name, the reading, its event time.
+    pub(crate) readings: Vec<(&'static str, Reading, i64)>,
+}
 
 /// Everything that one panes partition knows.
 pub(crate) struct Home {
@@ -171,7 +177,7 @@ impl Home {
         let ids: Vec<Option<u32>> = commit
             .entities
             .iter()
-            .map(|name| self.entry(name, commit.at_ms))
+            .map(|name| self.entry(name))
             .collect();
         let id_of = |index: u32| ids.get(index as usize).copied().flatten();
         for row in &commit.facts {
@@ -211,7 +217,7 @@ impl Home {
         }
     }
 
-    fn entry(&mut self, name: &EntityName, _at_ms: i64) -> Option<u32> {
+    fn entry(&mut self, name: &EntityName) -> Option<u32> {
         let kind = Kind::from_number(name.kind)?;
         self.entry_of(Entity::pair(kind, &name.first, &name.second))
     }
@@ -472,10 +478,7 @@ impl Home {
     }
 
     /// Hands over every entity that changed since the last call, with its readings.
-    pub(crate) fn drain_changed(
-        &mut self,
-        each: &mut dyn FnMut(&Entity, &History, &Facts, Vec<NewReading>),
-    ) {
+    pub(crate) fn drain_changed(&mut self, each: &mut dyn FnMut(Changed<'_>)) {
         for id in std::mem::take(&mut self.changed) {
             let entry = &mut self.entries[id as usize];
             entry.changed = false;
@@ -487,7 +490,12 @@ impl Home {
                     Some((catalogue::ALL[slot.signal].name, reading, at_ms))
                 })
                 .collect();
-            each(&entry.entity, &entry.history, &entry.facts, readings);
+            each(Changed {
+                entity: &entry.entity,
+                history: &entry.history,
+                facts: &entry.facts,
+                readings,
+            });
         }
     }
 }
