@@ -33,8 +33,8 @@ pub(crate) enum Taken<'a> {
     Record(Record<'a>),
     /// Everything that can be seen now was taken; the offset is the next one to come.
     End(u64),
-    /// The partition cannot be read on.
-    Failed(RDKafkaErrorCode),
+    /// The partition cannot be read on, with librdkafka's words about it.
+    Failed(RDKafkaErrorCode, String),
 }
 
 /// Where something came from. Two equal sources name the same partition for as long as the
@@ -229,7 +229,10 @@ fn hand_over(message: &sys::rd_kafka_message_t, each: &mut dyn FnMut(&Origin<'_>
             Ok(offset) => Taken::End(offset),
             Err(_) => return,
         },
-        code => Taken::Failed(code.into()),
+        code => {
+            let reason = bytes(message, message.payload, message.len).unwrap_or_default();
+            Taken::Failed(code.into(), String::from_utf8_lossy(reason).into_owned())
+        }
     };
     each(&origin, taken);
 }

@@ -192,12 +192,11 @@ const RESERVED: [(&str, &str); 33] = [
 ];
 
 impl KafkaConfig {
-    /// What all clients have in common.
-    pub(crate) fn client(&self) -> Result<ClientConfig, ConfigError> {
+    /// What all clients have in common, on top of the defaults of one kind.
+    fn common(&self, mut client: ClientConfig) -> Result<ClientConfig, ConfigError> {
         if self.bootstrap.iter().all(|broker| broker.trim().is_empty()) {
             return Err(ConfigError::NoBroker);
         }
-        let mut client = ClientConfig::new();
         client.set_log_level(RDKafkaLogLevel::Info);
         client.set("bootstrap.servers", self.bootstrap.join(","));
         client.set("client.id", &self.client_id);
@@ -212,6 +211,11 @@ impl KafkaConfig {
             client.set(name, value);
         }
         Ok(client)
+    }
+
+    /// A client that only asks and creates.
+    pub(crate) fn client(&self) -> Result<ClientConfig, ConfigError> {
+        self.common(ClientConfig::new())
     }
 
     /// A consumer of committed records only, which moves nothing by itself.
@@ -234,19 +238,16 @@ impl KafkaConfig {
         consumer.set("queued.max.messages.kbytes", "16384");
         consumer.set("session.timeout.ms", "6000");
         consumer.set("heartbeat.interval.ms", "1500");
-        self.over(
-            consumer,
-            &[
-                ("group.id", group),
-                ("partition.assignment.strategy", "cooperative-sticky"),
-                ("enable.auto.commit", "false"),
-                ("enable.auto.offset.store", "false"),
-                ("enable.partition.eof", "true"),
-                ("auto.offset.reset", "error"),
-                ("isolation.level", "read_committed"),
-                ("allow.auto.create.topics", "false"),
-            ],
-        )
+        let mut consumer = self.common(consumer)?;
+        consumer.set("group.id", group);
+        consumer.set("partition.assignment.strategy", "cooperative-sticky");
+        consumer.set("enable.auto.commit", "false");
+        consumer.set("enable.auto.offset.store", "false");
+        consumer.set("enable.partition.eof", "true");
+        consumer.set("auto.offset.reset", "error");
+        consumer.set("isolation.level", "read_committed");
+        consumer.set("allow.auto.create.topics", "false");
+        Ok(consumer)
     }
 
     /// A producer whose records land once and in order, and, with an id, in transactions.
@@ -259,40 +260,23 @@ impl KafkaConfig {
         // A transaction soon after the last one is told to come again; the default of 100 ms is
         // most of a commit.
         producer.set("retry.backoff.ms", "10");
-        let timeout_ms = TRANSACTION_TIMEOUT_MS.to_string();
-        let mut fixed = vec![("enable.idempotence", "true"), ("acks", "all")];
         match transactional_id {
-            Some(id) => {
-                producer.set("linger.ms", "0");
-                fixed.push(("transactional.id", id));
-                fixed.push(("transaction.timeout.ms", &timeout_ms));
-                // A record must not outlive its transaction.
-                fixed.push(("message.timeout.ms", &timeout_ms));
-            }
-            None => {
-                producer.set("linger.ms", "5");
-                producer.set("message.timeout.ms", "60000");
-            }
+            Some(_) => producer.set("linger.ms", "0"),
+            None => producer
+                .set("linger.ms", "5")
+                .set("message.timeout.ms", "60000"),
+        };
+        let mut producer = self.common(producer)?;
+        producer.set("enable.idempotence", "true");
+        producer.set("acks", "all");
+        if let Some(id) = transactional_id {
+            let timeout_ms = TRANSACTION_TIMEOUT_MS.to_string();
+            producer.set("transactional.id", id);
+            producer.set("transaction.timeout.ms", &timeout_ms);
+            // A record must not outlive its transaction.
+            producer.set("message.timeout.ms", &timeout_ms);
         }
-        self.over(producer, &fixed)
-    }
-
-    /// Our defaults, then what all clients have (with the user's properties), then what is fixed.
-    fn over(
-        &self,
-        defaults: ClientConfig,
-        fixed: &[(&str, &str)],
-    ) -> Result<ClientConfig, ConfigError> {
-        let mut merged = defaults;
-        let common = self.client()?;
-        merged.set_log_level(common.log_level);
-        for (name, value) in common.config_map() {
-            merged.set(name, value);
-        }
-        for (name, value) in fixed {
-            merged.set(*name, *value);
-        }
-        Ok(merged)
+        Ok(producer)
     }
 }
 

@@ -27,6 +27,15 @@ pub(crate) enum Change {
     Lost(TopicPartitionList),
 }
 
+impl Change {
+    /// The partitions concerned.
+    pub(crate) fn list(&self) -> &TopicPartitionList {
+        match self {
+            Self::Assign(list) | Self::Revoke(list) | Self::Lost(list) => list,
+        }
+    }
+}
+
 /// An error that trying again will not heal.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
@@ -121,8 +130,7 @@ impl ConsumerContext for Context {
         tpl: &mut TopicPartitionList,
     ) {
         let assigns = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        // A change of nothing needs an answer and concerns nobody.
-        if self.closing.load(Ordering::Acquire) || tpl.count() == 0 {
+        if self.closing.load(Ordering::Acquire) {
             let answered = if assigns {
                 base_consumer.incremental_assign(tpl)
             } else {

@@ -34,12 +34,21 @@ pub(crate) fn fault_of(doing: impl Into<String>, code: Code) -> Error {
     by_code(doing.into(), code, KafkaError::Global(code))
 }
 
-fn by_code(doing: String, code: Code, error: KafkaError) -> Error {
+/// The same for a code with librdkafka's words about it.
+pub(crate) fn fault_told(doing: impl Into<String>, code: Code, reason: &str) -> Error {
+    by_code(doing.into(), code, format!("{code}: {reason}"))
+}
+
+fn by_code(
+    doing: String,
+    code: Code,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
     match remedy(code) {
         Some(remedy) => Error::Fatal(format!("{doing}: {code}: {remedy}")),
         None => Error::Retriable {
             doing,
-            source: Box::new(error),
+            source: source.into(),
         },
     }
 }

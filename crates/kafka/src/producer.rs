@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::config::{KafkaConfig, TRANSACTION_TIMEOUT_MS};
 use crate::context::Context;
-use crate::fault::{fault, is_fenced, refused, undelivered, unusable};
+use crate::fault::{fault, fault_told, is_fenced, refused, undelivered, unusable};
 use crate::query;
 
 /// How long one call of the transactional interface may take.
@@ -67,10 +67,15 @@ impl Transactions {
                 producer.commit_transaction(CALL_WITHIN)
             })
         });
-        if let Err(Error::Retriable { .. } | Error::Fatal(_)) = &committed {
-            self.abort();
+        let Err(error) = committed else { return Ok(()) };
+        // The death of the producer explains whatever else went wrong.
+        match self.dead("committing a transaction") {
+            Some(dead) => Err(dead),
+            None => {
+                self.abort();
+                Err(error)
+            }
         }
-        committed
     }
 
     fn fill(&self, commit: &Commit, consumer: &BaseConsumer<Context>) -> Result<(), Error> {
@@ -123,17 +128,20 @@ impl Transactions {
         if let Some(refusal) = self.producer.context().refusal() {
             return refused(doing, &refusal);
         }
-        // A fatal error ends this producer, and not the cause: a new one may work.
-        match self.producer.client().fatal_error() {
-            Some((code, _)) if is_fenced(code) => Error::Fenced {
+        self.dead(doing)
+            .unwrap_or_else(|| fault(doing, &self.member, error))
+    }
+
+    /// What the producer died of, if it did. A new producer may work.
+    fn dead(&self, doing: &str) -> Option<Error> {
+        let (code, reason) = self.producer.client().fatal_error()?;
+        Some(if is_fenced(code) {
+            Error::Fenced {
                 member: self.member.clone(),
-            },
-            Some((code, reason)) => Error::Retriable {
-                doing: doing.to_owned(),
-                source: format!("{code}: {reason}").into(),
-            },
-            None => fault(doing, &self.member, error),
-        }
+            }
+        } else {
+            fault_told(doing, code, &reason)
+        })
     }
 }
 

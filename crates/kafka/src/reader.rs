@@ -12,7 +12,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use crate::batch::{BatchConsumer, Taken};
 use crate::config::KafkaConfig;
-use crate::fault::{fault, fault_of};
+use crate::fault::{fault, fault_of, fault_told};
 use crate::query;
 use crate::session::consume;
 
@@ -64,8 +64,7 @@ impl Reader {
         consumer
             .assign(&assignment)
             .map_err(|error| fault(doing(), "", error))?;
-        self.drain(partition, to, each)
-            .map_err(|code| fault_of(doing(), code))?;
+        self.drain(partition, to, each, &doing)?;
         let consumer = self.records.consumer();
         consumer
             .unassign()
@@ -77,7 +76,8 @@ impl Reader {
         partition: &TopicPartition,
         to: u64,
         each: &mut dyn FnMut(Record<'_>),
-    ) -> Result<(), Code> {
+        doing: &dyn Fn() -> String,
+    ) -> Result<(), Error> {
         let mut position = 0;
         let mut looks = 0;
         while position < to {
@@ -96,16 +96,16 @@ impl Reader {
                     }
                     // The end can lie past the last record: transactions leave marks.
                     Taken::End(offset) => position = position.max(offset),
-                    Taken::Failed(code) => failed = Some(code),
+                    Taken::Failed(code, reason) => failed = Some((code, reason)),
                 }
             });
             drop(self.records.consumer().poll(Duration::ZERO));
-            if let Some(code) = failed {
-                return Err(code);
+            if let Some((code, reason)) = failed {
+                return Err(fault_told(doing(), code, &reason));
             }
             looks = if taken == 0 { looks + 1 } else { 0 };
             if looks == LOOKS_MAX {
-                return Err(Code::OperationTimedOut);
+                return Err(fault_of(doing(), Code::OperationTimedOut));
             }
         }
         Ok(())

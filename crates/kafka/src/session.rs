@@ -13,18 +13,20 @@ use fenghuo_log::{
 };
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 
 use crate::batch::{BatchConsumer, Origin, Source, Taken};
 use crate::config::KafkaConfig;
 use crate::context::{Change, Context};
-use crate::fault::{fault, fault_of, unusable};
+use crate::fault::{fault, fault_of, fault_told, unusable};
 use crate::producer::Transactions;
 use crate::query::{self, Which};
 use crate::reader::Reader;
 
 /// How long records are waited for before the group's requests are looked at again.
 const SLICE: Duration = Duration::from_millis(50);
+/// How long librdkafka may take to note a position; it asks nobody for it.
+const SEEK_WITHIN: Duration = Duration::from_secs(10);
 
 /// A member of a group with its transactional producer.
 pub(crate) struct KafkaSession {
@@ -109,15 +111,46 @@ impl KafkaSession {
             }
             Some(Err(error)) => judge(error)?,
         }
-        let Some(change) = self.records.consumer().client().context().next_change() else {
+        let change = self.records.consumer().client().context().next_change();
+        let Some(change) = change else {
             return Ok(None);
         };
-        self.unanswered = Some(change.clone());
-        Ok(Some(match change {
-            Change::Assign(list) => Polled::Assigned(self.assigned(query::named(&list))?),
-            Change::Revoke(list) => Polled::Revoked(query::named(&list)),
-            Change::Lost(list) => Polled::Lost(query::named(&list)),
-        }))
+        if change.list().count() == 0 {
+            // A change of nothing needs an answer and concerns nobody.
+            self.settle()?;
+            answer(self.records.consumer(), &change)
+                .map_err(|error| fault("answering a rebalance", "", error))?;
+            return Ok(None);
+        }
+        let partitions = query::named(change.list());
+        let polled = match change {
+            Change::Assign(_) => Polled::Assigned(self.assigned(partitions)?),
+            Change::Revoke(_) => Polled::Revoked(partitions),
+            Change::Lost(_) => Polled::Lost(partitions),
+        };
+        self.unanswered = Some(change);
+        Ok(Some(polled))
+    }
+
+    /// Puts right where librdkafka believes each partition at its end to be.
+    ///
+    /// Handing out the end of a partition in a batch, librdkafka counts it as a record, and is one
+    /// past the end from then on. That matters only when it takes up reading again at its own
+    /// position, as it does after every request of the group: it would skip a record, or find
+    /// the offset out of range. So before each answer the true position is set.
+    fn settle(&self) -> Result<(), Error> {
+        let at_end = self.slots.slots.iter().filter(|slot| slot.at_end);
+        let list = query::list(at_end.map(|slot| (&slot.partition, query::offset(slot.position))))?;
+        if list.count() == 0 {
+            return Ok(());
+        }
+        let doing = "keeping the position over a rebalance";
+        let sought = self.records.consumer().seek_partitions(list, SEEK_WITHIN);
+        let sought = sought.map_err(|error| fault(doing, "", error))?;
+        for one in sought.elements() {
+            one.error().map_err(|error| fault(doing, "", error))?;
+        }
+        Ok(())
     }
 
     fn assigned(&self, partitions: Vec<TopicPartition>) -> Result<Vec<Assigned>, Error> {
@@ -170,20 +203,22 @@ impl KafkaSession {
                     slot.position = slot.position.max(offset);
                     slot.at_end = true;
                 }
-                Taken::Failed(code) => {
-                    failed = Some((slot.partition.clone(), slot.position, code));
+                Taken::Failed(code, reason) => {
+                    failed = Some((slot.partition.clone(), slot.position, code, reason));
                 }
             }
         });
         match failed {
-            Some((partition, position, code)) => Err(self.failed(partition, position, code)),
+            Some((partition, position, code, reason)) => {
+                Err(self.failed(partition, position, code, &reason))
+            }
             None => Ok((taken > 0).then_some(records)),
         }
     }
 
-    fn failed(&self, partition: TopicPartition, position: u64, code: Code) -> Error {
+    fn failed(&self, partition: TopicPartition, position: u64, code: Code, reason: &str) -> Error {
         if !matches!(code, Code::AutoOffsetReset | Code::OffsetOutOfRange) {
-            return fault_of(format!("reading {partition} at {position}"), code);
+            return fault_told(format!("reading {partition} at {position}"), code, reason);
         }
         match query::range(self.records.consumer(), &partition) {
             Ok((low, high)) => Error::OutOfRange {
@@ -222,6 +257,7 @@ impl Session for KafkaSession {
     fn start(&mut self, partitions: &[(usize, TopicPartition, u64)]) -> Result<(), Error> {
         // Restoring is over.
         self.reader = None;
+        self.settle()?;
         for (index, partition, from) in partitions {
             if !self.records.forward(partition) {
                 return Err(fault_of(
@@ -242,6 +278,7 @@ impl Session for KafkaSession {
 
     fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
         self.slots.remove(partitions);
+        self.settle()?;
         let list = query::list(partitions.iter().map(|at| (at, query::offset(0))))?;
         self.unanswered = None;
         let unassigned = self.records.consumer().incremental_unassign(&list);
@@ -319,14 +356,18 @@ impl Drop for KafkaSession {
             .into_iter()
             .chain(std::iter::from_fn(|| context.next_change()))
         {
-            let answered = match change {
-                Change::Assign(list) => consumer.incremental_assign(&list),
-                Change::Revoke(list) | Change::Lost(list) => consumer.incremental_unassign(&list),
-            };
-            if let Err(error) = answered {
+            if let Err(error) = answer(consumer, &change) {
                 tracing::debug!(%error, "answering a rebalance before leaving");
             }
         }
+    }
+}
+
+/// Does what the group asks for, whatever was made of it.
+fn answer(consumer: &BaseConsumer<Context>, change: &Change) -> KafkaResult<()> {
+    match change {
+        Change::Assign(list) => consumer.incremental_assign(list),
+        Change::Revoke(list) | Change::Lost(list) => consumer.incremental_unassign(list),
     }
 }
 

@@ -1,0 +1,8 @@
+//! The promises of the log, against a real Apache Kafka: one broker for all tests of this binary,
+//! with topics and groups of its own for each test.
+
+mod brokers;
+mod groups;
+mod member;
+mod topics;
+mod transactions;
