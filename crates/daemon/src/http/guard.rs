@@ -1,0 +1,162 @@
+//! The guard: who may ask, and what every answer tells the browser.
+//!
+//! It must never log or echo a token, and takes none from an address: addresses end up in logs
+//! and histories.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use subtle::ConstantTimeEq;
+
+use super::server::Context;
+use super::shape::failure;
+
+/// The screen and its parts hold no data: who has no token yet must be able to load them, to be
+/// asked for it.
+const ALWAYS_OPEN: [&str; 7] = [
+    "/",
+    "/screen.css",
+    "/screen.js",
+    "/chart.js",
+    "/words.js",
+    "/-/healthy",
+    "/-/ready",
+];
+
+const HEADERS: [(HeaderName, &str); 6] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+/// Lets a request through, or answers it.
+pub(super) async fn guard(
+    State(context): State<Arc<Context>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = match refuse(&context, request.uri(), request.headers()) {
+        Some(refused) => refused,
+        None => next.run(request).await,
+    };
+    for (name, value) in HEADERS {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn refuse(context: &Context, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
+    let Some(token) = &context.shown.token else {
+        return (context.is_loopback && !is_local(uri, headers)).then(|| {
+            failure(
+                StatusCode::FORBIDDEN,
+                "this address is served to this machine alone: ask for localhost or 127.0.0.1",
+            )
+        });
+    };
+    let path = uri.path();
+    let is_open = ALWAYS_OPEN.contains(&path) || (path == "/metrics" && context.shown.metrics_open);
+    if is_open || carries(headers, token.expose()) {
+        return None;
+    }
+    let mut refused = failure(
+        StatusCode::UNAUTHORIZED,
+        "a token is needed: send the header Authorization: Bearer <token>",
+    )
+    .into_response();
+    refused
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    Some(refused)
+}
+
+/// Whether the request carries the token. Takes as long for a wrong one as for the right one.
+fn carries(headers: &HeaderMap, token: &str) -> bool {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (given.next(), given.next()) else {
+        return false;
+    };
+    let Some((scheme, given)) = value.to_str().ok().and_then(|value| value.split_once(' ')) else {
+        return false;
+    };
+    scheme.eq_ignore_ascii_case("bearer")
+        && !token.is_empty()
+        && bool::from(given.trim().as_bytes().ct_eq(token.as_bytes()))
+}
+
+/// Whether the caller asked for this machine by name. A foreign page whose name was made to
+/// resolve to 127.0.0.1 asks for its own name.
+fn is_local(uri: &Uri, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return false;
+    };
+    let asked = uri.authority().map(|authority| authority.as_str());
+    host.to_str().is_ok_and(is_local_host) && asked.is_none_or(is_local_host)
+}
+
+fn is_local_host(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        // The colons of a bracketed address are its own.
+        Some((name, port)) if !port.ends_with(']') => {
+            if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+                return false;
+            }
+            name
+        }
+        _ => host,
+    };
+    ["localhost", "127.0.0.1", "[::1]"]
+        .iter()
+        .any(|local| name.eq_ignore_ascii_case(local))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local_host;
+
+    #[test]
+    fn only_names_of_this_machine_are_local() {
+        let local = [
+            "localhost",
+            "LocalHost:8686",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:8686",
+        ];
+        for host in local {
+            assert!(is_local_host(host), "{host} was refused");
+        }
+        let foreign = [
+            "",
+            "example.com",
+            "localhost.example.com",
+            "127.0.0.1.example.com:8686",
+            "localhost:80@example.com",
+            "localhost:",
+            "localhost:x",
+            "[::2]:80",
+            "::1",
+            "10.0.0.1",
+        ];
+        for host in foreign {
+            assert!(!is_local_host(host), "{host} was taken");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Metrics of the board, written anew for each scrape: what is no longer known vanishes.
+//!
+//! Names from events become labels only for the entities with the most traffic.
+
+use std::collections::HashMap;
+
+use fenghuo_alert::{Severity, State};
+use fenghuo_engine::Board;
+use fenghuo_event::Reason;
+use fenghuo_signal::{Entity, Reading, ReadingState, catalogue};
+
+use super::exposition::{Exposition, Type};
+use super::{Lag, Shown};
+
+/// Signals whose readings can be added up; of the others a sum means nothing.
+const ADDITIVE: [&str; 1] = ["stock.available_to_promise"];
+
+/// The whole text: what the process measured, then what the board knows.
+pub(super) fn render(shown: &Shown) -> String {
+    let mut measured = shown.prometheus.render();
+    if !measured.is_empty() && !measured.ends_with('\n') {
+        measured.push('\n');
+    }
+    let mut out = Exposition::after(measured);
+    process(shown, &mut out);
+    events(&shown.board, &mut out);
+    lag(&(shown.lag)(), &mut out);
+    watermarks(&shown.board, (shown.now_ms)(), &mut out);
+    entries(shown, &mut out);
+    alerts(&shown.board, &mut out);
+    readings(&shown.board, shown.top_entities, &mut out);
+    out.finish()
+}
+
+fn process(shown: &Shown, out: &mut Exposition) {
+    out.family(
+        "fenghuo_build_info",
+        Type::Gauge,
+        "Always 1; the label tells the version.",
+    )
+    .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    let ready = f64::from(u8::from((shown.ready)().is_ok()));
+    out.family(
+        "fenghuo_ready",
+        Type::Gauge,
+        "Whether this process works through what comes.",
+    )
+    .sample(&[], ready);
+}
+
+fn events(board: &Board, out: &mut Exposition) {
+    let mut events = out.family(
+        "fenghuo_events_total",
+        Type::Counter,
+        "Messages read, by stream and by what became of them.",
+    );
+    for (stream, outcome, count) in board.events() {
+        let labels = [("stream", stream.topic()), ("outcome", outcome.as_str())];
+        events.sample(&labels, count as f64);
+    }
+    // Every reason begins at 0, so that the first one is seen as an increase.
+    let mut letters: Vec<(&str, u64)> = Reason::ALL.iter().map(|r| (r.as_str(), 0)).collect();
+    for (reason, count) in board.dead_letters() {
+        match letters.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, known)) => *known = count,
+            None => letters.push((reason, count)),
+        }
+    }
+    let mut family = out.family(
+        "fenghuo_dead_letters_total",
+        Type::Counter,
+        "Messages set aside, by reason.",
+    );
+    for (reason, count) in letters {
+        family.sample(&[("reason", reason)], count as f64);
+    }
+    out.family(
+        "fenghuo_source_holes_total",
+        Type::Counter,
+        "Ranges of source offsets that no commit covered: something was lost.",
+    )
+    .sample(&[], board.holes() as f64);
+}
+
+fn lag(lag: &[Lag], out: &mut Exposition) {
+    let mut family = out.family(
+        "fenghuo_consumer_lag_records",
+        Type::Gauge,
+        "Records that a stage has yet to read.",
+    );
+    for row in lag {
+        let partition = row.partition.to_string();
+        let labels = [
+            ("stage", row.stage),
+            ("topic", &row.topic),
+            ("partition", &partition),
+        ];
+        family.sample(&labels, row.records as f64);
+    }
+}
+
+fn watermarks(board: &Board, now_ms: i64, out: &mut Exposition) {
+    let mut family = out.family(
+        "fenghuo_watermark_delay_seconds",
+        Type::Gauge,
+        "How long ago the event time lies up to which all of a topic is in.",
+    );
+    let mut delays: Vec<(String, i64)> = Vec::new();
+    for (topic, _, standing) in board.sources() {
+        // At its end a partition's time passes with the commits.
+        let end_ms = standing.at_end.then_some(standing.at_ms);
+        let Some(seen_ms) = standing.newest_ms.max(end_ms) else {
+            continue;
+        };
+        let delay_ms = now_ms
+            .saturating_sub(seen_ms.saturating_sub(standing.lateness_ms))
+            .max(0);
+        match delays.last_mut() {
+            Some((last, most_ms)) if *last == topic => *most_ms = delay_ms.max(*most_ms),
+            _ => delays.push((topic, delay_ms)),
+        }
+    }
+    for (topic, delay_ms) in delays {
+        family.sample(&[("topic", &topic)], delay_ms as f64 / 1e3);
+    }
+}
+
+fn entries(shown: &Shown, out: &mut Exposition) {
+    let mut held = out.family(
+        "fenghuo_board_entries",
+        Type::Gauge,
+        "Entries of each bounded map.",
+    );
+    for (map, entries) in shown.board.entries() {
+        held.sample(&[("map", map)], entries as f64);
+    }
+    let mut limits = out.family(
+        "fenghuo_board_entries_limit",
+        Type::Gauge,
+        "Most entries of each bounded map.",
+    );
+    for (map, limit) in &shown.limits {
+        limits.sample(&[("map", map)], *limit as f64);
+    }
+}
+
+fn alerts(board: &Board, out: &mut Exposition) {
+    let mut family = out.family(
+        "fenghuo_alerts",
+        Type::Gauge,
+        "Open episodes by state and by the highest severity reached.",
+    );
+    let counts = board.alert_counts();
+    for state in [State::Firing, State::Recovering, State::Unknown] {
+        for severity in [Severity::Warn, Severity::Page] {
+            let open: u64 = counts
+                .iter()
+                .filter(|(of, at, _)| (*of, *at) == (state, severity))
+                .map(|(_, _, count)| count)
+                .sum();
+            let labels = [("state", state.as_str()), ("severity", severity.as_str())];
+            family.sample(&labels, open as f64);
+        }
+    }
+}
+
+/// Readings that can be judged, of the entities with the most traffic, and counts of all.
+fn readings(board: &Board, top: usize, out: &mut Exposition) {
+    let orders: HashMap<Entity, i64> = board
+        .totals()
+        .into_iter()
+        .map(|(entity, totals)| (entity, totals.orders))
+        .collect();
+    let mut counts = Vec::new();
+    let mut family = out.family(
+        "fenghuo_reading",
+        Type::Gauge,
+        "Value of a signal, in its unit, for the entities with the most traffic; insufficient and unknown \
+         readings are left out.",
+    );
+    for signal in catalogue::ALL {
+        let all = board.readings_of(signal.name);
+        for state in [
+            ReadingState::Ok,
+            ReadingState::Insufficient,
+            ReadingState::Unknown,
+        ] {
+            let count = all.iter().filter(|(_, p)| p.reading.state == state).count();
+            counts.push((signal.name, state, count));
+        }
+        let mut known: Vec<(Entity, Reading)> = all
+            .into_iter()
+            .filter(|(_, published)| published.reading.state == ReadingState::Ok)
+            .map(|(entity, published)| (entity, published.reading))
+            .collect();
+        let traffic = |(entity, reading): &(Entity, Reading)| {
+            let counted = orders.get(entity).copied();
+            counted.unwrap_or_else(|| i64::try_from(reading.n).unwrap_or(i64::MAX))
+        };
+        // The sort is stable and the readings come sorted by entity.
+        known.sort_by_key(|row| std::cmp::Reverse(traffic(row)));
+        let rest = known.split_off(top.min(known.len()));
+        for (entity, reading) in &known {
+            let labels = [("signal", signal.name), ("entity", &entity.to_string())];
+            family.sample(&labels, reading.value);
+        }
+        if ADDITIVE.contains(&signal.name) && !rest.is_empty() {
+            let sum = rest.iter().map(|(_, reading)| reading.value).sum();
+            family.sample(&[("signal", signal.name), ("entity", "other")], sum);
+        }
+    }
+    let mut family = out.family(
+        "fenghuo_readings",
+        Type::Gauge,
+        "Readings of a signal by state.",
+    );
+    for (signal, state, count) in counts {
+        family.sample(
+            &[("signal", signal), ("state", state.as_str())],
+            count as f64,
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! Questions: the parameters of the API, checked before anything is looked up.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Query};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+use fenghuo_signal::catalogue::{self, Signal};
+use fenghuo_signal::{Entity, Kind};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::shape::failure;
+
+/// Rows of one answer.
+pub(super) const LIMIT_MAX: usize = 10_000;
+
+/// Bytes of the cursor or entity in a question.
+const TEXT_BYTES_MAX: usize = 2_048;
+
+/// The parameters of a route; an unknown or malformed one is told.
+pub(super) struct Ask<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Ask<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let found: Result<Query<T>, QueryRejection> = Query::from_request_parts(parts, state).await;
+        match found {
+            Ok(Query(asked)) => Ok(Self(asked)),
+            Err(rejected) => Err(failure(
+                StatusCode::BAD_REQUEST,
+                &format!("the question cannot be read: {}", rejected.body_text()),
+            )),
+        }
+    }
+}
+
+/// Parameters of `/api/v1/readings`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReadingsAsk {
+    signal: Option<String>,
+    entity: Option<String>,
+    kind: Option<String>,
+    #[serde(default = "thousand")]
+    limit: usize,
+    after: Option<String>,
+}
+
+/// Which readings are asked for.
+#[derive(Debug)]
+pub(super) struct ReadingsWanted {
+    pub(super) signal: Option<&'static Signal>,
+    pub(super) entity: Option<Entity>,
+    pub(super) kind: Option<Kind>,
+    pub(super) limit: usize,
+    /// The last one of the page before.
+    pub(super) after: Option<(&'static str, Entity)>,
+}
+
+/// Parameters of a route that only bounds its rows.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimitAsk {
+    #[serde(default = "thousand")]
+    limit: usize,
+}
+
+/// Parameters of `/api/v1/totals`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TotalsAsk {
+    #[serde(default = "thousand")]
+    limit: usize,
+    after: Option<String>,
+}
+
+const fn thousand() -> usize {
+    1_000
+}
+
+fn bounded(limit: usize) -> Result<usize, String> {
+    if (1..=LIMIT_MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(format!("limit is {limit}; it must be 1 to {LIMIT_MAX}"))
+    }
+}
+
+fn short(name: &str, text: &str) -> Result<(), String> {
+    if text.len() <= TEXT_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(format!("{name} is longer than {TEXT_BYTES_MAX} bytes"))
+    }
+}
+
+fn signal(name: &str) -> Result<&'static Signal, String> {
+    catalogue::by_name(name).ok_or_else(|| {
+        let names = catalogue::names().join(", ");
+        format!("there is no signal {name:?}; there are {names}")
+    })
+}
+
+fn entity(text: &str) -> Result<Entity, String> {
+    short("entity", text)?;
+    text.parse().map_err(|error| format!("entity: {error}"))
+}
+
+fn kind(name: &str) -> Result<Kind, String> {
+    Kind::from_name(name).ok_or_else(|| {
+        let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        format!(
+            "there is no kind of entity {name:?}; there are {}",
+            names.join(" ")
+        )
+    })
+}
+
+impl ReadingsAsk {
+    pub(super) fn check(&self) -> Result<ReadingsWanted, String> {
+        let after = self.after.as_deref().map(|cursor| {
+            short("after", cursor)?;
+            let wrong = || "after must be the `next` of the page before".to_owned();
+            let (name, text) = cursor.split_once('/').ok_or_else(wrong)?;
+            let signal = catalogue::by_name(name).ok_or_else(wrong)?;
+            let entity: Entity = text.parse().map_err(|_| wrong())?;
+            Ok::<_, String>((signal.name, entity))
+        });
+        Ok(ReadingsWanted {
+            signal: self.signal.as_deref().map(signal).transpose()?,
+            entity: self.entity.as_deref().map(entity).transpose()?,
+            kind: self.kind.as_deref().map(kind).transpose()?,
+            limit: bounded(self.limit)?,
+            after: after.transpose()?,
+        })
+    }
+}
+
+impl LimitAsk {
+    pub(super) fn check(&self) -> Result<usize, String> {
+        bounded(self.limit)
+    }
+}
+
+impl TotalsAsk {
+    /// How many skus, and after which one.
+    pub(super) fn check(&self) -> Result<(usize, Option<String>), String> {
+        if let Some(after) = &self.after {
+            short("after", after)?;
+        }
+        Ok((bounded(self.limit)?, self.after.clone()))
+    }
+}

@@ -1,0 +1,49 @@
+//! The recorder: what the process measures as it happens, with descriptions and buckets.
+//!
+//! What the board knows is not measured here: it is read when metrics are asked for.
+
+use metrics::{describe_counter, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Upper bounds of every histogram, in seconds.
+const BUCKETS: [f64; 13] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// Installs the recorder; a process has one.
+///
+/// # Errors
+/// Another one is installed.
+pub fn recorder() -> Result<PrometheusHandle, BuildError> {
+    let handle = builder()?.install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+/// A recorder's settings.
+pub(super) fn builder() -> Result<PrometheusBuilder, BuildError> {
+    PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &BUCKETS)
+}
+
+/// Tells the installed recorder what is measured, and lets counters begin at 0: an alert on the
+/// first undelivered page needs the 0 before it.
+fn describe() {
+    describe_histogram!(
+        "fenghuo_commit_duration_seconds",
+        "Time to commit a batch, by stage."
+    );
+    describe_histogram!(
+        "fenghuo_judge_duration_seconds",
+        "Time to fold a batch of commit records and judge what changed."
+    );
+    describe_histogram!(
+        "fenghuo_append_to_page_seconds",
+        "From the append of the oldest event that led to a page to the receiver's answer."
+    );
+    describe_counter!(
+        "fenghuo_undelivered_pages_total",
+        "Pages that no channel could deliver."
+    );
+    metrics::counter!("fenghuo_undelivered_pages_total").increment(0);
+    fenghuo_notify::describe_metrics();
+}

@@ -1,0 +1,384 @@
+// The war room's screen: keeps the stream of snapshots and shows the newest one.
+//
+// All that comes from the shop is written as text, never as markup.
+
+import { draw } from "/chart.js";
+import { language, preferred, speak, word } from "/words.js";
+
+const QUIET_MS = 10_000; // Without a new event for so long the shop, or its feed, has gone quiet.
+const DEAD_MS = 35_000; // Without a snapshot or beat for so long the connection is gone.
+const RATE_MS = 8_000; // Events a second are counted over this long.
+
+const by = (id) => document.getElementById(id);
+const state = {
+  snapshot: null, // The newest one.
+  heard_ms: null, // When something last came, by this machine's clock.
+  lost_ms: null, // Since when the connection is gone.
+  data_ms: null, // When the count of events last changed.
+  counts: [], // [time, events], for the rate.
+  campaign: null, // The one that was chosen.
+  pages: null, // Ids of the pages that were announced.
+};
+
+// ---- words and numbers -------------------------------------------------------------------
+
+const pad = (n) => String(n).padStart(2, "0");
+function shopTime(ms) {
+  return new Date(ms + (state.snapshot?.utc_offset_min ?? 0) * 60_000);
+}
+const hm = (ms) => { const at = shopTime(ms); return `${pad(at.getUTCHours())}:${pad(at.getUTCMinutes())}`; };
+const hms = (ms) => `${hm(ms)}:${pad(shopTime(ms).getUTCSeconds())}`;
+/** With the day where it is not today's. */
+function when(text) {
+  const ms = Date.parse(text);
+  if (Number.isNaN(ms)) return "–";
+  const [at, now] = [shopTime(ms), shopTime(state.snapshot.now_ms)];
+  const today = at.toISOString().slice(0, 10) === now.toISOString().slice(0, 10);
+  return today ? hms(ms) : `${pad(at.getUTCMonth() + 1)}-${pad(at.getUTCDate())} ${hm(ms)}`;
+}
+const amount = (n) => Math.round(n).toLocaleString(language());
+const percent = (n) => `${(n * 100).toFixed(n < 0.0995 ? 1 : 0)} %`;
+function number(n) {
+  if (n === null || n === undefined) return "–";
+  const size = Math.abs(n);
+  return n.toLocaleString(language(), { maximumFractionDigits: size >= 100 ? 0 : size >= 1 ? 2 : 3 });
+}
+function age(ms) {
+  const s = Math.max(0, Math.floor(ms / 1000));
+  if (s < 100) return `${s} s`;
+  return s < 6000 ? `${Math.floor(s / 60)} min` : `${Math.floor(s / 3600)} h`;
+}
+function money(minor, currency) {
+  if (!currency) return amount(minor);
+  try {
+    const format = new Intl.NumberFormat(language(), { style: "currency", currency, notation: "compact", maximumFractionDigits: 2 });
+    const digits = new Intl.NumberFormat("en", { style: "currency", currency }).resolvedOptions().maximumFractionDigits;
+    return format.format(minor / 10 ** digits);
+  } catch {
+    return `${amount(minor)} ${currency}`;
+  }
+}
+
+/** An element with a class, a text and children. */
+function make(name, className, text, ...children) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text !== undefined && text !== null) made.textContent = text;
+  made.append(...children);
+  return made;
+}
+function say(id, text) {
+  const at = by(id);
+  if (at.textContent !== text) at.textContent = text;
+}
+
+// ---- the strip ---------------------------------------------------------------------------
+
+function standing() {
+  const now = performance.now();
+  const unheard = state.heard_ms === null ? 0 : now - state.heard_ms;
+  if (state.snapshot === null) return ["connecting", word("connecting"), word("connecting_detail")];
+  if (state.lost_ms !== null || unheard > DEAD_MS) {
+    return ["lost", word("lost"), word("lost_detail", { age: age(now - (state.lost_ms ?? state.heard_ms)) })];
+  }
+  const silent = now - state.data_ms;
+  if (state.snapshot.not_ready) return ["quiet", word("starting"), state.snapshot.not_ready];
+  if (silent > QUIET_MS) return ["quiet", word("quiet"), word("quiet_detail", { age: age(silent) })];
+  return ["live", word("live"), word("live_detail", { age: age(silent) })];
+}
+
+function showStanding() {
+  const [name, text, detail] = standing();
+  const box = by("state");
+  if (box.dataset.state !== name) {
+    box.dataset.state = name;
+    document.body.dataset.state = name;
+    if (state.snapshot) showAlerts(state.snapshot);
+  }
+  say("state-word", text);
+  say("state-detail", detail);
+  say("rate", rate());
+}
+
+/** Events a second over the last seconds, also when nothing comes any more. */
+function rate() {
+  const now = performance.now();
+  const counts = state.counts;
+  while (counts.length > 1 && now - counts[1][0] > RATE_MS) counts.shift();
+  if (counts.length < 2) return state.snapshot ? "0" : "–";
+  const span = Math.max(now - counts[0][0], 500);
+  const a_second = ((counts[counts.length - 1][1] - counts[0][1]) * 1000) / span;
+  return a_second >= 10 || a_second === 0 ? amount(a_second) : a_second.toFixed(1);
+}
+
+/** The time that the events have reached. */
+function eventTime(snapshot) {
+  const newest = snapshot.sources.map((source) => source.newest_ms).filter((ms) => ms !== null);
+  return newest.length > 0 ? Math.min(Math.max(...newest), snapshot.now_ms) : null;
+}
+
+function showStrip(snapshot, campaign) {
+  say("shop", snapshot.shop);
+  const at = eventTime(snapshot);
+  say("clock", at === null ? "--:--:--" : hms(at));
+  say("date", at === null ? "" : shopTime(at).toISOString().slice(0, 10));
+  const behind = Math.max(0, ...snapshot.sources.map((source) => source.behind_ms));
+  say("behind", behind < 100_000 ? `${(behind / 1000).toFixed(1)} s` : age(behind));
+  by("behind").classList.toggle("bad", behind > 10_000);
+  say("orders", snapshot.totals ? amount(snapshot.totals.orders) : "–");
+  say("revenue", snapshot.totals ? money(snapshot.totals.revenue_minor, snapshot.currency) : "–");
+  const choice = by("campaigns");
+  choice.hidden = snapshot.campaigns.length < 2;
+  by("campaign").hidden = !choice.hidden;
+  say("campaign", campaign?.name ?? "");
+  const names = snapshot.campaigns.map((each) => each.name);
+  if (choice.dataset.names !== JSON.stringify(names)) {
+    choice.dataset.names = JSON.stringify(names);
+    choice.replaceChildren(...names.map((name) => new Option(name, name)));
+  }
+  if (campaign) choice.value = campaign.name;
+}
+
+// ---- the panels --------------------------------------------------------------------------
+
+function showSales(snapshot, campaign) {
+  const host = by("chart");
+  const points = campaign?.chart ?? [];
+  if (points.length === 0) {
+    host.replaceChildren(make("p", "empty", word("chart_empty")));
+  }
+  const paid = points.filter((point) => point.paid !== null);
+  const last = paid[paid.length - 1];
+  if (points.length > 0) {
+    const gaps = { paid: amount(last?.paid ?? 0), planned: amount(last?.planned ?? 0) };
+    const offset_ms = snapshot.utc_offset_min * 60_000;
+    const words = { now: word("now"), label: word("chart_label", gaps) };
+    draw(host, points, eventTime(snapshot) ?? snapshot.now_ms, offset_ms, hm, amount, words);
+  }
+  const pace = campaign?.pace;
+  const judged = pace?.state === "ok";
+  say("level-value", pace && pace.state !== "unknown" ? percent(pace.value) : "–");
+  say("level-word", word(!pace || pace.state === "unknown" ? "level_unknown" : judged ? "level_about" : "level_quiet"));
+  by("level").dataset.grade = !judged ? "none" : pace.value < 0.6 || pace.surprise > 6 ? "page" : pace.value < 0.8 || pace.surprise > 3 ? "warn" : "good";
+  const facts = [];
+  if (last) facts.push([word("last_minute"), `${amount(last.paid)}`, word("of_plan", { planned: amount(last.planned) })]);
+  if (judged) facts.push([word("oddness"), number(pace.surprise), ""]);
+  if (campaign?.totals) facts.push([word("campaign_orders"), amount(campaign.totals.orders), ""]);
+  by("level-facts").replaceChildren(...facts.flatMap(([name, value, more]) => [make("dt", "", name), make("dd", "", value, make("small", "", more))]));
+}
+
+function bar(share, grade) {
+  const track = make("div", `track ${grade}`);
+  const fill = make("i");
+  fill.style.width = `${Math.max(0, Math.min(1, share)) * 100}%`;
+  track.append(fill);
+  return track;
+}
+
+/** How a cover reads, how long its bar is, and how bad it is. */
+function cover(reading) {
+  if (!reading || reading.state === "unknown") return [word("not_told"), 0, "none", ""];
+  if (reading.state !== "ok") return [word("too_few"), 0, "none", ""];
+  const hours = reading.value;
+  if (hours >= 1_000) return [word("long"), 1, "good", ""];
+  const text = hours <= 0 ? word("sold_out")
+    : hours < 1 ? word("minutes", { value: Math.max(1, Math.round(hours * 60)) })
+      : word("hours", { value: hours < 10 ? hours.toFixed(1) : amount(hours) });
+  if (hours < 1) return [text, hours / 8, "page", "▲"];
+  return hours < 2 ? [text, hours / 8, "warn", "◆"] : [text, hours / 8, "good", ""];
+}
+
+function showSkus(snapshot) {
+  const known = snapshot.skus.filter((sku) => sku.cover || sku.available);
+  by("skus").hidden = known.length === 0;
+  by("skus-empty").hidden = known.length > 0;
+  const rows = known.map((sku) => {
+    const [text, share, grade, mark] = cover(sku.cover);
+    const available = sku.available && sku.available.state !== "unknown" ? sku.available.value : null;
+    const value = make("span", `value ${grade}`, null, make("i", "mark", mark), text);
+    const left = make("td", `number ${available !== null && available <= 0 ? "page" : ""}`, available === null ? word("not_told") : amount(available));
+    const name = make("th", "name", sku.name);
+    name.title = sku.name;
+    return make("tr", "", null, name, make("td", "bar", null, bar(share, grade), value), left);
+  });
+  by("skus").tBodies[0].replaceChildren(...rows);
+}
+
+function showShares(id, rows, grade) {
+  by(id).hidden = rows.length === 0;
+  by(`${id}-empty`).hidden = rows.length > 0;
+  const most = Math.max(0.2, ...rows.map((row) => row.reading.value));
+  const made = rows.map((row) => {
+    const bad = grade(row.reading);
+    const mark = bad === "page" ? "▲" : bad === "warn" ? "◆" : "";
+    const odd = row.reading.surprise > 3 ? `${word("odd")} ${number(row.reading.surprise)}` : "";
+    const value = make("span", `value ${bad}`, null, make("i", "mark", mark), percent(row.reading.value), make("small", "", odd || word("of", { n: amount(row.reading.n) })));
+    const name = make("th", "name", row.name);
+    name.title = row.name;
+    return make("tr", "", null, name, make("td", "bar", null, bar(row.reading.value / most, bad), value));
+  });
+  by(id).tBodies[0].replaceChildren(...made);
+}
+
+/** How the pages of an episode fared: the mark, its words and its class. */
+function deliveries(episode) {
+  const of = episode.deliveries.filter((delivery) => delivery.action === "trigger");
+  if (of.some((delivery) => delivery.outcome === "delivered")) return ["✓", word("delivered"), "good"];
+  if (of.some((delivery) => delivery.outcome === "sending")) return ["…", word("sending"), "none"];
+  if (of.length > 0) return ["✗", word("undelivered"), "page"];
+  return ["–", word("unsent"), "none"];
+}
+
+function card(episode) {
+  const [mark, text, grade] = deliveries(episode);
+  const channels = [...new Set(episode.deliveries.map((delivery) => delivery.channel))].join(", ");
+  const badge = make("span", `badge ${episode.severity}`, `${episode.severity === "page" ? "▲" : "◆"} ${word(episode.severity)}`);
+  const title = make("div", "title", null, badge, make("b", "entity", episode.name), make("span", `state-of ${episode.state}`, word(episode.state)), make("time", "", word("since", { time: when(episode.fired_at ?? episode.pending_at) })));
+  const foot = make("div", "foot", null,
+    make("span", "", `${word("playbook")}: `, make("b", "", episode.playbook ?? word("nobody"))),
+    make("span", "", `${word("owner")}: `, make("b", "", episode.owner_role ?? word("nobody"))),
+    make("span", `sent ${grade}`, `${mark} ${text}${channels ? ` (${channels})` : ""}`));
+  const made = make("li", `card ${episode.severity} ${episode.state}`, null, title, make("p", "summary", episode.summary), foot);
+  made.dataset.id = episode.id;
+  return made;
+}
+
+function showAlerts(snapshot) {
+  const lost = by("state").dataset.state === "lost";
+  by("alerts").replaceChildren(...snapshot.alerts.map(card));
+  const more = snapshot.alerts_open - snapshot.alerts.length;
+  if (more > 0) by("alerts").append(make("li", "empty", word("more", { count: more })));
+  by("alerts-empty").hidden = snapshot.alerts.length > 0;
+  say("alerts-empty", word(lost ? "alerts_empty_stale" : "alerts_empty"));
+  const count = (severity) => snapshot.alerts.filter((each) => each.severity === severity).length;
+  by("counts").replaceChildren(...["page", "warn"].map((severity) => make("span", `badge ${count(severity) ? severity : "none"}`, `${severity === "page" ? "▲" : "◆"} ${count(severity)} ${word(severity)}`)));
+  by("past").replaceChildren(...snapshot.past.map((episode) => {
+    const mark = deliveries(episode);
+    return make("li", "", null, make("i", `mark ${episode.severity}`, episode.severity === "page" ? "▲" : "◆"), make("b", "entity", episode.name), make("span", "rule", episode.rule),
+      make("time", "", `${when(episode.fired_at ?? episode.pending_at)} – ${when(episode.resolved_at)}`), make("span", `sent ${mark[2]}`, `${mark[0]} ${mark[1]}`));
+  }));
+  by("past-empty").hidden = snapshot.past.length > 0;
+}
+
+/** Tells screen readers of pages that were not there before. */
+function announce(snapshot) {
+  const pages = snapshot.alerts.filter((episode) => episode.severity === "page");
+  const fresh = state.pages === null ? [] : pages.filter((episode) => !state.pages.has(episode.id));
+  state.pages = new Set(pages.map((episode) => episode.id));
+  if (fresh.length > 0) say("announce", fresh.map((episode) => word("new_page", { summary: `${episode.name}. ${episode.summary}` })).join(" "));
+  document.title = pages.length > 0 ? `▲ ${pages.length} – Fenghuo` : "Fenghuo";
+}
+
+function show(snapshot) {
+  const campaign = snapshot.campaigns.find((each) => each.name === state.campaign) ?? snapshot.campaigns[0];
+  showStrip(snapshot, campaign);
+  showStanding();
+  showSales(snapshot, campaign);
+  showSkus(snapshot);
+  showShares("scans", snapshot.first_scan, (reading) => reading.lower > 0.05 || reading.surprise > 6 ? "page" : reading.lower > 0.02 ? "warn" : "good");
+  showShares("late", snapshot.late, (reading) => reading.lower > 0.15 ? "page" : reading.lower > 0.1 ? "warn" : "good");
+  showAlerts(snapshot);
+  announce(snapshot);
+}
+
+// ---- the stream --------------------------------------------------------------------------
+
+const KEY = "fenghuo.token";
+
+function take(event, data) {
+  state.heard_ms = performance.now();
+  state.lost_ms = null;
+  if (event === "snapshot") {
+    const snapshot = JSON.parse(data);
+    if (snapshot.events !== state.snapshot?.events) state.data_ms = state.heard_ms;
+    state.counts.push([state.heard_ms, snapshot.events]);
+    state.snapshot = snapshot;
+    by("room").hidden = false;
+    by("door").hidden = true;
+    show(snapshot);
+  }
+}
+
+/** Reads server-sent events from a response: unlike EventSource, a fetch can carry a token. */
+async function read(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    rest += value;
+    const parts = rest.split("\n\n");
+    rest = parts.pop();
+    for (const part of parts) {
+      const field = (name) => part.split("\n").find((line) => line.startsWith(`${name}:`))?.slice(name.length + 1).trim();
+      const data = field("data");
+      if (data) take(field("event"), data);
+    }
+  }
+}
+
+function lock(wrong) {
+  sessionStorage.removeItem(KEY);
+  by("room").hidden = true;
+  by("door").hidden = false;
+  say("door-error", wrong ? word("wrong_token") : "");
+  by("token").focus();
+}
+
+async function listen() {
+  let pause_ms = 500;
+  for (;;) {
+    const token = sessionStorage.getItem(KEY);
+    try {
+      const headers = token ? { Authorization: `Bearer ${token}` } : {};
+      const response = await fetch("/api/v1/live", { headers, cache: "no-store" });
+      if (response.status === 401) {
+        lock(token !== null);
+        return;
+      }
+      if (response.ok) {
+        pause_ms = 500;
+        await read(response);
+      }
+    } catch {
+      // Whatever broke it, the screen says that it is broken and tries again.
+    }
+    state.lost_ms ??= performance.now();
+    showStanding();
+    await new Promise((resolve) => setTimeout(resolve, pause_ms));
+    pause_ms = Math.min(pause_ms * 2, 5_000);
+  }
+}
+
+// ---- the beginning -----------------------------------------------------------------------
+
+function say_all() {
+  document.documentElement.lang = language();
+  for (const at of document.querySelectorAll("[data-word]")) at.textContent = word(at.dataset.word);
+  by("language").value = language();
+  by("language").setAttribute("aria-label", word("language"));
+  by("campaigns").setAttribute("aria-label", word("campaign_choice"));
+  showStanding();
+  if (state.snapshot) show(state.snapshot);
+}
+
+by("language").addEventListener("change", (event) => {
+  speak(event.target.value);
+  localStorage.setItem("fenghuo.language", event.target.value);
+  say_all();
+});
+by("campaigns").addEventListener("change", (event) => {
+  state.campaign = event.target.value;
+  show(state.snapshot);
+});
+by("door").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(KEY, by("token").value.trim());
+  by("token").value = "";
+  listen();
+});
+new ResizeObserver(() => state.snapshot && show(state.snapshot)).observe(document.body);
+setInterval(showStanding, 500);
+speak(preferred(localStorage.getItem("fenghuo.language"), navigator.language));
+say_all();
+listen();

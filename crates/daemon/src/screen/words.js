@@ -1,0 +1,140 @@
+// The screen's words, in three languages. A word that is missing is shown in English.
+
+const en = {
+  events_a_second: "events / s", behind: "reading delay", paid_orders: "paid orders", revenue: "revenue",
+  connecting: "Connecting", connecting_detail: "waiting for the first picture",
+  live: "Live", live_detail: "last event {age} ago",
+  quiet: "No new events", quiet_detail: "for {age}: check the sources",
+  lost: "Connection lost", lost_detail: "for {age}: what you see is old",
+  starting: "Not ready",
+  language: "Language",
+  campaign_choice: "Campaign",
+  door_title: "This screen is locked", door_about: "Paste the token of this installation. It stays in this tab and is forgotten when you close it.",
+  token: "Token", enter: "Open", wrong_token: "This token was not accepted.",
+  sales_title: "Paid orders a minute", planned: "planned", paid: "paid", now: "now",
+  level: "Level against plan", level_about: "of the plan, re-based to the day",
+  level_quiet: "too early to judge", level_unknown: "no plan told",
+  last_minute: "last minute", of_plan: "of {planned} planned", oddness: "surprise", campaign_orders: "orders in all",
+  chart_label: "Paid orders a minute against the plan. Last minute: {paid} paid, {planned} planned.",
+  chart_empty: "No campaign is planned. Send a plan event, or name a plan file under [plans] in fenghuo.toml; the picture begins with its first minute.",
+  alerts_title: "Open alerts", page: "Page", warn: "Warning",
+  firing: "firing", recovering: "recovering", unknown: "cannot be told", resolved: "resolved", pending: "pending", inactive: "inactive",
+  alerts_empty: "No open alerts. All signals that can be judged are within their limits.",
+  alerts_empty_stale: "No alert was open when the connection broke. That may have changed.",
+  more: "and {count} more: /api/v1/alerts",
+  since: "since {time}", peak: "peak {value}", playbook: "playbook", owner: "owner", nobody: "none named",
+  delivered: "delivered", undelivered: "NOT DELIVERED", sending: "sending", unsent: "no channel",
+  past_title: "Resolved", past_empty: "Resolved alerts will be listed here.",
+  cover_title: "Stock cover", cover_hint: "of the best sellers, shortest first",
+  sku: "sku", cover: "hours of cover", available: "available",
+  cover_empty: "No stock is known yet. Send inventory events with absolute levels for the skus that sell.",
+  hours: "{value} h", minutes: "{value} min", sold_out: "sold out", long: "no end in sight",
+  not_told: "not told", too_few: "too few",
+  parcels_title: "Parcels", scan_title: "Not scanned 24 h after the label", late_title: "Late, of those promised for the last 24 h",
+  scan_empty: "No label is 24 hours old. Courier events with LABEL_CREATED and PICKED_UP fill this.",
+  late_empty: "No promise has fallen due. Courier events with promised_by fill this.",
+  of: "of {n}", odd: "odd",
+  new_page: "New page: {summary}",
+};
+
+const hans = {
+  events_a_second: "事件 / 秒", behind: "读取延迟", paid_orders: "已付订单", revenue: "成交额",
+  connecting: "连接中", connecting_detail: "等待第一帧画面",
+  live: "实时", live_detail: "{age}前有新事件",
+  quiet: "没有新事件", quiet_detail: "已 {age}，请检查数据源",
+  lost: "连接已断开", lost_detail: "已 {age}，画面是旧的",
+  starting: "未就绪",
+  language: "语言",
+  campaign_choice: "活动",
+  door_title: "此屏幕已锁定", door_about: "请粘贴本系统的令牌。令牌只保存在此标签页，关闭后即清除。",
+  token: "令牌", enter: "打开", wrong_token: "令牌未被接受。",
+  sales_title: "每分钟已付订单", planned: "计划", paid: "实付", now: "现在",
+  level: "相对计划的水平", level_about: "占计划之比，已按当日水平校准",
+  level_quiet: "尚不足以判断", level_unknown: "没有计划",
+  last_minute: "上一分钟", of_plan: "计划 {planned}", oddness: "异常度", campaign_orders: "累计订单",
+  chart_label: "每分钟已付订单与计划。上一分钟：实付 {paid}，计划 {planned}。",
+  chart_empty: "没有活动计划。请发送 plan 事件，或在 fenghuo.toml 的 [plans] 中指定计划文件；从活动的第一分钟起显示。",
+  alerts_title: "未解除告警", page: "紧急", warn: "警告",
+  firing: "告警中", recovering: "恢复中", unknown: "无法判断", resolved: "已解除", pending: "待定", inactive: "无",
+  alerts_empty: "没有未解除的告警。可判断的信号均在限值以内。",
+  alerts_empty_stale: "断开时没有未解除的告警，现在可能已有变化。",
+  more: "另有 {count} 条：/api/v1/alerts",
+  since: "{time} 起", peak: "峰值 {value}", playbook: "预案", owner: "负责", nobody: "未指定",
+  delivered: "已送达", undelivered: "未送达", sending: "发送中", unsent: "无渠道",
+  past_title: "已解除", past_empty: "解除后的告警会列在这里。",
+  cover_title: "库存可售时长", cover_hint: "热销商品，最短在前",
+  sku: "商品", cover: "可售小时", available: "可承诺",
+  cover_empty: "尚无库存数据。请为在售商品发送带绝对数量的库存事件。",
+  hours: "{value} 小时", minutes: "{value} 分钟", sold_out: "售罄", long: "暂无断货之虞",
+  not_told: "未知", too_few: "样本不足",
+  parcels_title: "包裹", scan_title: "出单 24 小时仍未揽收", late_title: "近 24 小时应达包裹的迟到率",
+  scan_empty: "尚无满 24 小时的面单。LABEL_CREATED 与 PICKED_UP 物流事件会填充这里。",
+  late_empty: "尚无到期的承诺。带 promised_by 的物流事件会填充这里。",
+  of: "共 {n}", odd: "异常",
+  new_page: "新的紧急告警：{summary}",
+};
+
+const hant = {
+  events_a_second: "事件 / 秒", behind: "讀取延遲", paid_orders: "已付訂單", revenue: "成交額",
+  connecting: "連線中", connecting_detail: "等待第一個畫面",
+  live: "即時", live_detail: "{age}前有新事件",
+  quiet: "沒有新事件", quiet_detail: "已 {age}，請檢查資料來源",
+  lost: "連線已中斷", lost_detail: "已 {age}，畫面是舊的",
+  starting: "未就緒",
+  language: "語言",
+  campaign_choice: "活動",
+  door_title: "此畫面已鎖定", door_about: "請貼上本系統的權杖。權杖只留在此分頁，關閉後即清除。",
+  token: "權杖", enter: "開啟", wrong_token: "權杖未被接受。",
+  sales_title: "每分鐘已付訂單", planned: "計畫", paid: "實付", now: "現在",
+  level: "相對計畫的水準", level_about: "占計畫之比，已按當日水準校準",
+  level_quiet: "尚不足以判斷", level_unknown: "沒有計畫",
+  last_minute: "上一分鐘", of_plan: "計畫 {planned}", oddness: "異常度", campaign_orders: "累計訂單",
+  chart_label: "每分鐘已付訂單與計畫。上一分鐘：實付 {paid}，計畫 {planned}。",
+  chart_empty: "沒有活動計畫。請傳送 plan 事件，或在 fenghuo.toml 的 [plans] 指定計畫檔；從活動的第一分鐘起顯示。",
+  alerts_title: "未解除警報", page: "緊急", warn: "警告",
+  firing: "警報中", recovering: "恢復中", unknown: "無法判斷", resolved: "已解除", pending: "待定", inactive: "無",
+  alerts_empty: "沒有未解除的警報。可判斷的訊號均在限值以內。",
+  alerts_empty_stale: "中斷時沒有未解除的警報，現在可能已有變化。",
+  more: "另有 {count} 則：/api/v1/alerts",
+  since: "{time} 起", peak: "峰值 {value}", playbook: "預案", owner: "負責", nobody: "未指定",
+  delivered: "已送達", undelivered: "未送達", sending: "傳送中", unsent: "無管道",
+  past_title: "已解除", past_empty: "解除後的警報會列在這裡。",
+  cover_title: "庫存可售時間", cover_hint: "熱銷商品，最短在前",
+  sku: "商品", cover: "可售小時", available: "可承諾",
+  cover_empty: "尚無庫存資料。請為在售商品傳送帶絕對數量的庫存事件。",
+  hours: "{value} 小時", minutes: "{value} 分鐘", sold_out: "售罄", long: "暫無缺貨之虞",
+  not_told: "未知", too_few: "樣本不足",
+  parcels_title: "包裹", scan_title: "出單 24 小時仍未收件", late_title: "近 24 小時應達包裹的遲到率",
+  scan_empty: "尚無滿 24 小時的託運單。LABEL_CREATED 與 PICKED_UP 物流事件會填入這裡。",
+  late_empty: "尚無到期的承諾。帶 promised_by 的物流事件會填入這裡。",
+  of: "共 {n}", odd: "異常",
+  new_page: "新的緊急警報：{summary}",
+};
+
+const languages = { en, "zh-Hans": hans, "zh-Hant": hant };
+
+/** The language to begin with: the stored one, else the browser's. */
+export function preferred(stored, browser) {
+  if (stored in languages) return stored;
+  const tag = (browser || "en").toLowerCase();
+  if (!tag.startsWith("zh")) return "en";
+  return /hant|tw|hk|mo/.test(tag) ? "zh-Hant" : "zh-Hans";
+}
+
+let current = "en";
+
+/** Says everything in this language from now on. */
+export function speak(language) {
+  current = language in languages ? language : "en";
+}
+
+/** The language that is spoken. */
+export function language() {
+  return current;
+}
+
+/** A word, with its {gaps} filled. */
+export function word(key, gaps = {}) {
+  const text = languages[current][key] ?? en[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (gap, name) => gaps[name] ?? gap);
+}
