@@ -12,13 +12,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use csv::ByteRecord;
-use fenghuo_event::bounds::{COUNT_MAX, ID_BYTES_MAX, LINES_MAX, MESSAGE_BYTES_MAX, QUANTITY_MAX};
+use fenghuo_event::bounds::{COUNT_MAX, LINES_MAX, MESSAGE_BYTES_MAX, QUANTITY_MAX};
 use fenghuo_event::pb;
-use jiff::fmt::strtime::BrokenDownTime;
 use sha2::{Digest, Sha256};
 
+use crate::csv_columns::Indices;
 use crate::csv_mapping::currency_exponent;
-use crate::{Error, Mapping, Origin, Rejected, file_name, lines, nearest, shown};
+use crate::csv_values::{id, minor_units, parse_time, text, timestamp};
+use crate::{Error, Mapping, Origin, Rejected, file_name, lines, shown};
 
 /// What a CSV gives.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,19 +33,6 @@ pub enum Item {
     },
     /// A row that gives nothing.
     Rejected(Rejected),
-}
-
-/// Where the mapped columns are.
-struct Indices {
-    order_id: usize,
-    sku: usize,
-    quantity: usize,
-    time: usize,
-    unit_price: usize,
-    buyer: Option<usize>,
-    region: Option<usize>,
-    cancelled_when: Option<(usize, String)>,
-    skip_when: Vec<(usize, String)>,
 }
 
 /// A row that was taken.
@@ -400,56 +388,6 @@ impl Iterator for CsvOrders {
     }
 }
 
-impl Indices {
-    fn find(header: &ByteRecord, mapping: &Mapping, file: &str) -> Result<Self, Error> {
-        let find = |key: &'static str, column: &str| {
-            header
-                .iter()
-                .position(|name| name == column.as_bytes())
-                .ok_or_else(|| {
-                    let names: Vec<String> = header
-                        .iter()
-                        .map(|name| String::from_utf8_lossy(name).into_owned())
-                        .collect();
-                    Error::Column {
-                        file: file.to_owned(),
-                        column: column.to_owned(),
-                        key,
-                        nearest: nearest(column, names.iter().map(String::as_str)),
-                    }
-                })
-        };
-        let columns = &mapping.columns;
-        let optional = |key, column: &Option<String>| {
-            column
-                .as_deref()
-                .map(|column| find(key, column))
-                .transpose()
-        };
-        Ok(Self {
-            order_id: find("columns.order_id", &columns.order_id)?,
-            sku: find("columns.sku", &columns.sku)?,
-            quantity: find("columns.quantity", &columns.quantity)?,
-            time: find("columns.time", &columns.time)?,
-            unit_price: find("columns.unit_price", &columns.unit_price)?,
-            buyer: optional("columns.buyer", &columns.buyer)?,
-            region: optional("columns.region", &columns.region)?,
-            cancelled_when: match &mapping.cancelled_when {
-                Some(when) => Some((
-                    find("type.cancelled_when", &when.column)?,
-                    when.prefix.clone(),
-                )),
-                None => None,
-            },
-            skip_when: mapping
-                .skip_when
-                .iter()
-                .map(|when| Ok((find("type.skip_when", &when.column)?, when.prefix.clone())))
-                .collect::<Result<_, Error>>()?,
-        })
-    }
-}
-
 /// How much may be read for one row beyond the longest message: what csv reads ahead.
 const ROW_ALLOWANCE_BYTES: usize = MESSAGE_BYTES_MAX + 64 * 1024;
 
@@ -484,70 +422,6 @@ fn strip_carriage_return(record: &mut ByteRecord) {
     }
 }
 
-fn text<'a>(bytes: &'a [u8], column: &str) -> Result<&'a str, String> {
-    std::str::from_utf8(bytes).map_err(|_| format!("{column} is {}; expected UTF-8", shown(bytes)))
-}
-
-fn id<'a>(bytes: &'a [u8], column: &str) -> Result<&'a str, String> {
-    let id = text(bytes, column)?;
-    if id.is_empty() || id.len() > ID_BYTES_MAX || id.chars().any(char::is_control) {
-        return Err(format!(
-            "{column} is {}; expected an id of 1 to {ID_BYTES_MAX} bytes without control characters",
-            shown(bytes)
-        ));
-    }
-    Ok(id)
-}
-
-fn parse_time(mapping: &Mapping, text: &[u8]) -> Option<i64> {
-    let time = BrokenDownTime::parse(&mapping.time_format, text).ok()?;
-    let offset = time.offset().unwrap_or(mapping.offset);
-    Some(
-        offset
-            .to_timestamp(time.to_datetime().ok()?)
-            .ok()?
-            .as_millisecond(),
-    )
-}
-
-fn timestamp(at_ms: i64) -> prost_types::Timestamp {
-    prost_types::Timestamp {
-        seconds: at_ms.div_euclid(1000),
-        nanos: (at_ms.rem_euclid(1000) * 1_000_000) as i32,
-    }
-}
-
-/// Decimal text as whole minor units, or `None` where it is none or they cannot hold it exactly.
-fn minor_units(text: &[u8], exponent: u32) -> Option<i64> {
-    let (negative, digits) = match text.split_first()? {
-        (b'-', rest) => (true, rest),
-        _ => (false, text),
-    };
-    let point = digits.iter().position(|byte| *byte == b'.');
-    let (whole, fraction) = match point {
-        Some(point) => (&digits[..point], &digits[point + 1..]),
-        None => (digits, &digits[digits.len()..]),
-    };
-    if whole.is_empty() && fraction.is_empty() {
-        return None;
-    }
-    let digit = |byte: &u8| byte.is_ascii_digit().then(|| i64::from(byte - b'0'));
-    let exponent = exponent as usize;
-    let mut amount: i64 = 0;
-    let padding = std::iter::repeat_n(&b'0', exponent.saturating_sub(fraction.len()));
-    for byte in whole
-        .iter()
-        .chain(fraction.iter().take(exponent))
-        .chain(padding)
-    {
-        amount = amount.checked_mul(10)?.checked_add(digit(byte)?)?;
-    }
-    if fraction.iter().skip(exponent).any(|byte| *byte != b'0') {
-        return None;
-    }
-    Some(if negative { -amount } else { amount })
-}
-
 /// The row as CSV again: the reader does not keep the original bytes.
 fn quoted(record: &ByteRecord) -> Vec<u8> {
     let mut writer = csv::WriterBuilder::new()
@@ -558,42 +432,4 @@ fn quoted(record: &ByteRecord) -> Vec<u8> {
     let mut bytes = writer.into_inner().unwrap_or_default();
     bytes.truncate(bytes.trim_ascii_end().len());
     bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_are_held_exactly_or_not_at_all() {
-        let cases: &[(&str, u32, Option<i64>)] = &[
-            ("2.55", 2, Some(255)),
-            ("2.5", 2, Some(250)),
-            ("2", 2, Some(200)),
-            (".5", 2, Some(50)),
-            ("2.", 2, Some(200)),
-            ("2.550", 2, Some(255)),
-            ("0.001", 2, None),
-            ("0.001", 3, Some(1)),
-            ("7", 0, Some(7)),
-            ("7.0", 0, Some(7)),
-            ("7.5", 0, None),
-            ("-11062.06", 2, Some(-1_106_206)),
-            ("92233720368547758.07", 2, Some(i64::MAX)),
-            ("92233720368547758.08", 2, None),
-            ("", 2, None),
-            (".", 2, None),
-            ("-", 2, None),
-            ("1e3", 2, None),
-            ("1,000.00", 2, None),
-            ("+1", 2, None),
-        ];
-        for (text, exponent, expect) in cases {
-            assert_eq!(
-                minor_units(text.as_bytes(), *exponent),
-                *expect,
-                "{text} {exponent}"
-            );
-        }
-    }
 }

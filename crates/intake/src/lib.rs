@@ -6,8 +6,10 @@
 //! ([`Merge`]). Bad input is data here: it comes out as [`Rejected`] with its file and line, and
 //! the stream goes on. It must never judge what an event means, and never read a clock.
 
+mod csv_columns;
 mod csv_mapping;
 mod csv_orders;
+mod csv_values;
 mod lines;
 mod merge;
 mod messages;

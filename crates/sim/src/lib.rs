@@ -138,15 +138,12 @@ enum Step {
     Heartbeat(u32),
     /// The traffic since this was last due.
     Visits,
-    /// A trouble shows in what the shop tells of itself: at its start, part by part, and its end.
-    Trouble(u32, TroublePart),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum TroublePart {
-    Price,
-    PriceMended,
-    Count(u32),
+    /// A sku gets a wrong price.
+    Mistyped(u32),
+    /// It gets the right one again.
+    Mended(u32),
+    /// Little of a sku is found at a warehouse.
+    Counted(u32, u32),
 }
 
 /// Due at an append time; the running number keeps the order of equal times.
@@ -266,11 +263,10 @@ impl Shop {
 
     fn add_trouble(&mut self, number: usize) {
         let trouble = self.config.troubles[number];
-        let id = number as u32;
         match trouble.kind {
             TroubleKind::MistypedPrice { sku } if sku < self.stock.len() => {
-                self.push(trouble.start_ms, Step::Trouble(id, TroublePart::Price));
-                self.push(trouble.end_ms, Step::Trouble(id, TroublePart::PriceMended));
+                self.push(trouble.start_ms, Step::Mistyped(sku as u32));
+                self.push(trouble.end_ms, Step::Mended(sku as u32));
                 let curve = Curve::even(trouble.start_ms, trouble.end_ms, SWARM_ORDERS_PER_S);
                 let random = Random::new(mix(self.config.seed ^ (0x5_0000 + number as u64)));
                 let swarm = Arrivals::new(curve, random, self.config.dispersion, 1.0);
@@ -278,13 +274,13 @@ impl Shop {
             }
             TroubleKind::StockOut { sku } if sku < self.stock.len() => {
                 for warehouse in 0..WAREHOUSES.len() as u32 {
-                    let part = TroublePart::Count(warehouse);
-                    self.push(trouble.start_ms, Step::Trouble(id, part));
+                    self.push(trouble.start_ms, Step::Counted(sku as u32, warehouse));
                 }
             }
+            // Nothing to sell, nothing to go wrong.
+            TroubleKind::MistypedPrice { .. } | TroubleKind::StockOut { .. } => {}
             // What these two do, they do to the lives that they touch.
             TroubleKind::CourierStopped { .. } | TroubleKind::DeadCheckout => {}
-            TroubleKind::MistypedPrice { .. } | TroubleKind::StockOut { .. } => {}
         }
     }
 
@@ -311,7 +307,18 @@ impl Shop {
                 let body = events::visits(campaign_id, end_ms - MINUTE_MS, MINUTE_MS, visits);
                 Some((end_ms, body))
             }
-            Step::Trouble(number, part) => Some((due.at_ms, self.trouble(number, part, due.at_ms))),
+            Step::Mistyped(sku) => {
+                let sku = &self.assortment.skus[sku as usize];
+                Some((due.at_ms, events::price_changed(sku, sku.sale_minor / 10)))
+            }
+            Step::Mended(sku) => {
+                let sku = &self.assortment.skus[sku as usize];
+                Some((due.at_ms, events::price_changed(sku, sku.sale_minor)))
+            }
+            Step::Counted(sku, warehouse) => Some((
+                due.at_ms,
+                self.count(sku as usize, warehouse as usize, due.at_ms),
+            )),
         }
     }
 
@@ -390,26 +397,14 @@ impl Shop {
         }
     }
 
-    fn trouble(&mut self, number: u32, part: TroublePart, at_ms: i64) -> Body {
-        let (TroubleKind::MistypedPrice { sku } | TroubleKind::StockOut { sku }) =
-            self.config.troubles[number as usize].kind
-        else {
-            unreachable!("only troubles of a sku are put into the queue");
-        };
+    /// A count at a warehouse finds that little more of a sku is there than is promised.
+    fn count(&mut self, sku: usize, warehouse: usize, at_ms: i64) -> Body {
         let article = &self.assortment.skus[sku];
-        match part {
-            TroublePart::Price => events::price_changed(article, article.sale_minor / 10),
-            TroublePart::PriceMended => events::price_changed(article, article.sale_minor),
-            TroublePart::Count(warehouse) => {
-                let warehouse = warehouse as usize;
-                let orders = self.curve.expected(at_ms, at_ms + STOCK_OUT_LEFT_MS);
-                let left =
-                    orders * article.units_per_order * assortment::WAREHOUSE_SHARES[warehouse];
-                let stock = &mut self.stock[sku][warehouse];
-                stock.on_hand = stock.committed + stock.safety_stock + left as i64;
-                events::snapshot(article, warehouse, stock)
-            }
-        }
+        let orders = self.curve.expected(at_ms, at_ms + STOCK_OUT_LEFT_MS);
+        let left = orders * article.units_per_order * assortment::WAREHOUSE_SHARES[warehouse];
+        let stock = &mut self.stock[sku][warehouse];
+        stock.on_hand = stock.committed + stock.safety_stock + left as i64;
+        events::snapshot(article, warehouse, stock)
     }
 
     fn event(&mut self, at_ms: i64, happened_ms: i64, body: Body) -> (i64, pb::Event) {

@@ -114,36 +114,7 @@ fn plan(config: &ShopConfig, assortment: &Assortment, curve: &Curve) -> Body {
             )
         })
         .collect();
-    let skus = assortment
-        .skus
-        .iter()
-        .enumerate()
-        .map(|(rank, sku)| {
-            let planned = planned_units(config, curve, sku);
-            let own = if rank < config.sku_curves {
-                points.as_slice()
-            } else {
-                &[]
-            };
-            pb::SkuPlan {
-                sku_id: sku.id.clone(),
-                planned_units: planned as i64 + 1,
-                sales_cap: (planned * 2.0) as i64 + 200,
-                safety_stock: safety_stock(planned),
-                curve: own
-                    .iter()
-                    .map(|(offset_s, orders)| pb::PlanPoint {
-                        offset_s: *offset_s,
-                        units: neat(orders * sku.units_per_order),
-                        ..Default::default()
-                    })
-                    .collect(),
-                baseline_cvr: CONVERSION,
-                hero: rank == 0,
-                ..Default::default()
-            }
-        })
-        .collect();
+    let skus = sku_plans(config, assortment, curve, &points);
     let curve = points
         .iter()
         .map(|(offset_s, orders)| pb::PlanPoint {
@@ -171,6 +142,44 @@ fn plan(config: &ShopConfig, assortment: &Assortment, curve: &Curve) -> Body {
         currency_code: events::CURRENCY.to_owned(),
         ..Default::default()
     })
+}
+
+fn sku_plans(
+    config: &ShopConfig,
+    assortment: &Assortment,
+    curve: &Curve,
+    points: &[(i32, f64)],
+) -> Vec<pb::SkuPlan> {
+    assortment
+        .skus
+        .iter()
+        .enumerate()
+        .map(|(rank, sku)| {
+            let planned = planned_units(config, curve, sku);
+            let own = if rank < config.sku_curves {
+                points
+            } else {
+                &[]
+            };
+            pb::SkuPlan {
+                sku_id: sku.id.clone(),
+                planned_units: planned as i64 + 1,
+                sales_cap: (planned * 2.0) as i64 + 200,
+                safety_stock: safety_stock(planned),
+                curve: own
+                    .iter()
+                    .map(|(offset_s, orders)| pb::PlanPoint {
+                        offset_s: *offset_s,
+                        units: neat(orders * sku.units_per_order),
+                        ..Default::default()
+                    })
+                    .collect(),
+                baseline_cvr: CONVERSION,
+                hero: rank == 0,
+                ..Default::default()
+            }
+        })
+        .collect()
 }
 
 /// Plans are written with few decimals, and few decimals read the same in every encoding.
