@@ -4,18 +4,18 @@
 //! listeners are plain text, SASL over TLS (SCRAM-SHA-512 and PLAIN), and TLS with a client
 //! certificate, all on loopback.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::certificates::Certificates;
 use super::{cache_dir, free_ports, require, run};
+use crate::keeper::Kept;
 
 const KAFKA_VERSION: &str = "4.1.0";
 const SCALA_VERSION: &str = "2.13";
@@ -46,12 +46,11 @@ pub const GUEST: Credentials = Credentials {
     password: "no-rights",
 };
 
-/// A running broker with an empty disk. It ends when this value is dropped, and also when the
-/// process that owns it ends without dropping it.
+/// A running broker with an empty disk. It ends with this value, and also when the process that
+/// owns it ends without dropping it.
 #[derive(Debug)]
 pub struct Kafka {
-    child: Child,
-    dir: PathBuf,
+    kept: Kept,
     jars: PathBuf,
     ports: Ports,
     certificates: Certificates,
@@ -116,7 +115,7 @@ impl Kafka {
 
     /// The broker's own log, for a look after a failure.
     pub fn log_file(&self) -> PathBuf {
-        self.dir.join("kafka.log")
+        self.kept.directory().join("log")
     }
 
     /// One of Kafka's own tools, such as `org.apache.kafka.tools.TopicCommand`, ready to be given
@@ -143,89 +142,28 @@ impl Kafka {
             &properties,
             server_properties(temporary.path(), ports, &certificates),
         )?;
-        fs::write(temporary.path().join("log4j2.properties"), LOG4J)?;
+        let log4j = temporary.path().join("log4j2.properties");
+        fs::write(&log4j, LOG4J)?;
         format_storage(jars, &properties)?;
 
-        let log = File::create(temporary.path().join("kafka.log"))?;
-        let child = keeper(jars, temporary.path(), &properties)
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("starting the broker")?;
-        // From here on the keeper removes the directory.
-        let mut kafka = Self {
-            child,
-            dir: temporary.keep(),
+        let mut broker = Command::new("java");
+        broker
+            .arg("-Xmx1g")
+            .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()))
+            .args(java(jars, "kafka.Kafka").get_args())
+            .arg(properties);
+        let kept = Kept::start(&broker, temporary)?;
+        kept.wait_until_up("Apache Kafka", UP_WITHIN, || {
+            answers(ports.plain) && connect(ports.sasl).is_some()
+        })?;
+        Ok(Self {
+            kept,
             jars: jars.to_owned(),
             ports,
             certificates,
-        };
-        kafka.wait_until_up()?;
-        Ok(kafka)
-    }
-
-    fn wait_until_up(&mut self) -> Result<()> {
-        let deadline = Instant::now() + UP_WITHIN;
-        loop {
-            if answers(self.ports.plain) && connect(self.ports.sasl).is_some() {
-                return Ok(());
-            }
-            let over = self.dir.join("ended").exists();
-            if over || Instant::now() > deadline {
-                let why = if over {
-                    "ended at once"
-                } else {
-                    "does not answer"
-                };
-                bail!(
-                    "the broker {why}; the end of its log:\n{}",
-                    tail(&self.log_file())
-                );
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
+        })
     }
 }
-
-impl Drop for Kafka {
-    fn drop(&mut self) {
-        // The keeper ends the broker, by its process id, when its standard input closes. An error
-        // of the wait means that the keeper is gone already.
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
-}
-
-/// The broker under a shell that ends it when the pipe to its standard input closes. So a broker
-/// that is held in a static, or whose owner was killed, ends all the same: no destructor is
-/// needed. Signals of the terminal are for the owner; the shell sees them as the closed pipe.
-fn keeper(jars: &Path, dir: &Path, properties: &Path) -> Command {
-    let broker = java(jars, "kafka.Kafka");
-    let mut command = Command::new("sh");
-    command.args(["-c", KEEPER, "fenghuo-keeper"]).arg(dir);
-    command.arg(broker.get_program()).arg("-Xmx1g");
-    command.arg(format!(
-        "-Dlog4j2.configurationFile={}",
-        dir.join("log4j2.properties").display()
-    ));
-    command.args(broker.get_args()).arg(properties);
-    command
-}
-
-/// The keeper's script; its arguments are the temporary directory and the broker's command line.
-const KEEPER: &str = r#"
-trap '' INT TERM HUP
-dir=$1; shift
-(
-    sh -c 'echo $$ > "$0/pid"; exec "$@"' "$dir" "$@" < /dev/null
-    touch "$dir/ended"
-) &
-cat > /dev/null
-[ -e "$dir/ended" ] || kill -KILL "$(cat "$dir/pid")"
-wait
-rm -rf "$dir"
-"#;
 
 fn java(jars: &Path, class: &str) -> Command {
     let mut command = Command::new("java");
@@ -401,11 +339,4 @@ fn answers(port: u16) -> bool {
 fn connect(port: u16) -> Option<TcpStream> {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     TcpStream::connect_timeout(&to, Duration::from_secs(1)).ok()
-}
-
-/// The last lines of a log, for an error.
-fn tail(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(30)..].join("\n")
 }
