@@ -58,7 +58,7 @@ pub enum Command {
 Examples:
   fenghuo demo                          then open http://127.0.0.1:8686/
   fenghuo demo --for 3m --seed 7        slower, with other customers
-  fenghuo demo --speed 12 --for 60s     twelve seconds of the sale in one")]
+  fenghuo demo --speed 4                four times as fast")]
 pub struct Demo {
     /// How long the flash, 19:58 to 20:10, takes to show.
     #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = duration)]
@@ -202,22 +202,22 @@ impl Csv {
     ///
     /// # Errors
     /// When they hold something that cannot be read from CSV.
-    pub fn mapping(&self) -> Result<Option<PathBuf>, clap::Error> {
+    pub fn mapping(&self) -> Result<Option<PathBuf>, UsageError> {
         match self.what_and_mapping.as_deref() {
             None => Ok(None),
             Some([what, mapping]) if what == "orders" => Ok(Some(PathBuf::from(mapping))),
-            Some(given) => {
-                let what = given.first().map_or("", String::as_str);
-                let message =
-                    format!("--csv {what:?}: expected \"orders\", the only form there is");
-                Err(clap::Error::raw(
-                    clap::error::ErrorKind::InvalidValue,
-                    format!("{message}\n"),
-                ))
-            }
+            Some(given) => Err(UsageError(format!(
+                "--csv {}: expected \"orders\" and a mapping",
+                given.join(" ")
+            ))),
         }
     }
 }
+
+/// A command line that clap lets pass and that is wrong all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
 
 /// The form of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

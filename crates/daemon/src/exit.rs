@@ -11,8 +11,10 @@ pub enum Exit {
     Done,
     /// Something failed while running; standard error says what.
     Failed,
+    /// The command line is wrong. Most of these end in clap, with the same code.
+    Usage,
     /// A config, rules, plan or mapping file is wrong: nothing was started. `EX_CONFIG` of
-    /// sysexits.h. (A wrong command line is 2, by clap.)
+    /// sysexits.h.
     Config,
 }
 
@@ -22,7 +24,25 @@ impl Exit {
         match self {
             Exit::Done => 0,
             Exit::Failed => 1,
+            Exit::Usage => 2,
             Exit::Config => 78,
+        }
+    }
+
+    /// How a command ends that this error ended.
+    pub fn of(error: &anyhow::Error) -> Self {
+        let is_config = |cause: &(dyn std::error::Error + 'static)| {
+            cause.is::<crate::config::ConfigError>()
+                || cause.is::<fenghuo_notify::ConfigError>()
+                || cause.is::<fenghuo_kafka::ConfigError>()
+                || cause.is::<fenghuo_intake::MappingError>()
+        };
+        if error.is::<crate::cli::UsageError>() {
+            Exit::Usage
+        } else if error.chain().any(is_config) {
+            Exit::Config
+        } else {
+            Exit::Failed
         }
     }
 }
@@ -47,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_help_tells_every_code() {
-        for exit in [Exit::Done, Exit::Failed, Exit::Config] {
+        for exit in [Exit::Done, Exit::Failed, Exit::Usage, Exit::Config] {
             let line = format!("\n  {:<4}", exit.code());
             assert!(HELP.contains(&line), "{exit:?}");
         }

@@ -1,2 +1,62 @@
-//! The `fenghuo` binary.
-fn main() {}
+//! The `fenghuo` binary: reads the command line, sets up the log lines, and does what was asked.
+
+mod check;
+mod cli;
+mod clock;
+mod config;
+mod deliver;
+mod demo;
+mod exit;
+mod http;
+mod load;
+mod measured;
+mod replay;
+mod run;
+mod signals;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(problem) = log_lines(&cli) {
+        eprintln!("fenghuo: --log: {problem}");
+        return Exit::Failed.into();
+    }
+    let done = match &cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Load(args) => load::run(args),
+        Command::Replay(args) => replay::run(args),
+        Command::Signals(args) => Ok(signals::run(args)),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("fenghuo: {error:#}");
+            Exit::of(&error).into()
+        }
+    }
+}
+
+/// Log lines go to standard error; standard output is for what was asked.
+fn log_lines(cli: &Cli) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&cli.log).map_err(|error| error.to_string())?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    if cli.log_json {
+        lines.json().init()
+    } else {
+        lines.init()
+    }
+    Ok(())
+}

@@ -58,6 +58,7 @@ pub struct Dispatch {
     unsaid: Vec<DeliveryRecord>,
     said: Vec<DeliveryRecord>,
     ready: Vec<Intent>,
+    assigned: bool,
     broken: Option<String>,
 }
 
@@ -73,6 +74,7 @@ impl Dispatch {
             unsaid: Vec::new(),
             said: Vec::new(),
             ready: Vec::new(),
+            assigned: false,
             broken: None,
         }
     }
@@ -80,6 +82,11 @@ impl Dispatch {
     /// Sets the wall clock that intents are stamped with, Unix ms.
     pub fn set_time(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
+    }
+
+    /// Whether it has the alerts, and knows again what it knew in its last life.
+    pub fn is_restored(&self) -> bool {
+        self.assigned && self.said.is_empty()
     }
 
     /// Pages that are committed and not yet handed out.
@@ -354,6 +361,7 @@ fn delivery_id(episode: &str, revision: &str, channel: &str) -> String {
 
 impl Stage for Dispatch {
     fn assign(&mut self, _index: usize, assigned: &Assigned, from: u64) -> Vec<Restore> {
+        self.assigned = true;
         // The alerts first, so that the deliveries find the episodes they belong to.
         let alerts = Restore {
             partition: assigned.partition.clone(),
@@ -391,6 +399,7 @@ impl Stage for Dispatch {
     }
 
     fn revoke(&mut self, _index: usize) {
+        self.assigned = false;
         self.episodes.clear();
         self.intents.clear();
         self.ready.clear();

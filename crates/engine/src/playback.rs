@@ -2,12 +2,15 @@
 //!
 //! Time is what the messages say. It jumps from one message to the next, and everything that was
 //! due between them is judged at the time it was due; so the same messages lead to the same
-//! readings, alerts and pages, whenever and wherever they are played.
+//! readings, alerts and pages, whenever and wherever they are played. Of the log only the alerts
+//! are kept; everything else is forgotten as soon as it was read, so that a long history needs no
+//! more memory than what is open.
 
 use fenghuo_event::Stream;
 use fenghuo_log::memory::MemoryLog;
-use fenghuo_log::{Append, Error, Log, TopicPartition, TopicSpec};
+use fenghuo_log::{Append, Error, Log, Start, TopicPartition, TopicSpec};
 
+use crate::record::topic;
 use crate::topology::{Topology, TopologyConfig};
 
 /// All stages on a log of their own.
@@ -15,6 +18,8 @@ pub struct Playback {
     log: MemoryLog,
     topology: Topology,
     topics: Vec<(Stream, TopicPartition)>,
+    /// Whose records nobody needs once they were read.
+    passing: Vec<TopicPartition>,
     /// Time between commits while messages come.
     step_ms: i64,
     now_ms: i64,
@@ -45,7 +50,20 @@ impl Playback {
         )?;
         let mut config = config.clone();
         config.ingest.panes_partitions = 1;
+        // What is fed before the first commit is to be read as well.
+        config.start = Start::Earliest;
         let topology = Topology::open(&config, &log)?;
+        let mut own = config.own_topics(&|_| 1);
+        own.retain(|spec| spec.name != topic::ALERTS);
+        let passing = own
+            .into_iter()
+            .map(|spec| TopicPartition::new(spec.name, 0))
+            .chain(
+                sources
+                    .iter()
+                    .map(|source| TopicPartition::new(source.name.clone(), 0)),
+            )
+            .collect();
         let topics: Vec<_> = sources
             .iter()
             .map(|source| (source.stream, TopicPartition::new(source.name.clone(), 0)))
@@ -57,6 +75,7 @@ impl Playback {
             log,
             topology,
             topics,
+            passing,
             step_ms,
             now_ms: start_ms,
             due_ms: None,
@@ -89,8 +108,8 @@ impl Playback {
         value: Vec<u8>,
     ) -> Result<(), Error> {
         let at_ms = at_ms.max(self.now_ms);
-        if self.due_ms.is_some_and(|due_ms| due_ms <= at_ms) {
-            self.commit()?;
+        if let Some(due_ms) = self.due_ms.filter(|due_ms| *due_ms <= at_ms) {
+            self.settle(due_ms)?;
         }
         if at_ms - self.now_ms > self.step_ms {
             self.pass(at_ms)?;
@@ -115,22 +134,24 @@ impl Playback {
 
     /// Commits what was fed, and lets time pass to `at_ms`.
     pub fn pass(&mut self, at_ms: i64) -> Result<(), Error> {
-        if self.due_ms.is_some() {
-            self.commit()?;
+        if let Some(due_ms) = self.due_ms {
+            self.settle(due_ms.min(at_ms))?;
         }
         if at_ms > self.now_ms {
-            self.now_ms = at_ms;
-            self.log.set_time(at_ms);
-            self.topology.settle(at_ms)?;
+            self.settle(at_ms)?;
         }
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<(), Error> {
-        if let Some(due_ms) = self.due_ms.take() {
-            self.now_ms = self.now_ms.max(due_ms);
-            self.log.set_time(self.now_ms);
-            self.topology.settle(self.now_ms)?;
+    fn settle(&mut self, at_ms: i64) -> Result<(), Error> {
+        self.due_ms = None;
+        self.now_ms = self.now_ms.max(at_ms);
+        self.log.set_time(self.now_ms);
+        self.topology.settle(self.now_ms)?;
+        for partition in &self.passing {
+            let high = || self.log.high(partition);
+            let before = self.log.committed(partition).unwrap_or_else(high);
+            self.log.forget(partition, before);
         }
         Ok(())
     }

@@ -188,11 +188,20 @@ fn line(text: &str, at: usize) -> usize {
 /// The nearest of the known names, or all of them.
 pub fn hint(name: &str, known: &[&str]) -> String {
     let most = (name.chars().count() / 2).clamp(1, 3);
+    // `token` for `token_file` is no slip of the hand, yet it is clear what is meant.
+    let begins = |known: &str| {
+        known
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('_'))
+    };
     let near = known
         .iter()
-        .map(|known| (strsim::damerau_levenshtein(name, known), known))
+        .map(|known| match begins(known) {
+            true => (1, known),
+            false => (strsim::damerau_levenshtein(name, known), known),
+        })
         .filter(|(edits, _)| *edits <= most)
-        .min();
+        .min_by_key(|(edits, _)| *edits);
     match near {
         Some((_, near)) => format!("; did you mean {near:?}?"),
         None if known.is_empty() => "; there is none to name".to_owned(),
@@ -208,6 +217,24 @@ fn worded(key: String, message: &str) -> (String, String) {
         Some((parent, _)) => format!("in [{parent}] "),
         None => String::new(),
     };
+    let of_type = message
+        .strip_prefix("invalid type: ")
+        .and_then(|types| types.rsplit_once(", expected "));
+    if let Some((found, expected)) = of_type {
+        let expected = match expected {
+            "a string" => "text in quotes",
+            "a sequence" => "a list in brackets",
+            "a boolean" => "true or false",
+            "i64" => "a whole number",
+            "f64" => "a number",
+            other if other.starts_with("struct ") || other == "a map" => "a table",
+            other => other,
+        };
+        return (
+            key,
+            format!("is {}; expected {expected}", found.replace('`', "")),
+        );
+    }
     match quoted.split_first() {
         Some((name, known)) if message.starts_with("unknown field") => {
             let problem = format!("{}there is no such key{}", parent(), hint(name, known));
@@ -264,29 +291,24 @@ fn inner_at(value: &DeValue<'_>, at: usize) -> String {
 
 /// Where the key of a dotted path stands; of a path that is not there, its nearest parent.
 fn start_of(root: &DeTable<'_>, path: &str) -> Option<usize> {
-    let mut at = None;
-    let mut table = root;
-    for segment in path.split('.') {
-        let mut parts = segment.split('[');
-        let name = parts.next().unwrap_or_default();
-        let Some((key, value)) = table.get_key_value(name) else {
-            break;
+    let (segment, rest) = path.split_once('.').unwrap_or((path, ""));
+    let mut parts = segment.split('[');
+    let name = parts.next().unwrap_or_default();
+    // A key may itself have dots in it, as properties of librdkafka do.
+    let whole = || root.get_key_value(path).map(|(key, _)| key.span().start);
+    let Some((key, mut value)) = root.get_key_value(name) else {
+        return whole();
+    };
+    let mut at = key.span().start;
+    for index in parts {
+        let index = index.trim_end_matches(']').parse::<usize>().ok();
+        let items = value.get_ref().as_array();
+        let Some(item) = items.zip(index).and_then(|(items, index)| items.get(index)) else {
+            return Some(at);
         };
-        at = Some(key.span().start);
-        let mut value = value;
-        for index in parts {
-            let index = index.trim_end_matches(']').parse::<usize>().ok();
-            let items = value.get_ref().as_array();
-            let Some(item) = items.zip(index).and_then(|(items, index)| items.get(index)) else {
-                return at;
-            };
-            at = Some(item.span().start);
-            value = item;
-        }
-        let Some(inner) = value.get_ref().as_table() else {
-            break;
-        };
-        table = inner;
+        at = item.span().start;
+        value = item;
     }
-    at
+    let inner = value.get_ref().as_table();
+    inner.and_then(|inner| start_of(inner, rest)).or(Some(at))
 }

@@ -221,8 +221,7 @@ impl Config {
     /// The connection to Kafka, with its password.
     pub fn kafka(&self) -> Result<KafkaConfig, ConfigError> {
         let mut connection = self.kafka.connection.clone();
-        if let (Some(sasl), Some(password)) =
-            (&mut connection.security.sasl, &self.kafka.password)
+        if let (Some(sasl), Some(password)) = (&mut connection.security.sasl, &self.kafka.password)
         {
             let password = read("kafka.sasl.password", password)?;
             sasl.password = password.expose().to_owned();
@@ -293,3 +292,6 @@ fn read(key: &'static str, source: &SecretSource) -> Result<Secret, ConfigError>
         .read()
         .map_err(|problem| ConfigError::Secret { key, problem })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! `fenghuo check`: says whether a config holds, and what it amounts to.
+//!
+//! It must never bind, connect or read a secret: it runs where a config is written, not where it
+//! is used.
+
+use std::fmt::{self, Write as _};
+
+use crate::cli;
+use crate::config::Config;
+use crate::exit::Exit;
+
+/// Checks a config and prints what it holds; a mistake in it is the error.
+pub fn run(args: &cli::Check) -> anyhow::Result<Exit> {
+    let config = Config::load(&args.config)?;
+    let mut text = format!("{} holds:\n", args.config.display());
+    describe(&config, &mut text)?;
+    Ok(crate::signals::print(&text))
+}
+
+fn describe(config: &Config, out: &mut String) -> fmt::Result {
+    let shop = &config.shop;
+    let minutes = shop.utc_offset_min.abs();
+    let sign = if shop.utc_offset_min < 0 { '-' } else { '+' };
+    writeln!(
+        out,
+        "  shop      {}, prices in {}, local time {sign}{:02}:{:02}",
+        shop.id.as_deref().unwrap_or("any"),
+        shop.currency.as_deref().unwrap_or("any currency"),
+        minutes / 60,
+        minutes % 60
+    )?;
+    let sources = &config.topics.sources;
+    let names: Vec<&str> = sources.iter().map(|source| &*source.name).collect();
+    writeln!(
+        out,
+        "  kafka     {}",
+        config.kafka.connection.bootstrap.join(", ")
+    )?;
+    writeln!(out, "  topics    {}: {}", names.len(), names.join(", "))?;
+    writeln!(out, "  rules     {}", config.rules.len())?;
+    let plans = &config.plans;
+    let (campaigns, skus) = (plans.campaigns.len(), plans.skus.len());
+    writeln!(out, "  plans     {campaigns} campaigns, {skus} skus")?;
+    let names = config.channels.iter().map(|channel| channel.name.as_str());
+    let names: Vec<&str> = names.collect();
+    writeln!(out, "  channels  {}: {}", names.len(), names.join(", "))?;
+    writeln!(out, "  routes    {}", config.routes.0.len())?;
+    let token = match (&config.http.token, config.http.metrics_open) {
+        (None, _) => "for this machine alone",
+        (Some(_), false) => "with a token",
+        (Some(_), true) => "with a token, metrics without",
+    };
+    writeln!(out, "  listens   {}, {token}", config.http.listen)?;
+    for warning in &config.warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_is_counted() {
+        let text = r#"
+            shop = { id = "42", time_zone = "-03:30" }
+            topics.streams = ["orders", "catalog"]
+            http.listen = "[::1]:9000"
+            route = [{ severity = ["page"], channels = ["terminal"] }]
+            channel = [{ name = "terminal", type = "log" }, { name = "spare", type = "log" }]
+        "#;
+        let mut out = String::new();
+        describe(&Config::parse("fenghuo.toml", text).unwrap(), &mut out).unwrap();
+        insta::assert_snapshot!(out, @r#"
+          shop      42, prices in CNY, local time -03:30
+          kafka     localhost:9092
+          topics    2: shop.orders, shop.catalog
+          rules     10
+          plans     0 campaigns, 0 skus
+          channels  2: terminal, spare
+          routes    1
+          listens   [::1]:9000, for this machine alone
+        warning: no route takes every alert: what matches none is on the screen only
+        warning: no route names the channel "spare"
+        "#);
+    }
+}

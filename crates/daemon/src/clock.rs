@@ -1,0 +1,35 @@
+//! The machine's clock: the one place where the daemon reads it.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Now, Unix ms.
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
+/// A watch that began when it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch(Instant);
+
+impl Watch {
+    /// Begins.
+    #[allow(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since it began.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// Waits; only for the pace of the demo and the backoff of a worker.
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn wait(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -1,0 +1,272 @@
+//! What a config may say, and what a person is told who says something else.
+
+use std::path::Path;
+
+use fenghuo_event::{Body, decode, pb, to_protobuf};
+
+use super::*;
+
+fn deploy(file: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../deploy")
+        .join(file)
+}
+
+/// All of a config but the name of its file.
+fn shown(mut config: Config) -> String {
+    for channel in &mut config.channels {
+        channel.file.clear();
+    }
+    format!("{config:#?}")
+}
+
+#[test]
+fn the_annotated_example_says_the_defaults() {
+    let example = Config::load(&deploy("fenghuo.toml")).unwrap();
+    let empty = Config::parse("empty", "").unwrap();
+    assert_eq!(shown(example), shown(empty));
+}
+
+/// Whoever reads the example reads of every key: the raw types are searched for their names.
+#[test]
+fn the_annotated_example_names_every_key() {
+    let example = std::fs::read_to_string(deploy("fenghuo.toml")).unwrap();
+    let words: Vec<&str> = example
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .collect();
+    for line in include_str!("raw.rs").lines() {
+        let field = line
+            .trim()
+            .strip_prefix("pub ")
+            .and_then(|rest| rest.split_once(": "));
+        if let Some((name, _)) = field {
+            assert!(
+                words.contains(&name),
+                "deploy/fenghuo.toml does not explain {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_config_of_the_compose_file_holds() {
+    let config = Config::load(&deploy("compose/fenghuo.toml")).unwrap();
+    assert!(config.http.token.is_some());
+    assert_eq!(config.warnings, [""; 0]);
+}
+
+#[test]
+fn every_mistake_is_told() {
+    let mut told = String::new();
+    for text in include_str!("mistakes.toml").split("\n# ---\n") {
+        let error = match Config::parse("fenghuo.toml", text) {
+            Ok(config) => panic!("no mistake: {text}\n{config:?}"),
+            Err(error) => format!("{:#}", anyhow::Error::from(error)),
+        };
+        told += &format!("{}\n  => {error}\n\n", text.trim());
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn every_mistake_in_a_plan_is_told() {
+    let example = std::fs::read_to_string(deploy("plans/example.toml")).unwrap();
+    let mut told = String::new();
+    for (from, to) in [
+        ("id = \"double-11\"\n", ""),
+        ("id = \"double-11\"", "id = \"\""),
+        ("+08:00\nend", "\nend"),
+        ("start = 2026", "start = \"soon\" # 2026"),
+        ("end = 2026-11-12", "end = 2026-11-01"),
+        ("2026-11-11T00:00:00+08:00]", "2026-11-21T00:00:00+08:00]"),
+        ("forecast_cv = 0.25", "forecast_cv = -1.0"),
+        ("\"48h\"", "\"48\""),
+        ("at = \"4h\"", "at = \"13h\""),
+        ("at = \"4h\"", "at = \"4h500ms\""),
+        ("orders = 300", "orders = -300"),
+        ("units = 380", "unit = 380"),
+        ("\"310000.00\"", "\"310000.005\""),
+        ("planned_units = 12000\n", ""),
+        ("planned_units = 12000", "planned_units = -1"),
+        ("priority = 1", "priority = 0"),
+        ("id = \"8002\"\ntitle", "id = \"8001\"\ntitle"),
+        (
+            "price_floor = \"18.00\"\nprice_c",
+            "price_floor = \"¥18\"\nprice_c",
+        ),
+        ("price_ceiling = \"79.00\"", "price_ceiling = \"7.00\""),
+        ("max_discount = 0.5", "max_discount = 5"),
+        ("[[campaign.staff]]", "[[campaign.stuff]]"),
+        ("gtin = \"06901234567892\"", "gtin = 6901234567892"),
+    ] {
+        let text = example.replacen(from, to, 1);
+        assert_ne!(text, example, "{from}");
+        let mut plans = Plans::default();
+        let document = document::Document::parse("plan.toml", &text);
+        let error = match document.and_then(|document| plans.add(&document, "CNY")) {
+            Ok(()) => panic!("no mistake: {to}"),
+            Err(error) => error,
+        };
+        told += &format!("{to}\n  => {error}\n");
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn a_plan_becomes_events_that_the_border_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fenghuo.toml");
+    let plan = deploy("plans/example.toml");
+    std::fs::write(&file, format!("plans.files = [{plan:?}]\nshop.id = \"42\"")).unwrap();
+    let config = Config::load(&file).unwrap();
+    let at_ms = 1_780_000_000_123;
+    let events = config.plans.events(at_ms, config.shop.id.as_deref());
+    assert_eq!(events.len(), 3);
+    for event in &events {
+        let bytes = to_protobuf(event);
+        let event = decode(&bytes, None).unwrap();
+        assert_eq!(event.meta.occurred_at.map(|at| at.0), Some(at_ms));
+        assert_eq!(event.meta.shop_id, "42");
+        match event.body {
+            Body::Catalog(sku) if sku.sku_id == "8001" => {
+                let floor = sku.price_floor.unwrap();
+                assert_eq!((&*floor.currency_code, floor.minor_units), ("CNY", 1_800));
+            }
+            Body::Catalog(sku) => assert_eq!(sku.sku_id, "8002"),
+            Body::Plan(plan) => {
+                assert_eq!(plan.start.map(|at| at.0), Some(1_794_225_600_000));
+                assert_eq!(plan.flash_offsets_s, [24 * 3_600, 28 * 3_600]);
+                assert_eq!(plan.curve[4].offset_s, 24 * 3_600 + 600);
+                assert_eq!(plan.curve[0].gmv_minor, 31_000_000);
+                assert_eq!(plan.ship_sla.map(|span| span.0), Some(48 * 3_600_000));
+                assert_eq!(plan.skus[0].planned_units, 12_000);
+                assert_eq!(plan.skus[1].curve.len(), 2);
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_event_is_known_by_what_it_says_and_not_by_when() {
+    let text = std::fs::read_to_string(deploy("plans/example.toml")).unwrap();
+    let ids = |text: &str, at_ms| -> Vec<String> {
+        let mut plans = Plans::default();
+        let document = document::Document::parse("plan.toml", text).unwrap();
+        plans.add(&document, "CNY").unwrap();
+        let events: Vec<pb::Event> = plans.events(at_ms, None);
+        let ids = events
+            .into_iter()
+            .filter_map(|event| Some(event.meta?.event_id));
+        ids.collect()
+    };
+    let first = ids(&text, 1);
+    assert_eq!(first, ids(&text, 2));
+    let changed = ids(
+        &text.replace("planned_units = 6000", "planned_units = 6001"),
+        1,
+    );
+    assert_eq!(first[..2], changed[..2], "the skus are as they were");
+    assert_ne!(first[2], changed[2], "the campaign is not");
+}
+
+#[test]
+fn a_secret_is_read_when_it_is_needed_and_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("password"), "hush-hush\n").unwrap();
+    let file = folder.path().join("fenghuo.toml");
+    let sasl =
+        "kafka.sasl = { mechanism = \"PLAIN\", username = \"u\", password_file = \"password\" }";
+    std::fs::write(&file, format!("{sasl}\nhttp.token_file = \"missing\"")).unwrap();
+    let config = Config::load(&file).unwrap();
+    let connection = config.kafka().unwrap();
+    assert_eq!(
+        connection.security.sasl.as_ref().unwrap().password,
+        "hush-hush"
+    );
+    assert!(!format!("{config:?} {connection:?}").contains("hush"));
+    let error = config.token().unwrap_err().to_string();
+    assert!(
+        error.starts_with("http.token: cannot read file "),
+        "{error}"
+    );
+}
+
+#[test]
+fn files_are_looked_for_beside_the_config() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = "[[rule]]\nname = \"mine\"\nsignal = \"price.floor\"\npage = [{ read = \"value\", below = 0, clear = 1 }]\n";
+    std::fs::write(folder.path().join("mine.toml"), rule).unwrap();
+    let file = folder.path().join("fenghuo.toml");
+    let text = "rules = { builtin = false, files = [\"mine.toml\"] }";
+    std::fs::write(&file, text).unwrap();
+    let config = Config::load(&file).unwrap();
+    assert_eq!(config.rules.len(), 1);
+    assert!(config.rules.named("mine").is_some());
+}
+
+#[test]
+fn settings_reach_the_stages() {
+    let config = Config::parse(
+        "fenghuo.toml",
+        r#"
+            shop = { id = "42", currency = "JPY" }
+            kafka = { group = "watch", instance = "b" }
+            topics = { prefix = "s-", streams = ["plans", "orders"], names = { plans = "p" }, panes_partitions = 2 }
+            ingest = { start = "7d", commit = "80ms", lateness = { default = "1s", orders = "2m" } }
+            evaluate.behind_max = "30s"
+        "#,
+    )
+    .unwrap();
+    let topology = config.topology(10 * 86_400_000);
+    assert_eq!(
+        (topology.group.as_str(), topology.instance.as_str()),
+        ("watch", "b")
+    );
+    assert_eq!(topology.start, Start::At(3 * 86_400_000));
+    assert_eq!((topology.commit_ms, topology.behind_ms_max), (80, 30_000));
+    assert_eq!(topology.ingest.panes_partitions, 2);
+    let topics = topology.ingest.topics.iter();
+    let topics: Vec<_> = topics
+        .map(|topic| (&*topic.name, topic.lateness_ms))
+        .collect();
+    assert_eq!(topics, [("s-orders", 120_000), ("p", 1_000)]);
+    assert_eq!(
+        config.topic_of(Stream::Plans).map(|name| &**name),
+        Some("p")
+    );
+    assert_eq!(config.topic_of(Stream::Ops), None);
+    let made: Vec<_> = config
+        .source_topics()
+        .iter()
+        .map(|topic| topic.compacted)
+        .collect();
+    assert_eq!(made, [false, true]);
+}
+
+#[test]
+fn without_a_file_any_shop_and_currency_will_do() {
+    let config = Config::without_file().unwrap();
+    assert_eq!((config.shop.id, config.shop.currency), (None, None));
+    assert_eq!(config.channels.len(), 1);
+    assert!(!config.rules.is_empty());
+}
+
+#[test]
+fn what_is_hardly_meant_is_a_warning() {
+    let config = Config::parse(
+        "fenghuo.toml",
+        r#"
+            channel = [{ name = "a", type = "log" }, { name = "b", type = "log" }]
+            route = [{ severity = ["page"], channels = ["a"] }]
+        "#,
+    )
+    .unwrap();
+    assert_eq!(
+        config.warnings,
+        [
+            "no route takes every alert: what matches none is on the screen only",
+            "no route names the channel \"b\"",
+        ]
+    );
+}

@@ -1,0 +1,110 @@
+//! `[topics]`: the names of the shop's topics, and how late their events may come.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fenghuo_engine::SourceTopic;
+use fenghuo_event::Stream;
+
+use super::super::document::Document;
+use super::super::{ConfigError, Topics, raw};
+use super::{DAY, HOUR};
+
+/// Kafka's own bound on the name of a topic.
+const TOPIC_BYTES_MAX: usize = 249;
+
+fn stream(at: &Document<'_>, key: &str, name: &str) -> Result<Stream, ConfigError> {
+    let known = Stream::ALL.map(Stream::topic);
+    Stream::from_topic(name).ok_or_else(|| at.unknown(key, name, known))
+}
+
+/// Checks `[topics]`, with `[ingest.lateness]`, which is said by stream.
+pub fn topics(
+    at: &Document<'_>,
+    raw: &raw::Topics,
+    lateness: &BTreeMap<String, String>,
+) -> Result<Topics, ConfigError> {
+    let mut streams = Vec::new();
+    match &raw.streams {
+        None => streams.extend(Stream::ALL),
+        Some(names) => {
+            for (index, name) in names.iter().enumerate() {
+                streams.push(stream(at, &format!("topics.streams[{index}]"), name)?);
+            }
+        }
+    }
+    streams.sort_unstable();
+    streams.dedup();
+    if streams.is_empty() {
+        return Err(at.error("topics.streams", "is empty; expected at least one stream"));
+    }
+    for name in raw.names.keys() {
+        let key = format!("topics.names.{name}");
+        if !streams.contains(&stream(at, &key, name)?) {
+            return Err(at.error(&key, "names a stream that topics.streams leaves out"));
+        }
+    }
+    let range = Duration::ZERO..=7 * DAY;
+    let mut lateness_ms = BTreeMap::new();
+    let mut usual_ms = 5_000;
+    for (name, text) in lateness {
+        let key = format!("ingest.lateness.{name}");
+        let ms = at.duration_ms(&key, text, range.clone())?;
+        if name == "default" {
+            usual_ms = ms;
+        } else {
+            lateness_ms.insert(stream(at, &key, name)?, ms);
+        }
+    }
+    let prefix = raw.prefix.as_deref().unwrap_or("shop.");
+    let mut sources: Vec<SourceTopic> = Vec::with_capacity(streams.len());
+    for stream in streams {
+        let (key, name) = match raw.names.get(stream.topic()) {
+            Some(name) => (format!("topics.names.{stream}"), name.clone()),
+            None => ("topics.prefix".to_owned(), format!("{prefix}{stream}")),
+        };
+        check_topic(at, &key, &name)?;
+        if sources.iter().any(|other| *other.name == *name) {
+            let problem = format!("is {name:?}; expected a topic of its own for each stream");
+            return Err(at.error(&key, problem));
+        }
+        sources.push(SourceTopic {
+            name: Arc::from(name),
+            stream,
+            lateness_ms: lateness_ms.get(&stream).copied().unwrap_or(usual_ms),
+        });
+    }
+    let partitions = |key: &str, given: Option<i64>| at.number(key, given.unwrap_or(4), 1..=1_024);
+    Ok(Topics {
+        sources,
+        panes_partitions: partitions("topics.panes_partitions", raw.panes_partitions)?,
+        panes_retention_ms: match raw.panes_retention.as_deref() {
+            None | Some("forever") => None,
+            Some(text) if humantime::parse_duration(text).is_err() => {
+                let problem = format!("is {text:?}; expected \"forever\" or a time such as \"7d\"");
+                return Err(at.error("topics.panes_retention", problem));
+            }
+            Some(text) => {
+                Some(at.duration_ms("topics.panes_retention", text, HOUR..=3_650 * DAY)?)
+            }
+        },
+        create: raw.create.unwrap_or(true),
+        source_partitions: partitions("topics.source_partitions", raw.source_partitions)?,
+    })
+}
+
+fn check_topic(at: &Document<'_>, key: &str, name: &str) -> Result<(), ConfigError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if name.is_empty() || name.len() > TOPIC_BYTES_MAX || !name.bytes().all(plain) {
+        let problem = format!(
+            "makes the topic {name:?}; expected 1 to {TOPIC_BYTES_MAX} letters, digits, '.', '_' or '-'"
+        );
+        return Err(at.error(key, problem));
+    }
+    if name.starts_with("fenghuo.") {
+        let problem = format!("makes the topic {name:?}; topics of this prefix are Fenghuo's own");
+        return Err(at.error(key, problem));
+    }
+    Ok(())
+}

@@ -1,0 +1,319 @@
+//! `fenghuo load`: files of events into the shop's topics.
+//!
+//! Owns where each event goes: its stream's topic, and the partition that the shop's own
+//! producers would choose for its key. A line that is no event goes to the dead letters with its
+//! file and line, and the rest goes on. It must never change an event.
+
+mod partition;
+mod progress;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use fenghuo_engine::record::topic;
+use fenghuo_event::Stream;
+use fenghuo_intake::{Input, Mapping, Message, Messages, Rejected};
+use fenghuo_kafka::KafkaLog;
+use fenghuo_log::{Append, Log, TopicPartition, TopicSpec};
+
+use crate::cli;
+use crate::config::Config;
+use crate::exit::Exit;
+use progress::{Done, Progress};
+
+pub use partition::partition_for;
+
+/// Lines or bytes after which a batch is appended.
+const BATCH_LINES_MAX: usize = 10_000;
+const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Rejected lines that are shown; the others are counted.
+const SHOWN_MAX: u64 = 10;
+
+/// Bytes of a rejected line that are kept.
+const DEAD_LETTER_BYTES_MAX: usize = 900 * 1024;
+
+/// Loads files.
+pub fn run(args: &cli::Load) -> anyhow::Result<Exit> {
+    let (config, inputs) = prepare(args)?;
+    let log = KafkaLog::new(config.kafka()?)?;
+    eprintln!("{}", load(&log, &config, inputs)?);
+    Ok(Exit::Done)
+}
+
+/// The config, from its file or from the arguments, and the files with their form.
+fn prepare(args: &cli::Load) -> anyhow::Result<(Config, Vec<Input>)> {
+    let config = match &args.config {
+        Some(path) => Config::load(path)?,
+        None => {
+            let prefix = toml::Value::from(args.topic_prefix.as_str());
+            let bootstrap = toml::Value::from(args.bootstrap.clone());
+            let text = format!("topics.prefix = {prefix}\nkafka.bootstrap = {bootstrap}\n");
+            Config::parse("arguments", &text)?
+        }
+    };
+    Ok((config, inputs(&args.files, &args.csv)?))
+}
+
+/// Files with the form that the arguments say they have.
+pub fn inputs(files: &[PathBuf], csv: &cli::Csv) -> anyhow::Result<Vec<Input>> {
+    let mapping = csv
+        .mapping()?
+        .map(|path| Mapping::load(&path))
+        .transpose()?;
+    let files = files.iter().cloned();
+    Ok(files
+        .map(|file| match &mapping {
+            None => Input::JsonLines(file),
+            Some(mapping) => Input::CsvOrders(file, Box::new(mapping.clone())),
+        })
+        .collect())
+}
+
+/// What a load came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Events appended, by topic.
+    pub events: BTreeMap<Arc<str>, u64>,
+    /// Lines that are no events, appended to the dead letters.
+    pub rejected: u64,
+    /// CSV rows that the mapping passes over.
+    pub skipped: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl fmt::Display for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let events: u64 = self.events.values().sum();
+        let seconds = self.took.as_secs_f64();
+        write!(f, "loaded {events} events in {seconds:.1} s")?;
+        for (topic, events) in &self.events {
+            write!(f, "\n  {topic}: {events}")?;
+        }
+        if self.rejected > 0 {
+            write!(
+                f,
+                "\n  rejected, in {}: {}",
+                topic::DEAD_LETTER,
+                self.rejected
+            )?;
+        }
+        if self.skipped > 0 {
+            write!(f, "\n  passed over, as the mapping says: {}", self.skipped)?;
+        }
+        Ok(())
+    }
+}
+
+/// Lines that are appended together.
+#[derive(Default)]
+struct Batch {
+    lines: Vec<Result<Message, Rejected>>,
+    bytes: usize,
+    skipped: u64,
+}
+
+/// Loads files into a log, reading the next lines while the last ones are being appended.
+pub fn load(log: &dyn Log, config: &Config, inputs: Vec<Input>) -> anyhow::Result<Loaded> {
+    let mut progress = Progress::new(bytes_of(&inputs));
+    let mut loader = Loader {
+        log,
+        config,
+        partitions: BTreeMap::new(),
+        loaded: Loaded::default(),
+        done: Done::default(),
+    };
+    std::thread::scope(|scope| {
+        let (sender, batches) = sync_channel::<Batch>(2);
+        let reader = scope.spawn(move || read(inputs, &sender));
+        // The receiver is gone when this fails, which ends the reader.
+        let appended = loader.append_all(batches, &mut progress);
+        let read = reader
+            .join()
+            .map_err(|_| anyhow!("the reader of files broke off"));
+        appended.and(read.and_then(|read| read))
+    })?;
+    let mut loaded = loader.loaded;
+    loaded.took = progress.end();
+    Ok(loaded)
+}
+
+/// Bytes of all files, if these are the bytes that will be appended.
+fn bytes_of(inputs: &[Input]) -> Option<u64> {
+    let sizes = inputs.iter().map(|input| match input {
+        Input::JsonLines(path) if path.extension().is_none_or(|extension| extension != "gz") => {
+            std::fs::metadata(path).ok().map(|metadata| metadata.len())
+        }
+        _ => None,
+    });
+    sizes.sum()
+}
+
+/// Reads files in their order into batches. Ends early, without an error, when nobody takes them.
+fn read(inputs: Vec<Input>, sender: &SyncSender<Batch>) -> anyhow::Result<()> {
+    let mut batch = Batch::default();
+    let mut inputs = inputs.into_iter();
+    let read = inputs.try_for_each(|input| read_file(input, &mut batch, sender));
+    // What was read before a fault is loaded all the same.
+    let _ = sender.send(batch);
+    read
+}
+
+fn read_file(input: Input, batch: &mut Batch, sender: &SyncSender<Batch>) -> anyhow::Result<()> {
+    let mut messages = Messages::open(input)?;
+    while let Some(line) = messages.next() {
+        let line = line?;
+        batch.bytes += match &line {
+            Ok(message) => message.value.len(),
+            Err(rejected) => rejected.bytes.len(),
+        };
+        batch.lines.push(line);
+        let is_full = batch.lines.len() >= BATCH_LINES_MAX || batch.bytes >= BATCH_BYTES_MAX;
+        if is_full && sender.send(std::mem::take(batch)).is_err() {
+            return Ok(());
+        }
+    }
+    batch.skipped += messages.skipped();
+    Ok(())
+}
+
+struct Loader<'a> {
+    log: &'a dyn Log,
+    config: &'a Config,
+    /// Topics that were met, and their numbers of partitions.
+    partitions: BTreeMap<Arc<str>, u32>,
+    loaded: Loaded,
+    done: Done,
+}
+
+impl Loader<'_> {
+    fn append_all(
+        &mut self,
+        batches: Receiver<Batch>,
+        progress: &mut Progress,
+    ) -> anyhow::Result<()> {
+        for batch in batches {
+            let mut appends = Vec::with_capacity(batch.lines.len());
+            let mut done = self.done;
+            for line in batch.lines {
+                match line {
+                    Ok(message) => {
+                        done.events += 1;
+                        // The line's end was read as well.
+                        done.bytes += message.value.len() as u64 + 1;
+                        appends.push(self.event(message)?);
+                    }
+                    Err(rejected) => {
+                        done.rejected += 1;
+                        done.bytes += rejected.bytes.len() as u64 + 1;
+                        appends.push(self.dead_letter(rejected)?);
+                    }
+                }
+            }
+            self.loaded.skipped += batch.skipped;
+            if !appends.is_empty() {
+                self.log
+                    .append(appends)
+                    .with_context(|| format!("after {} events were loaded", self.done.events))?;
+            }
+            self.done = done;
+            progress.show(done);
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, message: Message) -> anyhow::Result<Append> {
+        let origin = &message.origin;
+        let Some(topic) = self.config.topic_of(message.stream) else {
+            bail!(
+                "{origin}: a {} event, but topics.streams leaves that stream out",
+                message.stream
+            );
+        };
+        let partitions = self.partitions_of(message.stream, topic)?;
+        *self.loaded.events.entry(Arc::clone(topic)).or_default() += 1;
+        let partition = partition_for(message.key.as_bytes(), partitions);
+        Ok(Append {
+            to: TopicPartition::new(Arc::clone(topic), partition),
+            key: Some(message.key.into_bytes()),
+            value: Some(message.value),
+            headers: vec![("content-type", message.content_type.into())],
+        })
+    }
+
+    /// The number of a topic's partitions; a topic that is missing is made, where that is allowed.
+    fn partitions_of(&mut self, stream: Stream, topic: &Arc<str>) -> anyhow::Result<u32> {
+        if let Some(partitions) = self.partitions.get(topic) {
+            return Ok(*partitions);
+        }
+        let partitions = match self.log.partitions(topic)? {
+            Some(partitions) => partitions,
+            None if !self.config.topics.create => {
+                bail!("there is no topic {topic}, and topics.create is false");
+            }
+            None => {
+                let topics = &self.config.topics;
+                self.log.ensure(&[TopicSpec {
+                    name: topic.to_string(),
+                    partitions: topics.source_partitions,
+                    compacted: stream.is_compacted(),
+                    retention_ms: None,
+                }])?;
+                topics.source_partitions
+            }
+        };
+        self.partitions.insert(Arc::clone(topic), partitions);
+        Ok(partitions)
+    }
+
+    fn dead_letter(&mut self, rejected: Rejected) -> anyhow::Result<Append> {
+        if self.loaded.rejected == 0 {
+            self.log.ensure(&[TopicSpec {
+                name: topic::DEAD_LETTER.to_owned(),
+                partitions: 1,
+                compacted: false,
+                retention_ms: None,
+            }])?;
+        }
+        self.loaded.rejected += 1;
+        if self.loaded.rejected <= SHOWN_MAX {
+            eprintln!("rejected {}: {}", rejected.origin, rejected.reason);
+        }
+        // What decoding says begins with a countable word; what a mapping says does not.
+        let (reason, detail) = match rejected.reason.split_once(": ") {
+            Some((reason, detail)) if is_word(reason) => (reason, detail),
+            _ => ("row", rejected.reason.as_str()),
+        };
+        let mut headers = vec![
+            ("reason", reason.into()),
+            ("detail", detail.into()),
+            ("file", rejected.origin.file.as_bytes().to_vec()),
+            ("line", rejected.origin.line.to_string().into_bytes()),
+        ];
+        let mut bytes = rejected.bytes;
+        if bytes.len() > DEAD_LETTER_BYTES_MAX {
+            headers.push(("bytes", bytes.len().to_string().into_bytes()));
+            bytes.truncate(DEAD_LETTER_BYTES_MAX);
+        }
+        Ok(Append {
+            to: TopicPartition::new(topic::DEAD_LETTER, 0),
+            key: None,
+            value: Some(bytes),
+            headers,
+        })
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,486 @@
+//! `fenghuo run`: the stages on Kafka, for as long as the process is wanted.
+//!
+//! Owns the threads. Each worker is one runner in one thread; after an error that may pass it is
+//! dropped and opened again, which begins at its last commit. Pages are sent by tasks beside the
+//! dispatch worker; what became of them comes back to it and into the log.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use fenghuo_engine::record::{DeliveryOutcome, Intent};
+use fenghuo_engine::{Board, Dispatch, TopologyConfig};
+use fenghuo_kafka::KafkaLog;
+use fenghuo_log::{Append, Error, Log, Runner, Stage, TopicPartition};
+use fenghuo_notify::Notifier;
+
+use crate::cli;
+use crate::clock::{self, Watch};
+use crate::config::Config;
+use crate::deliver;
+use crate::exit::Exit;
+use crate::http::{self, Shown};
+use crate::load::partition_for;
+use crate::measured::{Lags, MeasuredLog};
+
+/// Longest wait of one poll: how soon a worker sees that it is to stop.
+const POLL_MAX: Duration = Duration::from_millis(100);
+
+/// Waits between lives of a worker, growing to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// Pages that are being sent at a time; the others wait in the log.
+const SENDING_MAX: usize = 1_000;
+
+/// A source that is further behind is not caught up.
+const BEHIND_MS_MAX: i64 = 60_000;
+
+/// What the workers share.
+struct Shared {
+    config: Config,
+    topology: TopologyConfig,
+    log: MeasuredLog,
+    board: Arc<Board>,
+    stop: AtomicBool,
+    /// Why the process must end, once it must.
+    fatal: Mutex<Option<String>>,
+    /// Partitions of each source topic.
+    partitions: BTreeMap<String, u32>,
+}
+
+impl Shared {
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn fail(&self, why: String) {
+        tracing::error!(why, "cannot go on");
+        self.fatal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(why);
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn fatal(&self) -> Option<String> {
+        self.fatal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Runs until it is told to stop.
+pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
+    let config = Config::load(&args.config)?;
+    for warning in &config.warnings {
+        tracing::warn!(warning, "config");
+    }
+    let kafka = config.kafka()?;
+    let token = config.token()?;
+    let notifier = Arc::new(Notifier::new(config.channels.clone())?);
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind(config.http.listen))
+        .with_context(|| format!("http.listen: cannot listen on {}", config.http.listen))?;
+    let prometheus = http::recorder()?;
+    fenghuo_notify::describe_metrics();
+
+    let log = KafkaLog::new(kafka).context("kafka")?;
+    let partitions = topics(&config, &log)?;
+    let topology = config.topology(clock::now_ms());
+    let own = topology.own_topics(&|name| partitions.get(name).copied().unwrap_or(1));
+    log.ensure(&own).context("making fenghuo's own topics")?;
+    plans(&config, &log, &partitions)?;
+
+    let lags = Lags::default();
+    let shared = Arc::new(Shared {
+        log: MeasuredLog::new(log, lags.clone()),
+        board: Arc::new(Board::new()),
+        stop: AtomicBool::new(false),
+        fatal: Mutex::new(None),
+        partitions,
+        topology,
+        config,
+    });
+    let shown = Arc::new(shown(&shared, token, prometheus, lags));
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    let (closing, closed) = tokio::sync::watch::channel(false);
+    let mut told = closed.clone();
+    let server = runtime.spawn(http::serve(listener, shown, async move {
+        // The sender lives as long as the process is wanted.
+        let _ = told.wait_for(|closing| *closing).await;
+    }));
+
+    let workers = start_workers(&shared, &notifier, runtime.handle());
+    runtime.block_on(stop_signal(&shared));
+    shared.stop.store(true, Ordering::Relaxed);
+    let drained = drain(workers, shared.config.shutdown_deadline);
+    let _ = closing.send(true);
+    let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(1), server).await });
+    runtime.shutdown_background();
+    if let Some(why) = shared.fatal() {
+        anyhow::bail!(why);
+    }
+    anyhow::ensure!(
+        drained,
+        "not everything was committed within the shutdown deadline; it will be read again"
+    );
+    tracing::info!("drained");
+    Ok(Exit::Done)
+}
+
+/// Makes the shop's topics where that is allowed, and tells how many partitions each has.
+fn topics(config: &Config, log: &KafkaLog) -> anyhow::Result<BTreeMap<String, u32>> {
+    let mut partitions = BTreeMap::new();
+    for spec in config.source_topics() {
+        let found = match log.partitions(&spec.name)? {
+            None if config.topics.create => {
+                let partitions = spec.partitions;
+                log.ensure(std::slice::from_ref(&spec))
+                    .with_context(|| format!("making the topic {}", spec.name))?;
+                Some(partitions)
+            }
+            found => found,
+        };
+        let found = found.with_context(|| {
+            format!(
+                "there is no topic {}; make it, or set topics.create = true",
+                spec.name
+            )
+        })?;
+        partitions.insert(spec.name, found);
+    }
+    Ok(partitions)
+}
+
+/// Tells the stages of the plans in the config, through the shop's own topics.
+fn plans(
+    config: &Config,
+    log: &KafkaLog,
+    partitions: &BTreeMap<String, u32>,
+) -> anyhow::Result<()> {
+    let mut appends = Vec::new();
+    for event in config
+        .plans
+        .events(clock::now_ms(), config.shop.id.as_deref())
+    {
+        let Some(body) = &event.body else { continue };
+        let Some(topic) = config.topic_of(body.stream()) else {
+            continue;
+        };
+        let key = body.key().as_bytes().to_vec();
+        let count = partitions.get(&**topic).copied().unwrap_or(1);
+        let to = TopicPartition::new(Arc::clone(topic), partition_for(&key, count));
+        let mut append = Append::new(to, Some(key), fenghuo_event::to_protobuf(&event));
+        append
+            .headers
+            .push(("content-type", b"application/protobuf".to_vec()));
+        appends.push(append);
+    }
+    if !appends.is_empty() {
+        tracing::info!(events = appends.len(), "telling the plans of the config");
+        log.append(appends)
+            .context("telling the plans of the config")?;
+    }
+    Ok(())
+}
+
+fn shown(
+    shared: &Arc<Shared>,
+    token: Option<fenghuo_notify::Secret>,
+    prometheus: metrics_exporter_prometheus::PrometheusHandle,
+    lags: Lags,
+) -> Shown {
+    let config = &shared.config;
+    let (for_ready, for_healthy) = (Arc::clone(shared), Arc::clone(shared));
+    let sources = shared
+        .partitions
+        .values()
+        .map(|count| u64::from(*count))
+        .sum::<u64>();
+    let homes = u64::from(config.topics.panes_partitions);
+    Shown {
+        board: Arc::clone(&shared.board),
+        shop: config.shop.id.clone().unwrap_or_default(),
+        currency: config.shop.currency.clone(),
+        utc_offset_min: config.shop.utc_offset_min,
+        token,
+        metrics_open: config.http.metrics_open,
+        now_ms: Arc::new(clock::now_ms),
+        ready: Arc::new(move || ready(&for_ready)),
+        healthy: Arc::new(move || for_healthy.fatal().map_or(Ok(()), Err)),
+        lag: Arc::new(move || lags.all()),
+        prometheus,
+        limits: vec![
+            (
+                "duplicates",
+                sources * 2 * config.ingest.duplicates.entries_max as u64,
+            ),
+            (
+                "trackers",
+                sources * config.ingest.trackers.entries_max as u64,
+            ),
+            ("entities", homes * config.evaluate.entities_max as u64),
+        ],
+        top_entities: config.http.top_entities,
+    }
+}
+
+/// Ready once every source partition was read to its end, or nearly.
+fn ready(shared: &Shared) -> Result<(), String> {
+    let now_ms = clock::now_ms();
+    let standings = shared.board.sources();
+    for (topic, count) in &shared.partitions {
+        for partition in 0..*count {
+            let standing = standings
+                .iter()
+                .find(|(name, at, _)| name == topic && *at == partition);
+            let Some((_, _, standing)) = standing else {
+                return Err(format!("nothing was heard of {topic}/{partition} yet"));
+            };
+            let behind_ms = standing
+                .newest_ms
+                .map_or(i64::MAX, |newest| now_ms - newest);
+            if !standing.at_end && behind_ms > BEHIND_MS_MAX {
+                return Err(format!("{topic}/{partition} is being caught up with"));
+            }
+        }
+    }
+    Ok(())
+}
+
+type Worker = std::thread::JoinHandle<()>;
+
+fn start_workers(
+    shared: &Arc<Shared>,
+    notifier: &Arc<Notifier>,
+    runtime: &tokio::runtime::Handle,
+) -> Vec<Worker> {
+    let mut workers = Vec::new();
+    for number in 0..shared.config.ingest.workers {
+        let shared = Arc::clone(shared);
+        workers.push(spawn(format!("ingest-{number}"), move |name| {
+            let open = || shared.topology.ingest(&shared.log, &shared.board, number);
+            work(&shared, name, &open, &mut |_, _| ());
+        }));
+    }
+    for number in 0..shared.config.evaluate.workers {
+        let shared = Arc::clone(shared);
+        workers.push(spawn(format!("evaluate-{number}"), move |name| {
+            let open = || shared.topology.evaluate(&shared.log, &shared.board, number);
+            let judged = metrics::histogram!("fenghuo_judge_duration_seconds");
+            work(&shared, name, &open, &mut |_, took| {
+                if let Some(took) = took {
+                    judged.record(took);
+                }
+            });
+        }));
+    }
+    let (shared, notifier) = (Arc::clone(shared), Arc::clone(notifier));
+    let runtime = runtime.clone();
+    workers.push(spawn("dispatch".to_owned(), move |name| {
+        let open = || shared.topology.dispatch(&shared.log, &shared.board);
+        let mut sender = Sender::new(&shared.config, notifier, runtime);
+        work(&shared, name, &open, &mut |runner, _| {
+            sender.serve(runner.stage_mut())
+        });
+    }));
+    workers
+}
+
+fn spawn(name: String, work: impl FnOnce(&str) + Send + 'static) -> Worker {
+    let thread = std::thread::Builder::new().name(name.clone());
+    // Without threads there is nothing to run; the process ends with the system's own error.
+    match thread.spawn(move || work(&name)) {
+        Ok(worker) => worker,
+        Err(error) => panic!("starting a thread: {error}"),
+    }
+}
+
+/// Runs lives of one worker until it is to stop. After each step `each` sees the runner, and how
+/// long the step took in seconds where it had records.
+fn work<S: Stage>(
+    shared: &Shared,
+    name: &str,
+    open: &dyn Fn() -> Result<Runner<S>, Error>,
+    each: &mut dyn FnMut(&mut Runner<S>, Option<f64>),
+) {
+    let mut backoff = BACKOFF.0;
+    while !shared.is_stopping() {
+        match live(shared, open, each, &mut backoff) {
+            Ok(()) => return,
+            Err(
+                error @ (Error::Fatal(_) | Error::Fenced { .. } | Error::PartitionCount { .. }),
+            ) => {
+                return shared.fail(format!("{name}: {}", chain(&error)));
+            }
+            Err(error @ Error::OutOfRange { .. }) => {
+                return shared.fail(format!(
+                    "{name}: {error}; retention has deleted what was not read yet"
+                ));
+            }
+            Err(error @ Error::Retriable { .. }) => {
+                tracing::warn!(
+                    worker = name,
+                    error = chain(&error),
+                    "beginning again at the last commit"
+                );
+            }
+        }
+        let watch = Watch::start();
+        while !shared.is_stopping() && watch.elapsed() < backoff {
+            clock::wait(POLL_MAX.min(backoff));
+        }
+        backoff = (backoff * 2).min(BACKOFF.1);
+    }
+}
+
+fn live<S: Stage>(
+    shared: &Shared,
+    open: &dyn Fn() -> Result<Runner<S>, Error>,
+    each: &mut dyn FnMut(&mut Runner<S>, Option<f64>),
+    backoff: &mut Duration,
+) -> Result<(), Error> {
+    let mut runner = open()?;
+    while !shared.is_stopping() {
+        let watch = Watch::start();
+        let step = runner.step(clock::now_ms(), POLL_MAX)?;
+        let took = (step.records > 0).then(|| watch.elapsed().as_secs_f64());
+        each(&mut runner, took);
+        if step.committed {
+            *backoff = BACKOFF.0;
+        }
+    }
+    runner.commit(clock::now_ms())?;
+    Ok(())
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Sends what dispatch has committed, and brings back what became of it.
+struct Sender {
+    notifier: Arc<Notifier>,
+    runtime: tokio::runtime::Handle,
+    shop: String,
+    public_url: Option<String>,
+    sending: Arc<AtomicUsize>,
+    waiting: std::collections::VecDeque<Intent>,
+    outcomes: (
+        mpsc::Sender<DeliveryOutcome>,
+        mpsc::Receiver<DeliveryOutcome>,
+    ),
+    refreshing: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Sender {
+    fn new(config: &Config, notifier: Arc<Notifier>, runtime: tokio::runtime::Handle) -> Self {
+        Self {
+            notifier,
+            runtime,
+            shop: config.shop.id.clone().unwrap_or_default(),
+            public_url: config.http.public_url.clone(),
+            sending: Arc::new(AtomicUsize::new(0)),
+            waiting: std::collections::VecDeque::new(),
+            outcomes: mpsc::channel(),
+            refreshing: None,
+        }
+    }
+
+    fn serve(&mut self, dispatch: &mut Dispatch) {
+        dispatch.set_time(clock::now_ms());
+        for outcome in self.outcomes.1.try_iter() {
+            dispatch.outcome(outcome);
+        }
+        let ready = dispatch.take_ready();
+        if self.refreshing.is_none() && dispatch.is_restored() {
+            for (channel, alert) in dispatch.delivered() {
+                let page = deliver::adopted(alert, &self.shop, self.public_url.clone());
+                self.notifier.adopt(&channel, &page);
+            }
+            let notifier = Arc::clone(&self.notifier);
+            self.refreshing = Some(self.runtime.spawn(async move { notifier.refresh().await }));
+        }
+        self.waiting.extend(ready);
+        while self.sending.load(Ordering::Relaxed) < SENDING_MAX {
+            let Some(intent) = self.waiting.pop_front() else {
+                break;
+            };
+            self.send(intent);
+        }
+    }
+
+    fn send(&self, intent: Intent) {
+        self.sending.fetch_add(1, Ordering::Relaxed);
+        let page = deliver::page(&intent, &self.shop, self.public_url.clone());
+        let (notifier, sending) = (Arc::clone(&self.notifier), Arc::clone(&self.sending));
+        let outcomes = self.outcomes.0.clone();
+        if let Some(appended_ms) = intent.appended_ms {
+            let took_ms = (clock::now_ms() - appended_ms).max(0);
+            metrics::histogram!("fenghuo_append_to_page_seconds").record(took_ms as f64 / 1e3);
+        }
+        self.runtime.spawn(async move {
+            let outcome = deliver::send(&notifier, &intent, page).await;
+            if !outcome.delivered {
+                metrics::counter!("fenghuo_undelivered_pages_total").increment(1);
+            }
+            sending.fetch_sub(1, Ordering::Relaxed);
+            // Where the worker is gone, the next one sends the page again under its key.
+            let _ = outcomes.send(outcome);
+        });
+    }
+}
+
+/// Waits for SIGTERM, SIGINT, or a worker that cannot go on.
+async fn stop_signal(shared: &Shared) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return shared.fail("signals cannot be listened to".to_owned());
+    };
+    let mut look = tokio::time::interval(POLL_MAX);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = look.tick() => {
+                if shared.is_stopping() {
+                    break;
+                }
+            }
+        }
+    }
+    tracing::info!("stopping");
+}
+
+/// Waits for every worker, no longer than the deadline.
+fn drain(workers: Vec<Worker>, deadline: Duration) -> bool {
+    let watch = Watch::start();
+    for worker in workers {
+        while !worker.is_finished() {
+            if watch.elapsed() > deadline {
+                return false;
+            }
+            clock::wait(Duration::from_millis(10));
+        }
+        if worker.join().is_err() {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,87 @@
+//! `fenghuo signals`: the catalogue and the built-in rules, for people and programs.
+
+use std::io::{self, Write as _};
+
+use fenghuo_alert::Rules;
+use fenghuo_signal::catalogue;
+use serde_json::{Value, json};
+
+use crate::cli;
+use crate::exit::Exit;
+
+/// Prints the signals or the rules.
+pub fn run(args: &cli::Signals) -> Exit {
+    if args.rules {
+        print(Rules::BUILTIN)
+    } else if args.json {
+        print(&format!("{:#}\n", as_json()))
+    } else {
+        print(&as_table())
+    }
+}
+
+/// Writes to standard output. Whoever stops reading has had enough: that is no failure.
+pub fn print(text: &str) -> Exit {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Exit::Done,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(error) => {
+            eprintln!("error: cannot write to standard output: {error}");
+            Exit::Failed
+        }
+    }
+}
+
+fn as_json() -> Value {
+    let signals = catalogue::ALL.iter().map(|signal| {
+        let kinds: Vec<&str> = signal.kinds.iter().map(|kind| kind.name()).collect();
+        let streams: Vec<&str> = signal.streams.iter().map(|stream| stream.topic()).collect();
+        json!({
+            "name": signal.name,
+            "unit": signal.unit,
+            "about": signal.about,
+            "formula": signal.formula,
+            "kinds": kinds,
+            "streams": streams,
+        })
+    });
+    signals.collect()
+}
+
+fn as_table() -> String {
+    let mut rows = vec![["SIGNAL", "UNIT", "OF", "TELLS"].map(str::to_owned)];
+    for signal in catalogue::ALL {
+        let kinds: Vec<&str> = signal.kinds.iter().map(|kind| kind.name()).collect();
+        rows.push([
+            signal.name.to_owned(),
+            signal.unit.to_owned(),
+            kinds.join(" "),
+            signal.about.to_owned(),
+        ]);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths = [0, 1, 2].map(|column| width(column).unwrap_or(0));
+    let mut table = String::new();
+    for [name, unit, kinds, about] in &rows {
+        let [a, b, c] = widths;
+        table += &format!("{name:a$}  {unit:b$}  {kinds:c$}  {about}\n");
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_signal_is_told() {
+        let table = as_table();
+        let json = as_json();
+        assert_eq!(table.lines().count(), 1 + catalogue::ALL.len());
+        for (index, name) in catalogue::names().into_iter().enumerate() {
+            assert!(table.contains(&format!("\n{name} ")), "{name}");
+            assert_eq!(json[index]["name"], name);
+        }
+    }
+}
