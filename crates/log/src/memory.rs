@@ -2,9 +2,10 @@
 //!
 //! It serves the demo, replays and simulations, and must behave as the others do: records appear
 //! whole commits at a time, a second session of a member fences the first, and the members of a
-//! group share its partitions. Its time is what [`MemoryLog::set_time`] last said.
+//! group share its partitions. Its time is what [`MemoryLog::set_time`] last said. It keeps every
+//! record until [`MemoryLog::forget`] drops it, as retention would.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,26 @@ impl Stored {
     }
 }
 
+/// The records of one partition, from the first one still there.
+#[derive(Default)]
+struct Kept {
+    low: u64,
+    records: VecDeque<Arc<Stored>>,
+}
+
+impl Kept {
+    fn high(&self) -> u64 {
+        self.low + self.records.len() as u64
+    }
+
+    /// The records from an offset on, with their offsets; those that are gone are left out.
+    fn from(&self, offset: u64) -> impl Iterator<Item = (u64, &Arc<Stored>)> {
+        let from = offset.clamp(self.low, self.high());
+        let records = self.records.range((from - self.low) as usize..);
+        (from..).zip(records)
+    }
+}
+
 #[derive(Default)]
 struct Member {
     topics: BTreeSet<String>,
@@ -56,14 +77,14 @@ struct Group {
 #[derive(Default)]
 struct Inner {
     now_ms: i64,
-    topics: BTreeMap<String, Vec<Vec<Arc<Stored>>>>,
+    topics: BTreeMap<String, Vec<Kept>>,
     groups: HashMap<String, Group>,
     /// The life of each member: a session of an earlier life is fenced.
     lives: HashMap<String, u64>,
 }
 
 impl Inner {
-    fn records(&self, of: &TopicPartition) -> Result<&Vec<Arc<Stored>>, Error> {
+    fn kept(&self, of: &TopicPartition) -> Result<&Kept, Error> {
         self.topics
             .get(&*of.topic)
             .and_then(|partitions| partitions.get(of.partition as usize))
@@ -73,7 +94,7 @@ impl Inner {
     fn append(&mut self, appends: Vec<Append>) -> Result<(), Error> {
         // All or nothing: look before the first one is taken.
         for append in &appends {
-            self.records(&append.to)?;
+            self.kept(&append.to)?;
         }
         let timestamp_ms = self.now_ms;
         for Append {
@@ -84,12 +105,15 @@ impl Inner {
         } in appends
         {
             if let Some(partitions) = self.topics.get_mut(&*to.topic) {
-                partitions[to.partition as usize].push(Arc::new(Stored {
+                let stored = Stored {
                     timestamp_ms,
                     key,
                     value,
                     headers,
-                }));
+                };
+                partitions[to.partition as usize]
+                    .records
+                    .push_back(Arc::new(stored));
             }
         }
         Ok(())
@@ -143,9 +167,33 @@ impl MemoryLog {
 
     /// The offset after the last record of a partition; 0 where there is none.
     pub fn high(&self, of: &TopicPartition) -> u64 {
-        self.lock()
-            .records(of)
-            .map_or(0, |records| records.len() as u64)
+        self.lock().kept(of).map_or(0, Kept::high)
+    }
+
+    /// The offset before which every group that reads a partition has committed all; `None` where
+    /// no group reads it.
+    pub fn committed(&self, of: &TopicPartition) -> Option<u64> {
+        let inner = self.lock();
+        let reads = |group: &&Group| {
+            let mut members = group.members.values();
+            group.offsets.contains_key(of)
+                || members.any(|member| member.topics.contains(&*of.topic))
+        };
+        let groups = inner.groups.values().filter(reads);
+        groups
+            .map(|group| group.offsets.get(of).copied().unwrap_or(0))
+            .min()
+    }
+
+    /// Drops the records before an offset, as retention does. What is left keeps its offsets.
+    pub fn forget(&self, of: &TopicPartition, before: u64) {
+        let mut inner = self.lock();
+        let partitions = inner.topics.get_mut(&*of.topic);
+        if let Some(kept) = partitions.and_then(|all| all.get_mut(of.partition as usize)) {
+            let before = before.clamp(kept.low, kept.high());
+            kept.records.drain(..(before - kept.low) as usize);
+            kept.low = before;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -168,7 +216,7 @@ impl Log for MemoryLog {
                 }
                 Some(_) => {}
                 None => {
-                    let partitions = (0..spec.partitions).map(|_| Vec::new()).collect();
+                    let partitions = (0..spec.partitions).map(|_| Kept::default()).collect();
                     inner.topics.insert(spec.name.clone(), partitions);
                 }
             }
@@ -274,11 +322,12 @@ impl MemorySession {
         }
         let mut assigned = Vec::with_capacity(free.len());
         for partition in &free {
+            let kept = inner.kept(partition)?;
             assigned.push(Assigned {
                 partitions: inner.topics[&*partition.topic].len() as u32,
                 committed: group.offsets.get(partition).copied(),
-                low: 0,
-                high: inner.records(partition)?.len() as u64,
+                low: kept.low,
+                high: kept.high(),
                 partition: partition.clone(),
             });
         }
@@ -312,11 +361,19 @@ impl Session for MemorySession {
             let Some((partition, position)) = &mut self.positions[index] else {
                 continue;
             };
-            let records = inner.records(partition)?;
+            let kept = inner.kept(partition)?;
+            if *position < kept.low {
+                return Err(Error::OutOfRange {
+                    partition: partition.clone(),
+                    offset: *position,
+                    low: kept.low,
+                    high: kept.high(),
+                });
+            }
             let room = POLL_RECORDS_MAX - self.batch.len();
-            for stored in records.iter().skip(*position as usize).take(room) {
-                self.batch.push((index, *position, Arc::clone(stored)));
-                *position += 1;
+            for (offset, stored) in kept.from(*position).take(room) {
+                self.batch.push((index, offset, Arc::clone(stored)));
+                *position = offset + 1;
             }
         }
         self.next = self.next.wrapping_add(1);
@@ -361,12 +418,13 @@ impl Session for MemorySession {
 
     fn resolve(&mut self, partition: &TopicPartition, start: Start) -> Result<u64, Error> {
         let inner = self.log.lock();
-        let records = inner.records(partition)?;
+        let kept = inner.kept(partition)?;
         Ok(match start {
-            Start::Earliest => 0,
-            Start::Latest => records.len() as u64,
+            Start::Earliest => kept.low,
+            Start::Latest => kept.high(),
             Start::At(at_ms) => {
-                records.partition_point(|stored| stored.timestamp_ms < at_ms) as u64
+                let is_before = |stored: &Arc<Stored>| stored.timestamp_ms < at_ms;
+                kept.low + kept.records.partition_point(is_before) as u64
             }
         })
     }
@@ -409,14 +467,14 @@ impl Session for MemorySession {
         each: &mut dyn FnMut(Record<'_>),
     ) -> Result<(), Error> {
         let inner = self.log.lock();
-        let records = inner.records(partition)?;
-        let to = to.min(records.len() as u64);
-        let read: Vec<Arc<Stored>> = records
-            .get(from as usize..to as usize)
-            .unwrap_or_default()
-            .to_vec();
+        let kept = inner.kept(partition)?;
+        let read: Vec<(u64, Arc<Stored>)> = kept
+            .from(from)
+            .take_while(|(offset, _)| *offset < to)
+            .map(|(offset, stored)| (offset, Arc::clone(stored)))
+            .collect();
         drop(inner);
-        for (offset, stored) in (from..).zip(read) {
+        for (offset, stored) in read {
             each(stored.as_record(offset));
         }
         Ok(())
@@ -434,3 +492,6 @@ impl Drop for MemorySession {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
