@@ -57,6 +57,10 @@ fn prepare(args: &cli::Load) -> anyhow::Result<(Config, Vec<Input>)> {
             Config::parse("arguments", &text)?
         }
     };
+    for file in &args.files {
+        // A mistyped name should not be found out halfway.
+        std::fs::metadata(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    }
     Ok((config, inputs(&args.files, &args.csv)?))
 }
 
@@ -167,7 +171,7 @@ fn read(inputs: Vec<Input>, sender: &SyncSender<Batch>) -> anyhow::Result<()> {
 
 fn read_file(input: Input, batch: &mut Batch, sender: &SyncSender<Batch>) -> anyhow::Result<()> {
     let mut messages = Messages::open(input)?;
-    while let Some(line) = messages.next() {
+    for line in messages.by_ref() {
         let line = line?;
         batch.bytes += match &line {
             Ok(message) => message.value.len(),
@@ -211,6 +215,10 @@ impl Loader<'_> {
                     }
                     Err(rejected) => {
                         done.rejected += 1;
+                        if done.rejected <= SHOWN_MAX {
+                            let reason = &rejected.reason;
+                            progress.say(&format!("rejected {}: {reason}", rejected.origin));
+                        }
                         done.bytes += rejected.bytes.len() as u64 + 1;
                         appends.push(self.dead_letter(rejected)?);
                     }
@@ -282,9 +290,6 @@ impl Loader<'_> {
             }])?;
         }
         self.loaded.rejected += 1;
-        if self.loaded.rejected <= SHOWN_MAX {
-            eprintln!("rejected {}: {}", rejected.origin, rejected.reason);
-        }
         // What decoding says begins with a countable word; what a mapping says does not.
         let (reason, detail) = match rejected.reason.split_once(": ") {
             Some((reason, detail)) if is_word(reason) => (reason, detail),

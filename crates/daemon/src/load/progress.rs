@@ -56,11 +56,21 @@ impl Progress {
         let _ = write!(out, "{begin}{line}{end}").and_then(|()| out.flush());
     }
 
-    /// Takes the changing line away, and tells how long it took.
-    pub fn end(self) -> Duration {
+    /// Tells something beside the changing line.
+    pub fn say(&mut self, what: &str) {
+        self.clear();
+        eprintln!("{what}");
+    }
+
+    fn clear(&self) {
         if self.terminal && self.shown.is_some() {
             eprint!("\r\x1b[2K");
         }
+    }
+
+    /// Takes the changing line away, and tells how long it took.
+    pub fn end(self) -> Duration {
+        self.clear();
         now() - self.began
     }
 }
