@@ -191,6 +191,18 @@ const RESERVED: [(&str, &str); 33] = [
     ("delivery.report.only.error", PROMISE),
 ];
 
+/// How a consumer asks for records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Much at once: a busy topic.
+    Bulk,
+    /// Each record as it comes: a page waits for this hop.
+    Prompt,
+    /// One range after the other, to be over soon. A broker answers in order, so a request that
+    /// waits for more at the end of one range would hold up the next range.
+    Restore,
+}
+
 impl KafkaConfig {
     /// What all clients have in common, on top of the defaults of one kind.
     fn common(&self, mut client: ClientConfig) -> Result<ClientConfig, ConfigError> {
@@ -219,21 +231,16 @@ impl KafkaConfig {
     }
 
     /// A consumer of committed records only, which moves nothing by itself.
-    pub(crate) fn consumer(
-        &self,
-        group: &str,
-        low_latency: bool,
-    ) -> Result<ClientConfig, ConfigError> {
+    pub(crate) fn consumer(&self, group: &str, pace: Pace) -> Result<ClientConfig, ConfigError> {
         let mut consumer = ClientConfig::new();
-        if low_latency {
-            // A page waits for this hop.
-            consumer.set("fetch.min.bytes", "1");
-            consumer.set("fetch.queue.backoff.ms", "10");
-        } else {
-            consumer.set("fetch.min.bytes", "65536");
-            consumer.set("fetch.wait.max.ms", "50");
-            consumer.set("fetch.queue.backoff.ms", "20");
-        }
+        let (bytes_min, wait_ms_max, backoff_ms) = match pace {
+            Pace::Bulk => ("65536", "50", "20"),
+            Pace::Prompt => ("1", "100", "10"),
+            Pace::Restore => ("1", "5", "10"),
+        };
+        consumer.set("fetch.min.bytes", bytes_min);
+        consumer.set("fetch.wait.max.ms", wait_ms_max);
+        consumer.set("fetch.queue.backoff.ms", backoff_ms);
         // Prefetched bytes of all partitions together, as they share one queue.
         consumer.set("queued.max.messages.kbytes", "16384");
         consumer.set("session.timeout.ms", "6000");

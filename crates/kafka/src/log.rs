@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fenghuo_log::{Append, Error, Log, Session, SessionSpec, TopicSpec};
 
 use crate::admin;
-use crate::config::{ConfigError, KafkaConfig};
+use crate::config::{ConfigError, KafkaConfig, Pace};
 use crate::producer::Appender;
 use crate::query;
 use crate::session::{KafkaSession, connect};
@@ -38,7 +38,10 @@ impl KafkaLog {
     /// When no broker is named, a property is reserved or unknown to librdkafka, or a certificate
     /// lacks its key.
     pub fn new(config: KafkaConfig) -> Result<Self, ConfigError> {
-        for client in [config.consumer(NO_GROUP, false)?, config.producer(None)?] {
+        for client in [
+            config.consumer(NO_GROUP, Pace::Restore)?,
+            config.producer(None)?,
+        ] {
             client
                 .create_native_config()
                 .map_err(|error| ConfigError::Property(error.to_string()))?;
@@ -54,13 +57,13 @@ impl Log for KafkaLog {
     fn ensure(&self, topics: &[TopicSpec]) -> Result<(), Error> {
         admin::ensure(
             &self.config,
-            &connect(&self.config, NO_GROUP, false)?,
+            &connect(&self.config, NO_GROUP, Pace::Restore)?,
             topics,
         )
     }
 
     fn partitions(&self, topic: &str) -> Result<Option<u32>, Error> {
-        query::partitions(&connect(&self.config, NO_GROUP, false)?, topic)
+        query::partitions(&connect(&self.config, NO_GROUP, Pace::Restore)?, topic)
     }
 
     fn open(&self, spec: &SessionSpec) -> Result<Box<dyn Session>, Error> {

@@ -11,7 +11,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
 use crate::batch::{BatchConsumer, Taken};
-use crate::config::KafkaConfig;
+use crate::config::{KafkaConfig, Pace};
 use crate::fault::{fault, fault_of, fault_told};
 use crate::query;
 use crate::session::consume;
@@ -30,7 +30,7 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn open(config: &KafkaConfig, group: &str) -> Result<Self, Error> {
         Ok(Self {
-            records: consume(config, group, true)?,
+            records: consume(config, group, Pace::Restore)?,
             used: HashSet::new(),
         })
     }
@@ -49,6 +49,12 @@ impl Reader {
         to: u64,
         each: &mut dyn FnMut(Record<'_>),
     ) -> Result<(), Error> {
+        // Known partitions are asked for their offsets at once; looking for unknown ones,
+        // librdkafka tends to miss the answer and to look again half a second later.
+        if query::partitions(self.records.consumer(), &partition.topic)?.is_none() {
+            let doing = format!("reading {partition}");
+            return Err(fault_of(doing, Code::UnknownTopic));
+        }
         let (low, high) = query::range(self.records.consumer(), partition)?;
         let (from, to) = (from.max(low), to.min(high));
         if from >= to {

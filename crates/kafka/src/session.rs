@@ -16,7 +16,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 
 use crate::batch::{BatchConsumer, Origin, Source, Taken};
-use crate::config::KafkaConfig;
+use crate::config::{KafkaConfig, Pace};
 use crate::context::{Change, Context};
 use crate::fault::{fault, fault_of, fault_told, unusable};
 use crate::producer::Transactions;
@@ -44,9 +44,9 @@ pub(crate) struct KafkaSession {
 pub(crate) fn consume(
     config: &KafkaConfig,
     group: &str,
-    low_latency: bool,
+    pace: Pace,
 ) -> Result<BatchConsumer, Error> {
-    let consumer = connect(config, group, low_latency)?;
+    let consumer = connect(config, group, pace)?;
     BatchConsumer::new(consumer)
         .ok_or_else(|| fault_of("making a queue", Code::CriticalSystemResource))
 }
@@ -55,9 +55,9 @@ pub(crate) fn consume(
 pub(crate) fn connect(
     config: &KafkaConfig,
     group: &str,
-    low_latency: bool,
+    pace: Pace,
 ) -> Result<BaseConsumer<Context>, Error> {
-    let config = config.consumer(group, low_latency).map_err(unusable)?;
+    let config = config.consumer(group, pace).map_err(unusable)?;
     BaseConsumer::from_config_and_context(&config, Context::default())
         .map_err(|error| fault("making a consumer", "", error))
 }
@@ -71,7 +71,12 @@ impl KafkaSession {
             low_latency,
             ..
         } = spec;
-        let records = consume(config, group, *low_latency)?;
+        let pace = if *low_latency {
+            Pace::Prompt
+        } else {
+            Pace::Bulk
+        };
+        let records = consume(config, group, pace)?;
         // The first question also finds out whether the brokers take us at all.
         for topic in topics {
             if query::partitions(records.consumer(), topic)?.is_none() {
