@@ -5,7 +5,7 @@
 //! file and line, and the rest goes on. It must never change an event.
 
 mod partition;
-mod progress;
+pub mod progress;
 
 use std::collections::BTreeMap;
 use std::fmt;

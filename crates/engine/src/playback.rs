@@ -6,11 +6,14 @@
 //! are kept; everything else is forgotten as soon as it was read, so that a long history needs no
 //! more memory than what is open.
 
+use std::collections::BTreeMap;
+
+use fenghuo_alert::Transition;
 use fenghuo_event::Stream;
 use fenghuo_log::memory::MemoryLog;
-use fenghuo_log::{Append, Error, Log, Start, TopicPartition, TopicSpec};
+use fenghuo_log::{Append, Error, Log, SessionSpec, Start, TopicPartition, TopicSpec};
 
-use crate::record::topic;
+use crate::record::{AlertRecord, topic};
 use crate::topology::{Topology, TopologyConfig};
 
 /// All stages on a log of their own.
@@ -141,6 +144,33 @@ impl Playback {
             self.settle(at_ms)?;
         }
         Ok(())
+    }
+
+    /// The last step of every episode, by its id.
+    pub fn episodes(&self) -> Result<Vec<Transition>, Error> {
+        let partition = TopicPartition::new(topic::ALERTS, 0);
+        let mut session = self.log.open(&SessionSpec {
+            group: "playback".to_owned(),
+            member: "playback".to_owned(),
+            topics: Vec::new(),
+            start: Start::Earliest,
+            low_latency: false,
+        })?;
+        let mut last = BTreeMap::new();
+        let mut broken = None;
+        session.read(&partition, 0, u64::MAX, &mut |record| {
+            let value = record.value.unwrap_or_default();
+            match serde_json::from_slice::<AlertRecord>(value) {
+                Ok(AlertRecord { transition, .. }) => {
+                    last.insert(transition.episode.clone(), transition);
+                }
+                Err(error) => broken = Some(format!("record {}: {error}", record.offset)),
+            }
+        })?;
+        match broken {
+            Some(why) => Err(Error::Fatal(format!("{partition}: {why}"))),
+            None => Ok(last.into_values().collect()),
+        }
     }
 
     fn settle(&mut self, at_ms: i64) -> Result<(), Error> {
