@@ -23,6 +23,7 @@ impl Watch {
     }
 
     /// Time since it began.
+    #[allow(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }

@@ -234,6 +234,23 @@ fn a_price_below_the_floor_is_paged_once_and_resolved_once() {
     }
 }
 
+/// Guards: an event that told of a price alone once took the floor away.
+#[test]
+fn a_changed_price_leaves_the_floor() {
+    let mut shop = Shop::open();
+    shop.send(Stream::Catalog, floor("gel", 1_800, 1));
+    let changed = pb::Catalog {
+        r#type: pb::catalog::Type::PriceChanged.into(),
+        sku_id: "gel".to_owned(),
+        ..pb::Catalog::default()
+    };
+    shop.send(Stream::Catalog, pb::event::Body::Catalog(changed));
+    let wrong = order(pb::order::Type::Paid, "o1", "gel", 1, 100);
+    shop.send(Stream::Orders, wrong);
+    shop.pass(2);
+    assert_eq!(shop.topology.dispatch().take_ready().len(), 1);
+}
+
 #[test]
 fn every_message_has_one_outcome_and_totals_are_exact() {
     let mut shop = Shop::open();

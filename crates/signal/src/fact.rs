@@ -183,9 +183,9 @@ impl Facts {
     }
 }
 
-/// The fact in a catalogue event. Events that only propose a price tell nothing yet.
+/// The fact in a catalogue event. An event that tells of a price alone says nothing of the floor.
 pub(crate) fn of_catalog(catalog: &Catalog<'_>) -> Option<(Entity, Fact)> {
-    if catalog.r#type == pb::catalog::Type::PriceChangeProposed {
+    if catalog.r#type != pb::catalog::Type::Upsert && catalog.price_floor.is_none() {
         return None;
     }
     let fact = CatalogFact {

@@ -38,6 +38,9 @@ pub struct Parcel {
     /// When its life ended, Unix ms; 0 = it is open.
     #[prost(int64, tag = "8")]
     pub closed_ms: i64,
+    /// It was heard of before it was on its way, so that it stands for all of its kind.
+    #[prost(bool, tag = "9")]
+    pub from_the_start: bool,
 }
 
 /// Folds a courier event into the deltas and the tracker of its parcel.
@@ -51,7 +54,13 @@ pub(crate) fn fold(
     out: &mut Fold<'_>,
 ) {
     use pb::courier::Status;
-    let parcel = tracker.get_or_insert_with(Parcel::default);
+    // Of the parcels under way when Fenghuo began to listen, those delivered in time were not
+    // heard of: counting the others would make every courier late.
+    let from_the_start = matches!(courier.status, Status::LabelCreated | Status::PickedUp);
+    let parcel = tracker.get_or_insert_with(|| Parcel {
+        from_the_start,
+        ..Parcel::default()
+    });
     if parcel.closed_ms != 0 {
         return;
     }
@@ -140,7 +149,7 @@ fn promise(parcel: &mut Parcel, promised_ms: i64, at_ms: i64, out: &mut Fold<'_>
 }
 
 fn count_promise(parcel: &Parcel, values: &[i64], out: &mut Fold<'_>) {
-    if parcel.promised_ms == 0 {
+    if parcel.promised_ms == 0 || !parcel.from_the_start {
         return;
     }
     let entities = [
@@ -258,7 +267,8 @@ pub(crate) static ETA_BREACH: Signal = Signal {
     name: "parcel.eta_breach",
     unit: "share",
     about: "share of the parcels promised for the last 24 hours that did not come in time",
-    formula: "cohorts by promised hour, cancelled ones out: (promised - delivered in time) / promised; \
+    formula: "cohorts by promised hour, without cancelled ones and those first heard of on their way: \
+              (promised - delivered in time) / promised; \
               lower and upper: the Wilson bounds",
     kinds: &[Kind::Courier, Kind::Lane, Kind::Campaign],
     streams: &[Stream::Couriers],

@@ -127,7 +127,7 @@ pub(crate) static PACE: Signal = Signal {
     formula: "level r = (20 + sum w*actual) / (20 + sum w*plan), decay 0.93 a minute, a minute's weight capped at 200 \
               expected, frozen while alarming; surprise: the last minute's count against plan*r in a negative binomial \
               with variance 2m + (0.15m)^2, or the CUSUM of standardised residuals with allowance 0.25*e/sd as -log10 \
-              of its chance in a day, whichever is larger; a sku whose plan gives units alone is read in units; \
+              of its chance in a day, whichever is larger; units of a plan without orders are turned into orders by the sku's own units an order; \
               insufficient from 1 min before to 3 min after a flash; n: expected orders that the level rests on",
     kinds: &[Kind::Campaign, Kind::Sku, Kind::Channel],
     streams: &[Stream::Orders],
@@ -156,6 +156,8 @@ const WEIGHT_MAX: f64 = 200.0;
 /// From here on the level is frozen: what is odd must not teach what is normal.
 const ALARMING: f64 = 3.0;
 const MINUTES_A_DAY: f64 = 1_440.0;
+/// Orders from which on what they hold outweighs the guess of one pack.
+const LEARNT_ORDERS: f64 = 10.0;
 
 fn ratio(state: &State) -> f64 {
     match (state.get(level::ACTUAL), state.get(level::PLANNED)) {
@@ -164,16 +166,22 @@ fn ratio(state: &State) -> f64 {
     }
 }
 
-/// Expected and actual count of `[from_ms, to_ms)`, in orders, or in units where the plan has
-/// nothing else.
+/// Expected and actual orders of `[from_ms, to_ms)`. A plan that gives units alone is read in
+/// orders too: units come in lumps, and what comes in lumps is no count.
 fn counts(view: &View<'_>, plan: &PlanFact, from_ms: i64, to_ms: i64) -> (f64, f64) {
-    let sold = view.history.sum(&SALES, from_ms, to_ms);
+    let paid = view.history.sum(&SALES, from_ms, to_ms)[0] as f64;
     let (orders, units) = plan.expected(from_ms, to_ms);
     if plan.curve.iter().any(|point| point.orders > 0.0) {
-        (orders, sold[0] as f64)
-    } else {
-        (units, sold[1] as f64)
+        return (orders, paid);
     }
+    let pack_units = view.facts.pack_units() as f64;
+    let (all_orders, all_packs) = match view.history.amount(&TOTALS) {
+        Some([orders, packs, ..]) => (*orders as f64, *packs as f64),
+        _ => (0.0, 0.0),
+    };
+    // A pack an order until there are orders to tell.
+    let units_an_order = pack_units * (all_packs + LEARNT_ORDERS) / (all_orders + LEARNT_ORDERS);
+    (units / units_an_order, paid)
 }
 
 fn advance_level(view: &View<'_>) -> State {

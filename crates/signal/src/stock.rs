@@ -16,6 +16,10 @@ const PANE_MS: i64 = 10_000;
 /// of a Beta(9, 1), a supplier's score before its first delivery.
 const INCOMING_CONFIDENCE: f64 = 0.9;
 
+/// A sell-out is as planned once this share of the plan was to be sold by then. Counted along the
+/// plan's curve and not by the clock: a flash at the end of a campaign sells most of it.
+const PLANNED_SHARE: f64 = 0.9;
+
 /// More hours of cover than this are not told apart.
 const COVER_HOURS_MAX: f64 = 1e6;
 
@@ -145,8 +149,8 @@ pub(crate) static HOURS_OF_COVER: Signal = Signal {
     unit: "hours",
     about: "how long what can be promised lasts",
     formula: "available to promise / max(units paid in the last 30 min * 2, units planned for the next hour), at most \
-              1e6; lower: that less the time to replenish; upper: that, or 1e9 where the sell-out falls into the last \
-              fifth of the planned time, as planned; n: units sold in the last 30 min",
+              1e6; lower: that less the time to replenish; upper: that, or 1e9 where by the time of the sell-out 90 % \
+              of the planned units were to be sold, so that it is as planned; n: units sold in the last 30 min",
     kinds: &[Kind::Sku],
     streams: &[Stream::Orders, Stream::Inventory],
     touched_by: &[&STOCK_TOTAL, &COMMITTED, &SALES],
@@ -180,9 +184,10 @@ fn read_cover(view: &View<'_>) -> Read {
     let mut reading = Reading::exact(hours, sold.max(0).unsigned_abs());
     if let Some(plan) = plan {
         reading.lower = hours - plan.lead_ms as f64 / HOUR_MS as f64;
-        let out_ms = now_ms as f64 + hours * HOUR_MS as f64;
-        let late_ms = plan.start_ms as f64 + 0.8 * (plan.end_ms - plan.start_ms) as f64;
-        if out_ms >= late_ms {
+        let out_ms = now_ms.saturating_add((hours.min(COVER_HOURS_MAX) * HOUR_MS as f64) as i64);
+        let (_, until_out) = plan.expected(plan.start_ms, out_ms);
+        let (_, whole) = plan.expected(plan.start_ms, plan.end_ms);
+        if until_out >= PLANNED_SHARE * whole {
             reading.upper = 1e9;
         }
     }
@@ -226,7 +231,8 @@ fn read_oversell(view: &View<'_>) -> Read {
     {
         let totals = view.history.amount(&TOTALS).map_or(0, |totals| totals[1]);
         let since = view.history.sum(&SALES, plan.start_ms, i64::MAX)[1];
-        share = share.max(since.min(totals) as f64 / plan.sales_cap as f64);
+        let sold = since.min(totals).wrapping_mul(view.facts.pack_units());
+        share = share.max(sold as f64 / plan.sales_cap as f64);
     }
     let mut reading = Reading::exact(share, committed.unsigned_abs());
     reading.lower = (committed - supply) as f64;

@@ -232,7 +232,8 @@ pub(crate) fn catalog(sku: &Sku) -> Body {
         list_price: Some(money(sku.list_minor)),
         sale_price: Some(money(sku.sale_minor)),
         unit_cost: Some(money(sku.cost_minor)),
-        price_floor: Some(money(sku.floor_minor)),
+        // The floor is for a base unit.
+        price_floor: Some(money(sku.floor_minor / i64::from(sku.pack_units))),
         primary_supplier_id: sku.supplier_id.clone(),
         ..Default::default()
     })
