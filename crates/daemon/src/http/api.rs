@@ -40,6 +40,7 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/screen.js", part(SCRIPT, include_str!("../screen/screen.js")))
         .route("/chart.js", part(SCRIPT, include_str!("../screen/chart.js")))
         .route("/words.js", part(SCRIPT, include_str!("../screen/words.js")))
+        .route("/icon.svg", part("image/svg+xml", include_str!("../screen/icon.svg")))
         .route("/metrics", get(scrape))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))

@@ -16,12 +16,13 @@ use super::shape::failure;
 
 /// The screen and its parts hold no data: who has no token yet must be able to load them, to be
 /// asked for it.
-const ALWAYS_OPEN: [&str; 7] = [
+const ALWAYS_OPEN: [&str; 8] = [
     "/",
     "/screen.css",
     "/screen.js",
     "/chart.js",
     "/words.js",
+    "/icon.svg",
     "/-/healthy",
     "/-/ready",
 ];

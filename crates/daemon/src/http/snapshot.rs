@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use fenghuo_alert::{Severity, Transition};
 use fenghuo_engine::board::{Board, ChartPoint, Outcome, Totals};
 use fenghuo_signal::{Entity, Kind, Reading, ReadingState};
 use serde::Serialize;
@@ -14,8 +15,10 @@ const CAMPAIGNS_MAX: usize = 6;
 const HOT_SKUS: usize = 60;
 const SKUS_MAX: usize = 12;
 const PARCEL_ROWS_MAX: usize = 8;
-const ALERTS_MAX: usize = 60;
-const PAST_MAX: usize = 30;
+/// Rules whose alerts are shown, and alerts of each: a storm of one must not hide another.
+const GROUPS_MAX: usize = 24;
+const ALIKE_MAX: usize = 4;
+const PAST_MAX: usize = 20;
 
 /// What is shown; times are Unix ms.
 #[derive(Serialize)]
@@ -35,9 +38,21 @@ struct Snapshot<'a> {
     skus: Vec<Sku>,
     late: Vec<Row>,
     first_scan: Vec<Row>,
-    alerts_open: usize,
-    alerts: Vec<EpisodeRow>,
+    pages_open: usize,
+    warnings_open: usize,
+    groups: Vec<Group>,
     past: Vec<EpisodeRow>,
+}
+
+/// Open alerts of one rule and severity.
+#[derive(Serialize)]
+struct Group {
+    severity: Severity,
+    rule: String,
+    /// How many there are.
+    open: usize,
+    /// The newest of them.
+    alerts: Vec<EpisodeRow>,
 }
 
 /// Where a topic stands.
@@ -80,6 +95,7 @@ pub(super) fn render(shown: &Shown) -> String {
     let deliveries = by_episode(board.deliveries());
     let row = |last| EpisodeRow::new(last, &deliveries);
     let open = board.open();
+    let count = |severity| open.iter().filter(|last| last.severity == severity).count();
     let now_ms = (shown.now_ms)();
     let (events, refused) = events(board);
     let snapshot = Snapshot {
@@ -98,8 +114,9 @@ pub(super) fn render(shown: &Shown) -> String {
         first_scan: rows(board, "ship.first_scan", |row| {
             row.reading.surprise.max(row.reading.lower * 100.0)
         }),
-        alerts_open: open.len(),
-        alerts: open.into_iter().take(ALERTS_MAX).map(row).collect(),
+        pages_open: count(Severity::Page),
+        warnings_open: count(Severity::Warn),
+        groups: groups(open, &row),
         past: board.closed().into_iter().take(PAST_MAX).map(row).collect(),
     };
     // Texts and numbers always have a JSON form; a number that is none becomes null.
@@ -143,6 +160,32 @@ fn sources(board: &Board, now_ms: i64) -> Vec<Source> {
         }
     }
     sources
+}
+
+/// Groups in the order of their first alert: the gravest and newest first.
+fn groups(open: Vec<Transition>, row: &dyn Fn(Transition) -> EpisodeRow) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for last in open {
+        let found = groups
+            .iter()
+            .position(|group| group.severity == last.severity && group.rule == last.rule);
+        match found {
+            Some(at) => {
+                groups[at].open += 1;
+                if groups[at].alerts.len() < ALIKE_MAX {
+                    groups[at].alerts.push(row(last));
+                }
+            }
+            None if groups.len() < GROUPS_MAX => groups.push(Group {
+                severity: last.severity,
+                rule: last.rule.clone(),
+                open: 1,
+                alerts: vec![row(last)],
+            }),
+            None => {}
+        }
+    }
+    groups
 }
 
 /// Campaigns with a plan, the largest first.

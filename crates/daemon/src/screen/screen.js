@@ -7,6 +7,7 @@ import { language, preferred, speak, word } from "/words.js";
 
 const QUIET_MS = 10_000; // Without a new event for so long the shop, or its feed, has gone quiet.
 const DEAD_MS = 35_000; // Without a snapshot or beat for so long the connection is gone.
+const CHART_MINUTES = 100; // Shown of the chart, half an hour of it ahead.
 const RATE_MS = 8_000; // Events a second are counted over this long.
 
 const by = (id) => document.getElementById(id);
@@ -51,7 +52,7 @@ function age(ms) {
 function money(minor, currency) {
   if (!currency) return amount(minor);
   try {
-    const format = new Intl.NumberFormat(language(), { style: "currency", currency, notation: "compact", maximumFractionDigits: 2 });
+    const format = new Intl.NumberFormat(language(), { style: "currency", currency, currencyDisplay: "narrowSymbol", notation: "compact", maximumFractionDigits: 2 });
     const digits = new Intl.NumberFormat("en", { style: "currency", currency }).resolvedOptions().maximumFractionDigits;
     return format.format(minor / 10 ** digits);
   } catch {
@@ -118,7 +119,7 @@ function eventTime(snapshot) {
 }
 
 function showStrip(snapshot, campaign) {
-  say("shop", snapshot.shop);
+  say("shop", snapshot.shop ? word("shop", { shop: snapshot.shop }) : "Fenghuo");
   const at = eventTime(snapshot);
   say("clock", at === null ? "--:--:--" : hms(at));
   say("date", at === null ? "" : shopTime(at).toISOString().slice(0, 10));
@@ -143,7 +144,7 @@ function showStrip(snapshot, campaign) {
 
 function showSales(snapshot, campaign) {
   const host = by("chart");
-  const points = campaign?.chart ?? [];
+  const points = (campaign?.chart ?? []).slice(-CHART_MINUTES);
   if (points.length === 0) {
     host.replaceChildren(make("p", "empty", word("chart_empty")));
   }
@@ -175,6 +176,16 @@ function bar(share, grade) {
   return track;
 }
 
+/** Hides the rows that its panel would cut off; the worst come first. */
+function fit(id) {
+  const panel = by(id).closest(".panel");
+  if (getComputedStyle(panel).overflowY === "visible") return;
+  const end = panel.getBoundingClientRect().bottom - 8;
+  const rows = [...by(id).tBodies[0].rows];
+  const over = rows.map((row) => row.getBoundingClientRect().bottom > end);
+  rows.forEach((row, at) => { row.hidden = over[at]; });
+}
+
 /** How a cover reads, how long its bar is, and how bad it is. */
 function cover(reading) {
   if (!reading || reading.state === "unknown") return [word("not_told"), 0, "none", ""];
@@ -202,6 +213,7 @@ function showSkus(snapshot) {
     return make("tr", "", null, name, make("td", "bar", null, bar(share, grade), value), left);
   });
   by("skus").tBodies[0].replaceChildren(...rows);
+  fit("skus");
 }
 
 function showShares(id, rows, grade) {
@@ -211,13 +223,14 @@ function showShares(id, rows, grade) {
   const made = rows.map((row) => {
     const bad = grade(row.reading);
     const mark = bad === "page" ? "▲" : bad === "warn" ? "◆" : "";
-    const odd = row.reading.surprise > 3 ? `${word("odd")} ${number(row.reading.surprise)}` : "";
+    const odd = row.reading.surprise > 3 ? `${word("oddness")} ${amount(row.reading.surprise)}` : "";
     const value = make("span", `value ${bad}`, null, make("i", "mark", mark), percent(row.reading.value), make("small", "", odd || word("of", { n: amount(row.reading.n) })));
     const name = make("th", "name", row.name);
     name.title = row.name;
     return make("tr", "", null, name, make("td", "bar", null, bar(row.reading.value / most, bad), value));
   });
   by(id).tBodies[0].replaceChildren(...made);
+  fit(id);
 }
 
 /** How the pages of an episode fared: the mark, its words and its class. */
@@ -229,44 +242,71 @@ function deliveries(episode) {
   return ["–", word("unsent"), "none"];
 }
 
+/** What an episode is about: its kind, small, and its names. */
+function entity(episode) {
+  const { kind, ...names } = episode.entity;
+  const text = Object.values(names).join(" · ");
+  return make("b", "entity", null, make("small", "", text ? kind.replace(",", " · ") : ""), text || episode.name);
+}
+
 function card(episode) {
   const [mark, text, grade] = deliveries(episode);
   const channels = [...new Set(episode.deliveries.map((delivery) => delivery.channel))].join(", ");
   const badge = make("span", `badge ${episode.severity}`, `${episode.severity === "page" ? "▲" : "◆"} ${word(episode.severity)}`);
-  const title = make("div", "title", null, badge, make("b", "entity", episode.name), make("span", `state-of ${episode.state}`, word(episode.state)), make("time", "", word("since", { time: when(episode.fired_at ?? episode.pending_at) })));
+  const since = make("time", "", word("since", { time: when(episode.fired_at ?? episode.pending_at) }));
+  const title = make("div", "title", null, badge, entity(episode), make("span", `state-of ${episode.state}`, word(episode.state)), since);
   const foot = make("div", "foot", null,
     make("span", "", `${word("playbook")}: `, make("b", "", episode.playbook ?? word("nobody"))),
     make("span", "", `${word("owner")}: `, make("b", "", episode.owner_role ?? word("nobody"))),
     make("span", `sent ${grade}`, `${mark} ${text}${channels ? ` (${channels})` : ""}`));
-  const made = make("li", `card ${episode.severity} ${episode.state}`, null, title, make("p", "summary", episode.summary), foot);
-  made.dataset.id = episode.id;
-  return made;
+  return make("li", `card ${episode.severity} ${episode.state}`, null, title, make("p", "summary", episode.summary), foot);
+}
+
+/** An alert like the one above it: only what differs. */
+function line(episode) {
+  const [mark, text, grade] = deliveries(episode);
+  const since = make("time", "", word("since", { time: when(episode.fired_at ?? episode.pending_at) }));
+  const sent = make("span", `sent ${grade}`, mark);
+  sent.title = text;
+  sent.setAttribute("aria-label", text);
+  return make("li", `line ${episode.severity} ${episode.state}`, null, entity(episode), make("span", `state-of ${episode.state}`, word(episode.state)), since, sent);
+}
+
+/** Alerts of one rule and severity stand together: one in full, the others as lines below it. */
+function group({ open, alerts }) {
+  const [first, ...alike] = alerts;
+  const lines = alike.map(line);
+  const more = open - alerts.length;
+  if (more > 0) lines.push(make("li", "line more", word("more", { count: amount(more) })));
+  return [card(first), ...lines];
+}
+
+function past(episode) {
+  const [mark, text, grade] = deliveries(episode);
+  const sign = make("i", `mark ${episode.severity}`, episode.severity === "page" ? "▲" : "◆");
+  sign.title = word(episode.severity);
+  const span = `${when(episode.fired_at ?? episode.pending_at)} – ${when(episode.resolved_at)}`;
+  return make("li", "", null, sign, entity(episode), make("span", "rule", episode.rule), make("time", "", span), make("span", `sent ${grade}`, `${mark} ${text}`));
 }
 
 function showAlerts(snapshot) {
   const lost = by("state").dataset.state === "lost";
-  by("alerts").replaceChildren(...snapshot.alerts.map(card));
-  const more = snapshot.alerts_open - snapshot.alerts.length;
-  if (more > 0) by("alerts").append(make("li", "empty", word("more", { count: more })));
-  by("alerts-empty").hidden = snapshot.alerts.length > 0;
+  by("alerts").replaceChildren(...snapshot.groups.flatMap(group));
+  by("alerts-empty").hidden = snapshot.groups.length > 0;
   say("alerts-empty", word(lost ? "alerts_empty_stale" : "alerts_empty"));
-  const count = (severity) => snapshot.alerts.filter((each) => each.severity === severity).length;
-  by("counts").replaceChildren(...["page", "warn"].map((severity) => make("span", `badge ${count(severity) ? severity : "none"}`, `${severity === "page" ? "▲" : "◆"} ${count(severity)} ${word(severity)}`)));
-  by("past").replaceChildren(...snapshot.past.map((episode) => {
-    const mark = deliveries(episode);
-    return make("li", "", null, make("i", `mark ${episode.severity}`, episode.severity === "page" ? "▲" : "◆"), make("b", "entity", episode.name), make("span", "rule", episode.rule),
-      make("time", "", `${when(episode.fired_at ?? episode.pending_at)} – ${when(episode.resolved_at)}`), make("span", `sent ${mark[2]}`, `${mark[0]} ${mark[1]}`));
-  }));
+  const open = [["page", snapshot.pages_open], ["warn", snapshot.warnings_open]];
+  by("counts").replaceChildren(...open.map(([severity, count]) => make("span", `badge ${count ? severity : "none"}`, `${severity === "page" ? "▲" : "◆"} ${amount(count)} ${word(severity)}`)));
+  by("past").replaceChildren(...snapshot.past.map(past));
   by("past-empty").hidden = snapshot.past.length > 0;
 }
 
 /** Tells screen readers of pages that were not there before. */
 function announce(snapshot) {
-  const pages = snapshot.alerts.filter((episode) => episode.severity === "page");
+  const pages = snapshot.groups.filter((each) => each.severity === "page").flatMap((each) => each.alerts);
   const fresh = state.pages === null ? [] : pages.filter((episode) => !state.pages.has(episode.id));
   state.pages = new Set(pages.map((episode) => episode.id));
   if (fresh.length > 0) say("announce", fresh.map((episode) => word("new_page", { summary: `${episode.name}. ${episode.summary}` })).join(" "));
-  document.title = pages.length > 0 ? `▲ ${pages.length} – Fenghuo` : "Fenghuo";
+  document.title = snapshot.pages_open > 0 ? `▲ ${snapshot.pages_open} – Fenghuo` : "Fenghuo";
 }
 
 function show(snapshot) {
