@@ -2,6 +2,7 @@
 //!
 //! A process must never outlive the value that stands for it, and none is ended by its name.
 
+use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ impl Installation {
             .context("making a temporary directory")?;
         Ok(Self {
             dir,
-            binary: xtask::binary::fenghuo()?,
+            binary: binary()?,
             port,
             environment: Vec::new(),
         })
@@ -133,6 +134,15 @@ impl Installation {
             base: format!("http://{}", self.listen()),
             headers: Vec::new(),
         })
+    }
+}
+
+/// The release build, or what FENGHUO_BINARY names: an installed one, or a build that is quick to
+/// make.
+fn binary() -> Result<PathBuf> {
+    match env::var_os("FENGHUO_BINARY").filter(|path| !path.is_empty()) {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => xtask::binary::fenghuo(),
     }
 }
 

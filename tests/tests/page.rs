@@ -47,12 +47,9 @@ fn a_price_below_its_floor_is_paged_once_and_resolved() {
     installation.write("rules.toml", RULES).unwrap();
     let config = format!(
         r#"
-[shop]
-id = "shop-42"
-[rules]
-files = ["rules.toml"]
-[http]
-public_url = "https://fenghuo.example/"
+shop.id = "shop-42"
+rules.files = ["rules.toml"]
+http.public_url = "https://fenghuo.example/"
 [[channel]]
 name = "pager"
 type = "pagerduty"
@@ -133,23 +130,34 @@ channels = ["pager", "alertmanager"]
         alertmanager.alerts().ok().filter(Vec::is_empty)
     });
     gone.unwrap_or_else(|error| panic!("{error}: {:?}", alertmanager.alerts()));
-    let episodes = daemon.json("/api/v1/episodes").unwrap();
-    let episodes = episodes["episodes"].as_array().unwrap();
-    assert_eq!(episodes.len(), 2);
-    for episode in episodes {
-        assert_eq!(episode["state"], "resolved", "{episode}");
-        let deliveries = episode["deliveries"].as_array().unwrap();
-        assert_eq!(deliveries.len(), 4);
-        assert!(
-            deliveries
-                .iter()
-                .all(|delivery| delivery["outcome"] == "delivered")
-        );
-    }
+    daemon
+        .until(
+            "both episodes resolved and all that was sent acknowledged",
+            |daemon| {
+                let episodes = daemon.json("/api/v1/episodes").ok()?;
+                is_all_delivered(&episodes["episodes"]).then_some(())
+            },
+        )
+        .unwrap_or_else(|error| {
+            panic!("{error}\n{}", daemon.get("/api/v1/episodes").unwrap().body)
+        });
     let (status, log) = daemon.terminate().unwrap();
     assert!(status.success(), "{status}: {log}");
     assert!(!log.contains(ROUTING_KEY), "the key is in the log");
     assert_eq!(pagerduty.seen().taken.len(), 4, "paged again");
+}
+
+/// Two resolved episodes, each triggered and resolved through both channels.
+fn is_all_delivered(episodes: &Value) -> bool {
+    let is_delivered = |episode: &Value| {
+        let deliveries = episode["deliveries"].as_array();
+        episode["state"] == "resolved"
+            && deliveries.is_some_and(|all| {
+                all.len() == 4 && all.iter().all(|one| one["outcome"] == "delivered")
+            })
+    };
+    let episodes = episodes.as_array();
+    episodes.is_some_and(|all| all.len() == 2 && all.iter().all(is_delivered))
 }
 
 fn check_page(trigger: &Value, resolve: &Value, value: f64) {

@@ -14,14 +14,13 @@ fn a_daemon_with_secrets_works_and_keeps_them() {
     installation.write("token", format!("{TOKEN}\n")).unwrap();
     let config = format!(
         r#"
+http.token_file = "token"
 [kafka.tls]
 ca_file = {:?}
 [kafka.sasl]
 mechanism = "SCRAM-SHA-512"
 username = {:?}
 password_env = "FENGHUO_TEST_PASSWORD"
-[http]
-token_file = "token"
 "#,
         kafka.ca_file(),
         SUPER_USER.user,
