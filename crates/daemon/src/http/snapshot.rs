@@ -258,3 +258,28 @@ fn rows(board: &Board, signal: &str, badness: impl Fn(&Row) -> f64) -> Vec<Row> 
     rows.truncate(PARCEL_ROWS_MAX);
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::tests::filled;
+
+    #[test]
+    fn a_storm_of_one_rule_does_not_hide_another() {
+        let one = filled().0.open().remove(0);
+        let of = |rule: &str, number: usize| Transition {
+            rule: rule.to_owned(),
+            episode: format!("{rule}{number}"),
+            ..one.clone()
+        };
+        let mut open: Vec<_> = (0..500).map(|number| of("storm", number)).collect();
+        open.push(of("alone", 0));
+        let deliveries = std::collections::HashMap::new();
+        let found = groups(open, &|last| EpisodeRow::new(last, &deliveries));
+        let shape: Vec<_> = found
+            .iter()
+            .map(|group| (group.rule.as_str(), group.open, group.alerts.len()))
+            .collect();
+        assert_eq!(shape, [("storm", 500, ALIKE_MAX), ("alone", 1, 1)]);
+    }
+}
