@@ -391,11 +391,12 @@ impl Home {
             self.queues[number].pop();
             let Some(clock) = clock else { continue };
             let at_ms = match signal.judge {
-                Judge::EachDelta => now_ms,
+                Judge::EachDelta if due_ms == AT_ONCE || was_muted => now_ms,
                 Judge::ClosedPane { width_ms } if due_ms == AT_ONCE || was_muted => {
                     now_ms - now_ms.rem_euclid(width_ms)
                 }
-                Judge::ClosedPane { .. } => due_ms,
+                // However far time has jumped: what was due in between is judged as of then.
+                Judge::EachDelta | Judge::ClosedPane { .. } => due_ms,
             };
             self.judge(id, at, at_ms, clock, offset, appended_ms, decisions);
         }

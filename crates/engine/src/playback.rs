@@ -23,9 +23,11 @@ pub struct Playback {
     topics: Vec<(Stream, TopicPartition)>,
     /// Whose records nobody needs once they were read.
     passing: Vec<TopicPartition>,
-    /// Time between commits while messages come.
+    /// Commits are at whole multiples of it while messages come.
     step_ms: i64,
     now_ms: i64,
+    /// Time of the last message.
+    fed_ms: i64,
     /// Messages were appended since the last commit, which is due at this time.
     due_ms: Option<i64>,
     /// Where a message goes that names no stream.
@@ -33,8 +35,8 @@ pub struct Playback {
 }
 
 impl Playback {
-    /// Opens the stages at `start_ms`, with one partition for each source topic; commits are
-    /// `step_ms` apart.
+    /// Opens the stages at `start_ms`, with one partition for each source topic; what is fed is
+    /// committed at the next whole multiple of `step_ms`.
     pub fn open(config: &TopologyConfig, start_ms: i64, step_ms: i64) -> Result<Self, Error> {
         let log = MemoryLog::new();
         log.set_time(start_ms);
@@ -79,8 +81,9 @@ impl Playback {
             topology,
             topics,
             passing,
-            step_ms,
+            step_ms: step_ms.max(1),
             now_ms: start_ms,
+            fed_ms: start_ms,
             due_ms: None,
             unknown,
         })
@@ -111,13 +114,14 @@ impl Playback {
         value: Vec<u8>,
     ) -> Result<(), Error> {
         let at_ms = at_ms.max(self.now_ms);
-        if let Some(due_ms) = self.due_ms.filter(|due_ms| *due_ms <= at_ms) {
+        if let Some(due_ms) = self.due_ms.filter(|due_ms| *due_ms < at_ms) {
             self.settle(due_ms)?;
         }
-        if at_ms - self.now_ms > self.step_ms {
+        if at_ms - self.fed_ms > self.step_ms {
             self.pass(at_ms)?;
         }
         self.now_ms = at_ms;
+        self.fed_ms = at_ms;
         self.log.set_time(at_ms);
         let topic = self
             .topics
@@ -131,7 +135,9 @@ impl Playback {
                 .push(("content-type", content_type.as_bytes().to_vec()));
         }
         self.log.append(vec![append])?;
-        self.due_ms.get_or_insert(at_ms + self.step_ms);
+        // A whole multiple, so that it does not matter where else time was looked at.
+        let until_due_ms = (-at_ms).rem_euclid(self.step_ms);
+        self.due_ms.get_or_insert(at_ms + until_due_ms);
         Ok(())
     }
 
