@@ -6,6 +6,8 @@
 
 mod readings;
 mod report;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::io::{self, Write};
