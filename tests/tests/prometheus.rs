@@ -4,11 +4,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use fenghuo_event::pb;
 use fenghuo_sim::{Shop, ShopConfig, Trouble};
 use fenghuo_tests::installation::{Installation, Process};
-use fenghuo_tests::{LIMIT, now_ms, producer, shop};
-use serde_json::Value;
+use fenghuo_tests::{LIMIT, now_ms, producer, rfc3339, shop};
+use serde_json::{Value, json};
 use xtask::monitoring::Prometheus;
 use xtask::services::Kafka;
 use xtask::{debian, deploy, wait};
@@ -17,10 +16,13 @@ use xtask::{debian, deploy, wait};
 /// judged, within those in which the price is wrong.
 const AFTER_FLASH_MS: i64 = 6 * 60_000;
 
+const HOUR_MS: i64 = 3_600_000;
+
 /// Events that are told twice.
 const REPEATED: usize = 100;
 
-/// Everything that a small shop told in the two days before now, as JSON lines.
+/// Everything that a small shop told in the two days before now, as JSON lines in the order in
+/// which it was told.
 fn two_days() -> Vec<String> {
     let mut config = ShopConfig {
         skus: 20,
@@ -29,9 +31,37 @@ fn two_days() -> Vec<String> {
     };
     config.until_ms = now_ms();
     config.troubles = Trouble::demo(&config);
-    Shop::new(config)
-        .map(|(_, event): (i64, pb::Event)| fenghuo_event::to_json(&event))
-        .collect()
+    let mut told: Vec<(i64, String)> = parcels(&config);
+    told.extend(Shop::new(config).map(|(at_ms, event)| (at_ms, fenghuo_event::to_json(&event))));
+    told.sort_by_key(|(at_ms, _)| *at_ms);
+    told.into_iter().map(|(_, line)| line).collect()
+}
+
+/// Parcels that were promised within a day: the sale's own are promised for later than now.
+fn parcels(config: &ShopConfig) -> Vec<(i64, String)> {
+    let parcel = |number: i64, status: &str, at_ms: i64| {
+        let parcel = format!("express-{number}");
+        let event = json!({
+            "meta": {
+                "event_id": format!("{parcel}-{status}"), "source": "express",
+                "shop_id": config.shop_id, "occurred_at": rfc3339(at_ms),
+            },
+            "courier": {
+                "status": status, "parcel_id": parcel, "courier_id": "EMS",
+                "promised_by": rfc3339(now_ms() - 4 * HOUR_MS),
+            },
+        });
+        (at_ms, event.to_string())
+    };
+    let life = |number| {
+        let labelled_ms = now_ms() - 28 * HOUR_MS;
+        let delivered_ms = now_ms() - (2 + number % 10) * HOUR_MS;
+        [
+            parcel(number, "LABEL_CREATED", labelled_ms),
+            parcel(number, "DELIVERED", delivered_ms),
+        ]
+    };
+    (0..100).flat_map(life).collect()
 }
 
 #[test]

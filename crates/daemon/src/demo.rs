@@ -71,7 +71,9 @@ pub fn run(args: &cli::Demo) -> anyhow::Result<Exit> {
     let terminal = Terminal::new(Box::new(std::io::stdout()), colour);
     let channels = ChannelConfig::parse(
         "demo",
-        &format!("[[channel]]\nname = {TERMINAL:?}\ntype = \"log\"\nrate_per_minute = 6000\nutc_offset = \"+08:00\"\n"),
+        &format!(
+            "[[channel]]\nname = {TERMINAL:?}\ntype = \"log\"\nrate_per_minute = 6000\nutc_offset = \"+08:00\"\n"
+        ),
     )?;
     let notifier = Notifier::with(
         channels,

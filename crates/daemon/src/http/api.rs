@@ -17,7 +17,7 @@ use super::episode::{DeliveryRow, EpisodeRow, by_episode};
 use super::query::{Ask, LimitAsk, ReadingsAsk, ReadingsWanted, TotalsAsk};
 use super::server::Context;
 use super::shape::{failure, time};
-use super::{Check, Shown, guard, live, metrics};
+use super::{Check, Shown, guard, live, metrics, snapshot};
 
 type Here = State<Arc<Context>>;
 
@@ -50,11 +50,12 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/api/v1/episodes", get(episodes))
         .route("/api/v1/totals", get(totals))
         .route("/api/v1/deliveries", get(deliveries))
+        .route("/api/v1/snapshot", get(picture))
         .route("/api/v1/live", get(live::live))
         .fallback(async || {
             failure(
                 StatusCode::NOT_FOUND,
-                "there is nothing here; the API is /api/v1/signals, readings, alerts, episodes, totals, deliveries \
+                "there is nothing here; the API is /api/v1/signals, readings, alerts, episodes, totals, deliveries, snapshot \
                  and live",
             )
         })
@@ -107,6 +108,17 @@ async fn healthy(State(context): Here) -> Response {
 
 async fn ready(State(context): Here) -> Response {
     told(&context.shown.ready)
+}
+
+/// What the screen shows now: its first picture, before the stream tells what changes.
+async fn picture(State(context): Here) -> Response {
+    large(&context, |shown| {
+        (
+            [(header::CONTENT_TYPE, "application/json")],
+            snapshot::render(shown),
+        )
+    })
+    .await
 }
 
 async fn signals() -> Json<Value> {

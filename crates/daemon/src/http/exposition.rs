@@ -83,7 +83,10 @@ impl Family<'_> {
 }
 
 fn push_label(text: &mut String, value: &str) {
-    let end = value.floor_char_boundary(LABEL_BYTES_MAX);
+    let mut end = value.len().min(LABEL_BYTES_MAX);
+    while !value.is_char_boundary(end) {
+        end -= 1;
+    }
     for c in value[..end].chars() {
         match c {
             '\\' => text.push_str("\\\\"),

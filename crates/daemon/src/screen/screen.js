@@ -159,7 +159,7 @@ function showSales(snapshot, campaign) {
   const pace = campaign?.pace;
   const judged = pace?.state === "ok";
   say("level-value", pace && pace.state !== "unknown" ? percent(pace.value) : "–");
-  say("level-word", word(!pace || pace.state === "unknown" ? "level_unknown" : judged ? "level_about" : "level_quiet"));
+  say("level-word", word(!pace || pace.state === "unknown" ? "level_unknown" : !judged ? "level_quiet" : pace.surprise > 3 ? "level_odd" : "level_about"));
   by("level").dataset.grade = !judged ? "none" : pace.value < 0.6 || pace.surprise > 6 ? "page" : pace.value < 0.8 || pace.surprise > 3 ? "warn" : "good";
   const facts = [];
   if (last) facts.push([word("last_minute"), `${amount(last.paid)}`, word("of_plan", { planned: amount(last.planned) })]);
@@ -371,11 +371,13 @@ async function listen() {
     const token = sessionStorage.getItem(KEY);
     try {
       const headers = token ? { Authorization: `Bearer ${token}` } : {};
-      const response = await fetch("/api/v1/live", { headers, cache: "no-store" });
-      if (response.status === 401) {
+      const first = await fetch("/api/v1/snapshot", { headers, cache: "no-store" });
+      if (first.status === 401) {
         lock(token !== null);
         return;
       }
+      if (first.ok) take("snapshot", await first.text());
+      const response = await fetch("/api/v1/live", { headers, cache: "no-store" });
       if (response.ok) {
         pause_ms = 500;
         await read(response);
