@@ -125,6 +125,7 @@ fn the_built_in_rules_fire_as_the_catalogue_says() {
             &pair,
             Reading {
                 lower: 0.03,
+                upper: 0.0,
                 ..exact(0.2, 20)
             },
             warn,
@@ -134,6 +135,7 @@ fn the_built_in_rules_fire_as_the_catalogue_says() {
             &pair,
             Reading {
                 lower: 0.06,
+                upper: 0.0,
                 ..exact(0.2, 19)
             },
             None,
@@ -143,6 +145,7 @@ fn the_built_in_rules_fire_as_the_catalogue_says() {
             &pair,
             Reading {
                 surprise: 7.0,
+                upper: 0.0,
                 ..exact(0.0, 50)
             },
             page,

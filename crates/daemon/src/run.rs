@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fenghuo_engine::record::{DeliveryOutcome, Intent};
+use fenghuo_engine::record::{DeliveryOutcome, Intent, PageAction};
 use fenghuo_engine::{Board, Dispatch, TopologyConfig};
 use fenghuo_kafka::KafkaLog;
 use fenghuo_log::{Append, Error, Log, Runner, Stage, TopicPartition};
@@ -31,6 +31,9 @@ const POLL_MAX: Duration = Duration::from_millis(100);
 
 /// Waits between lives of a worker, growing to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// What is left of the shutdown deadline for leaving the group.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Pages that are being sent at a time; the others wait in the log.
 const SENDING_MAX: usize = 1_000;
@@ -116,7 +119,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     }));
 
     let workers = start_workers(&shared, &notifier, runtime.handle());
-    runtime.block_on(stop_signal(&shared));
+    runtime.block_on(stop_signal(&shared, &workers));
     shared.stop.store(true, Ordering::Relaxed);
     let drained = drain(workers, shared.config.shutdown_deadline);
     let _ = closing.send(true);
@@ -230,9 +233,18 @@ fn shown(
     }
 }
 
-/// Ready once every source partition was read to its end, or nearly.
+/// Ready once all panes are restored, and every source partition was read to its end, or nearly.
 fn ready(shared: &Shared) -> Result<(), String> {
     let now_ms = clock::now_ms();
+    let (homes, all) = (
+        shared.board.homes(),
+        shared.config.topics.panes_partitions as usize,
+    );
+    if homes < all {
+        return Err(format!(
+            "{homes} of {all} partitions of fenghuo.panes are restored"
+        ));
+    }
     let standings = shared.board.sources();
     for (topic, count) in &shared.partitions {
         for partition in 0..*count {
@@ -242,6 +254,11 @@ fn ready(shared: &Shared) -> Result<(), String> {
             let Some((_, _, standing)) = standing else {
                 return Err(format!("nothing was heard of {topic}/{partition} yet"));
             };
+            if now_ms - standing.at_ms > BEHIND_MS_MAX {
+                return Err(format!(
+                    "nothing was heard of {topic}/{partition} for a while"
+                ));
+            }
             let behind_ms = standing
                 .newest_ms
                 .map_or(i64::MAX, |newest| now_ms - newest);
@@ -265,7 +282,7 @@ fn start_workers(
         let shared = Arc::clone(shared);
         workers.push(spawn(format!("ingest-{number}"), move |name| {
             let open = || shared.topology.ingest(&shared.log, &shared.board, number);
-            work(&shared, name, &open, &mut |_, _| ());
+            work(&shared, name, &open, &mut |_, _| true);
         }));
     }
     for number in 0..shared.config.evaluate.workers {
@@ -277,6 +294,7 @@ fn start_workers(
                 if let Some(took) = took {
                     judged.record(took);
                 }
+                true
             });
         }));
     }
@@ -302,12 +320,13 @@ fn spawn(name: String, work: impl FnOnce(&str) + Send + 'static) -> Worker {
 }
 
 /// Runs lives of one worker until it is to stop. After each step `each` sees the runner, and how
-/// long the step took in seconds where it had records.
+/// long the step took in seconds where it had records; it answers whether nothing is under way
+/// that should be committed before the worker ends.
 fn work<S: Stage>(
     shared: &Shared,
     name: &str,
     open: &dyn Fn() -> Result<Runner<S>, Error>,
-    each: &mut dyn FnMut(&mut Runner<S>, Option<f64>),
+    each: &mut dyn FnMut(&mut Runner<S>, Option<f64>) -> bool,
 ) {
     let mut backoff = BACKOFF.0;
     while !shared.is_stopping() {
@@ -342,7 +361,7 @@ fn work<S: Stage>(
 fn live<S: Stage>(
     shared: &Shared,
     open: &dyn Fn() -> Result<Runner<S>, Error>,
-    each: &mut dyn FnMut(&mut Runner<S>, Option<f64>),
+    each: &mut dyn FnMut(&mut Runner<S>, Option<f64>) -> bool,
     backoff: &mut Duration,
 ) -> Result<(), Error> {
     let mut runner = open()?;
@@ -355,8 +374,16 @@ fn live<S: Stage>(
             *backoff = BACKOFF.0;
         }
     }
-    runner.commit(clock::now_ms())?;
-    Ok(())
+    // Nothing more is read; what is under way may still come to its end.
+    let watch = Watch::start();
+    loop {
+        let is_idle = each(&mut runner, None);
+        runner.commit(clock::now_ms())?;
+        if is_idle || watch.elapsed() + FAREWELL > shared.config.shutdown_deadline {
+            return Ok(());
+        }
+        clock::wait(Duration::from_millis(10));
+    }
 }
 
 /// An error with its causes.
@@ -384,6 +411,7 @@ struct Sender {
         mpsc::Receiver<DeliveryOutcome>,
     ),
     refreshing: Option<tokio::task::JoinHandle<()>>,
+    began_ms: i64,
 }
 
 impl Sender {
@@ -397,13 +425,25 @@ impl Sender {
             waiting: std::collections::VecDeque::new(),
             outcomes: mpsc::channel(),
             refreshing: None,
+            began_ms: clock::now_ms(),
         }
     }
 
-    fn serve(&mut self, dispatch: &mut Dispatch) {
+    /// Returns whether every page that was handed out has its outcome in the stage.
+    fn serve(&mut self, dispatch: &mut Dispatch) -> bool {
         dispatch.set_time(clock::now_ms());
+        // An outcome is there before its page stops to count: looked at in this order, none is
+        // missed.
+        let was_idle = self.sending.load(Ordering::Acquire) == 0;
         for outcome in self.outcomes.1.try_iter() {
             dispatch.outcome(outcome);
+        }
+        if !dispatch.is_assigned() {
+            // Another instance has the alerts, or this one begins again with what is committed.
+            self.waiting.clear();
+            if let Some(refreshing) = self.refreshing.take() {
+                refreshing.abort();
+            }
         }
         let ready = dispatch.take_ready();
         if self.refreshing.is_none() && dispatch.is_restored() {
@@ -421,6 +461,7 @@ impl Sender {
             };
             self.send(intent);
         }
+        was_idle && self.sending.load(Ordering::Acquire) == 0
     }
 
     fn send(&self, intent: Intent) {
@@ -428,24 +469,27 @@ impl Sender {
         let page = deliver::page(&intent, &self.shop, self.public_url.clone());
         let (notifier, sending) = (Arc::clone(&self.notifier), Arc::clone(&self.sending));
         let outcomes = self.outcomes.0.clone();
-        if let Some(appended_ms) = intent.appended_ms {
-            let took_ms = (clock::now_ms() - appended_ms).max(0);
-            metrics::histogram!("fenghuo_append_to_page_seconds").record(took_ms as f64 / 1e3);
-        }
+        let began_ms = self.began_ms;
         self.runtime.spawn(async move {
             let outcome = deliver::send(&notifier, &intent, page).await;
+            // A page that an earlier life decided says nothing of how fast this one is.
+            let is_new = intent.action == PageAction::Trigger && intent.at_ms >= began_ms;
+            if let Some(appended_ms) = intent.appended_ms.filter(|_| is_new && outcome.delivered) {
+                let took_ms = (outcome.at_ms - appended_ms).max(0);
+                metrics::histogram!("fenghuo_append_to_page_seconds").record(took_ms as f64 / 1e3);
+            }
             if !outcome.delivered {
                 metrics::counter!("fenghuo_undelivered_pages_total").increment(1);
             }
-            sending.fetch_sub(1, Ordering::Relaxed);
             // Where the worker is gone, the next one sends the page again under its key.
             let _ = outcomes.send(outcome);
+            sending.fetch_sub(1, Ordering::Release);
         });
     }
 }
 
 /// Waits for SIGTERM, SIGINT, or a worker that cannot go on.
-async fn stop_signal(shared: &Shared) {
+async fn stop_signal(shared: &Shared, workers: &[Worker]) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),
@@ -461,6 +505,9 @@ async fn stop_signal(shared: &Shared) {
             _ = look.tick() => {
                 if shared.is_stopping() {
                     break;
+                }
+                if workers.iter().any(Worker::is_finished) {
+                    shared.fail("a worker ended by a fault of its own".to_owned());
                 }
             }
         }

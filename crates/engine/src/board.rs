@@ -120,6 +120,8 @@ pub struct Board {
     deliveries: DashMap<String, Delivery>,
     delivery_order: Mutex<VecDeque<String>>,
     sources: DashMap<(String, u32), SourceStanding>,
+    /// Panes partitions whose content is on the board.
+    homes: DashMap<u32, ()>,
     events: DashMap<(Stream, Outcome), u64>,
     dead_letters: DashMap<&'static str, u64>,
     entries: DashMap<&'static str, u64>,
@@ -218,6 +220,14 @@ impl Board {
 
     pub(crate) fn count_dead_letters(&self, reason: &'static str, letters: u64) {
         *self.dead_letters.entry(reason).or_default() += letters;
+    }
+
+    pub(crate) fn publish_home(&self, partition: u32) {
+        self.homes.insert(partition, ());
+    }
+
+    pub(crate) fn withdraw_home(&self, partition: u32) {
+        self.homes.remove(&partition);
     }
 
     pub(crate) fn count_hole(&self) {
@@ -325,6 +335,11 @@ impl Board {
             .collect();
         all.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
         all
+    }
+
+    /// Number of panes partitions whose content is shown.
+    pub fn homes(&self) -> usize {
+        self.homes.len()
     }
 
     /// Messages by stream and outcome since the process began.

@@ -48,6 +48,15 @@ struct Episode {
     revision: u32,
 }
 
+impl Episode {
+    /// Nothing is being tried, and whoever was told that it began was told that it is over.
+    fn is_settled(&self) -> bool {
+        self.told
+            .values()
+            .all(|told| told.pending.is_empty() && (!told.delivered || told.resolved))
+    }
+}
+
 /// The stage.
 pub struct Dispatch {
     config: DispatchConfig,
@@ -84,7 +93,12 @@ impl Dispatch {
         self.now_ms = now_ms;
     }
 
-    /// Whether it has the alerts, and knows again what it knew in its last life.
+    /// Whether it has the alerts.
+    pub fn is_assigned(&self) -> bool {
+        self.assigned
+    }
+
+    /// Whether what it knew is committed again.
     pub fn is_restored(&self) -> bool {
         self.assigned && self.said.is_empty()
     }
@@ -294,8 +308,7 @@ impl Dispatch {
             self.episodes.values().any(|other| {
                 let other = &other.last;
                 (other.rule == *by || other.signal == *by)
-                    && matches!(other.to, AlertState::Firing | AlertState::Recovering)
-                    && other.severity >= alert.severity
+                    && speaks(other, alert)
                     && other.episode != alert.episode
                     && self.concerns(other, alert)
             })
@@ -350,6 +363,17 @@ impl Dispatch {
             }
         }
         self.said.push(record);
+    }
+}
+
+/// Whether an open alert is grave enough to speak for another: one as grave, or a silent source,
+/// which takes from the other what it rests on.
+fn speaks(by: &Transition, alert: &Transition) -> bool {
+    let is_source = by.entity.part("source").is_some();
+    match by.to {
+        AlertState::Firing | AlertState::Recovering => is_source || by.severity >= alert.severity,
+        AlertState::Unknown => is_source,
+        _ => false,
     }
 }
 
@@ -455,6 +479,9 @@ impl Stage for Dispatch {
     }
 
     fn committed(&mut self) {
+        // What a restore brought back and is over, with nothing left to say.
+        self.episodes
+            .retain(|_, episode| episode.last.to != AlertState::Resolved || !episode.is_settled());
         for record in std::mem::take(&mut self.said) {
             match record {
                 DeliveryRecord::Intent(intent) => {

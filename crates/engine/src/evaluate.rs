@@ -80,6 +80,7 @@ impl Evaluate {
 
     fn publish(&mut self) {
         for home in self.homes.iter_mut().flatten() {
+            self.board.publish_home(home.partition());
             for (topic, partition, state) in home.clocks() {
                 let standing = SourceStanding {
                     newest_ms: (state.newest_ms != i64::MIN).then_some(state.newest_ms),
@@ -183,8 +184,8 @@ impl Stage for Evaluate {
     }
 
     fn revoke(&mut self, index: usize) {
-        if let Some(home) = self.homes.get_mut(index) {
-            *home = None;
+        if let Some(home) = self.homes.get_mut(index).and_then(Option::take) {
+            self.board.withdraw_home(home.partition());
         }
     }
 

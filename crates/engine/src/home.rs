@@ -72,6 +72,8 @@ pub(crate) struct Home {
     /// One queue a signal.
     queues: Vec<Queue>,
     muted: Vec<bool>,
+    /// Event time at which each signal's sources were first heard.
+    begun_ms: Vec<Option<i64>>,
     changed: Vec<u32>,
     clocks: Clocks,
     states: BTreeMap<(String, u32), SourceState>,
@@ -92,6 +94,7 @@ impl Home {
             index: HashMap::default(),
             queues: catalogue::ALL.iter().map(|_| Queue::new()).collect(),
             muted: vec![false; catalogue::ALL.len()],
+            begun_ms: vec![None; catalogue::ALL.len()],
             changed: Vec::new(),
             clocks: Clocks::default(),
             states: BTreeMap::new(),
@@ -100,6 +103,11 @@ impl Home {
             holes: 0,
             refused: 0,
         }
+    }
+
+    /// Number of its panes partition.
+    pub(crate) fn partition(&self) -> u32 {
+        self.partition
     }
 
     /// Number of entities.
@@ -347,6 +355,12 @@ impl Home {
         let behind_ms = self.config.behind_ms_max;
         let keeps_up = |home: &Self, source: &str| home.clocks.keep_up([source], behind_ms);
         let was_muted = self.muted[number];
+        if let (false, Some(clock)) = (
+            signal.streams.is_empty(),
+            self.clocks.all(self.topics(signal)),
+        ) {
+            self.begun_ms[number].get_or_insert(clock.closed_ms);
+        }
         if !signal.streams.is_empty() {
             let muted = !self.clocks.keep_up(self.topics(signal), behind_ms);
             self.muted[number] = muted;
@@ -420,8 +434,12 @@ impl Home {
         let config = Arc::clone(&self.config);
         let entry = &mut self.entries[id as usize];
         let signal = catalogue::ALL[entry.slots[at].signal];
-        advance(entry, at, signal, at_ms, clock);
-        let read = (signal.read)(&view(entry, at, at_ms, clock));
+        let heard = Heard {
+            clock,
+            begun_ms: self.begun_ms[entry.slots[at].signal].unwrap_or(i64::MIN),
+        };
+        advance(entry, at, signal, at_ms, heard);
+        let read = (signal.read)(&view(entry, at, at_ms, heard));
         let campaign = match entry.entity.kind {
             Kind::Campaign => Some(entry.entity.first.to_string()),
             _ => entry.facts.plan(at_ms).map(|plan| plan.campaign_id.clone()),
@@ -507,30 +525,40 @@ fn known_before(covered: &BTreeMap<(String, u32), u64>, source: &SourceRange) ->
         .copied()
 }
 
-fn view(entry: &Entry, at: usize, now_ms: i64, clock: Clock) -> View<'_> {
+/// What was heard of a signal's sources.
+#[derive(Clone, Copy)]
+struct Heard {
+    clock: Clock,
+    begun_ms: i64,
+}
+
+fn view(entry: &Entry, at: usize, now_ms: i64, heard: Heard) -> View<'_> {
     View {
         entity: &entry.entity,
         history: &entry.history,
         facts: &entry.facts,
         state: &entry.slots[at].state,
         now_ms,
-        clock,
+        begun_ms: heard.begun_ms,
+        clock: heard.clock,
     }
 }
 
 /// Takes every pane that closed since the last time into the signal's state, in order.
-fn advance(entry: &mut Entry, at: usize, signal: &Signal, at_ms: i64, clock: Clock) {
+fn advance(entry: &mut Entry, at: usize, signal: &Signal, at_ms: i64, heard: Heard) {
     let (Some(advance), Judge::ClosedPane { width_ms }) = (signal.advance, signal.judge) else {
         return;
     };
-    let earliest_ms = at_ms - ADVANCE_MAX * width_ms;
+    let earliest_ms = (at_ms - ADVANCE_MAX * width_ms).max(heard.begun_ms);
+    // On the grid of the panes.
+    let earliest_ms = at_ms - (at_ms - earliest_ms).max(0) / width_ms * width_ms;
     let from_ms = entry.slots[at]
         .advanced_ms
         .unwrap_or(earliest_ms)
         .max(earliest_ms);
     let mut end_ms = from_ms + width_ms;
     while end_ms <= at_ms {
-        entry.slots[at].state = advance(&view(entry, at, end_ms, clock));
+        entry.slots[at].state = advance(&view(entry, at, end_ms, heard));
         end_ms += width_ms;
     }
     entry.slots[at].advanced_ms = Some(at_ms);

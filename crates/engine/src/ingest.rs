@@ -555,6 +555,9 @@ impl Stage for Ingest {
             .set_entries("duplicates", held(|p| p.duplicates.len()) as u64);
         self.board
             .set_entries("trackers", held(|p| p.trackers.len()) as u64);
+        let refused = self.partitions.iter().flatten();
+        let refused = refused.map(|p| p.trackers.refused).sum::<u64>();
+        self.board.set_entries("trackers_refused", refused);
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Trackers {
     changed: HashSet<CompactString, FixedState>,
     /// When each closed life may be forgotten, in order of closing.
     closed: VecDeque<(i64, CompactString)>,
+    /// Events of lives that there was no room for.
+    pub(crate) refused: u64,
 }
 
 impl Trackers {
@@ -37,6 +39,7 @@ impl Trackers {
             lives: HashMap::default(),
             changed: HashSet::default(),
             closed: VecDeque::new(),
+            refused: 0,
         }
     }
 
@@ -57,8 +60,8 @@ impl Trackers {
         let mut tracker: Option<Parcel> =
             known.and_then(|bytes| prost::Message::decode(&bytes[..]).ok());
         if tracker.is_none() && self.lives.len() >= self.bounds.entries_max {
-            // Full: the event still counts for what needs no life, and the life is not followed.
-            change(&mut tracker);
+            // Full. Half a life would be counted as one that never ends, so nothing of it is.
+            self.refused += 1;
             return;
         }
         let was_open = tracker.as_ref().is_none_or(|parcel| parcel.closed_ms == 0);
@@ -113,7 +116,10 @@ impl Trackers {
             .front()
             .is_some_and(|(until_ms, _)| *until_ms <= now_ms)
         {
-            if let Some((_, key)) = self.closed.pop_front() {
+            let Some((_, key)) = self.closed.pop_front() else {
+                break;
+            };
+            if self.lives.get(&key).is_some_and(|bytes| is_closed(bytes)) {
                 self.lives.remove(&key);
                 self.changed.insert(key);
             }
@@ -131,4 +137,8 @@ impl Trackers {
             });
         }
     }
+}
+
+fn is_closed(bytes: &[u8]) -> bool {
+    <Parcel as prost::Message>::decode(bytes).is_ok_and(|parcel| parcel.closed_ms != 0)
 }

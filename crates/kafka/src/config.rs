@@ -244,6 +244,8 @@ impl KafkaConfig {
         // Prefetched bytes of all partitions together, as they share one queue.
         consumer.set("queued.max.messages.kbytes", "16384");
         consumer.set("session.timeout.ms", "6000");
+        // A partition that is given is restored before the next poll, which may read for long.
+        consumer.set("max.poll.interval.ms", "3600000");
         consumer.set("heartbeat.interval.ms", "1500");
         let mut consumer = self.common(consumer)?;
         consumer.set("group.id", group);

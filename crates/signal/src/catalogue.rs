@@ -59,6 +59,9 @@ pub struct View<'a> {
     pub state: &'a State,
     /// Event time: every pane that ends at or before it is closed.
     pub now_ms: i64,
+    /// Nothing was heard of the signal's sources before this event time: no count from then is
+    /// known, not even none.
+    pub begun_ms: i64,
     /// The clocks of the signal's sources.
     pub clock: Clock,
 }

@@ -25,7 +25,7 @@ pub enum Fact {
 /// What the catalogue says of a sku.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CatalogFact {
-    /// Base units in a pack; at least 1.
+    /// Base units in a pack; 0 = not told, what was told before stays.
     #[prost(int64, tag = "1")]
     pub pack_units: i64,
     /// Lowest allowed price of a base unit, minor units.
@@ -143,7 +143,12 @@ impl Facts {
     /// Takes a fact, which replaces the one before.
     pub fn take(&mut self, fact: Fact) {
         match fact {
-            Fact::Catalog(catalog) => self.catalog = Some(catalog),
+            Fact::Catalog(mut catalog) => {
+                if catalog.pack_units == 0 {
+                    catalog.pack_units = self.pack_units();
+                }
+                self.catalog = Some(catalog);
+            }
             Fact::Plan(plan) => {
                 let mut kept = self.plans.iter();
                 match kept.position(|kept| kept.campaign_id == plan.campaign_id) {
@@ -185,11 +190,16 @@ impl Facts {
 
 /// The fact in a catalogue event. An event that tells of a price alone says nothing of the floor.
 pub(crate) fn of_catalog(catalog: &Catalog<'_>) -> Option<(Entity, Fact)> {
-    if catalog.r#type != pb::catalog::Type::Upsert && catalog.price_floor.is_none() {
+    let is_whole = catalog.r#type == pb::catalog::Type::Upsert;
+    if !is_whole && catalog.price_floor.is_none() {
         return None;
     }
     let fact = CatalogFact {
-        pack_units: i64::from(catalog.pack_units).max(1),
+        pack_units: if is_whole {
+            i64::from(catalog.pack_units).max(1)
+        } else {
+            0
+        },
         price_floor_minor: catalog.price_floor.as_ref().map(|floor| floor.minor_units),
     };
     Some((Entity::one(Kind::Sku, &catalog.sku_id), Fact::Catalog(fact)))

@@ -11,6 +11,12 @@ use crate::statistics::{self, wilson};
 
 const HOUR_MS: i64 = 3_600_000;
 
+/// Labels from which on their share is told.
+const LABELLED_MIN: i64 = 20;
+
+/// Parcels that are still unscanned at 72 hours from which on their share is told.
+const UNSCANNED_OLD_MIN: i64 = 3;
+
 /// What is kept of an open parcel, in the form in which it travels in the log.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Parcel {
@@ -208,15 +214,17 @@ fn read_first_scan(view: &View<'_>) -> Read {
     let old_unscanned = (old_labelled - old_within[age_index(72)]).max(0);
     let (surprise, tested) = deficit(view, now_ms);
 
-    let n = labelled.max(0).unsigned_abs();
-    let share = |part: i64, of: i64| if of > 0 { part as f64 / of as f64 } else { 0.0 };
-    let mut reading = Reading::exact(share(unscanned, labelled), n + tested);
-    reading.lower = wilson(unscanned.unsigned_abs(), n).0;
-    reading.upper = if old_unscanned >= 3 {
-        share(old_unscanned, old_labelled)
-    } else {
-        0.0
-    };
+    // Each of the three has a sample of its own; too small a one says nothing.
+    let share = |part: i64, of: i64| part as f64 / of.max(1) as f64;
+    let samples = [labelled, old_labelled].map(|n| n.max(0).unsigned_abs());
+    let mut reading = Reading::exact(0.0, samples[0] + samples[1] + tested);
+    if labelled >= LABELLED_MIN {
+        reading.value = share(unscanned, labelled);
+        reading.lower = wilson(unscanned.unsigned_abs(), samples[0]).0;
+    }
+    if old_unscanned >= UNSCANNED_OLD_MIN {
+        reading.upper = share(old_unscanned, old_labelled);
+    }
     reading.surprise = surprise;
     let any = cohorts(view, hours_ago(96), i64::MAX).0 > 0;
     if !any {

@@ -274,7 +274,8 @@ pub(crate) static DROUGHT: Signal = Signal {
     name: "sales.drought",
     unit: "share of the alarm level",
     about: "orders expected since the last paid one, against what a campaign of this size may see by chance",
-    formula: "lambda = integral of plan*r since the last paid order (r: the level of sales.pace); value = lambda / \
+    formula: "lambda = integral of plan*r since the last paid order (r: the level of the half hour before it, at most 1); \
+              value = lambda / \
               (ln(0.69*N / 0.001) / ln 2) for a campaign of N planned orders; surprise = lambda*log10(2): \
               p = 2^-lambda at dispersion 2; n: expected orders lambda; insufficient around a flash",
     kinds: &[Kind::Campaign],
@@ -316,7 +317,7 @@ fn read_drought(view: &View<'_>) -> Read {
         .history
         .amount(&TOTALS)
         .map_or(i64::MIN, |totals| totals[7]);
-    let since_ms = last_paid_ms.max(plan.start_ms);
+    let since_ms = last_paid_ms.max(plan.start_ms).max(view.begun_ms);
     let level = recent_level(view, plan, since_ms);
     let expected = plan.expected(since_ms, now_ms.max(since_ms)).0 * level;
     let alarm = (0.69 * planned / 0.001).max(2.0).ln() / std::f64::consts::LN_2;

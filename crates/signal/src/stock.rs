@@ -187,7 +187,7 @@ fn read_cover(view: &View<'_>) -> Read {
         let out_ms = now_ms.saturating_add((hours.min(COVER_HOURS_MAX) * HOUR_MS as f64) as i64);
         let (_, until_out) = plan.expected(plan.start_ms, out_ms);
         let (_, whole) = plan.expected(plan.start_ms, plan.end_ms);
-        if until_out >= PLANNED_SHARE * whole {
+        if whole > 0.0 && until_out >= PLANNED_SHARE * whole {
             reading.upper = 1e9;
         }
     }
