@@ -242,9 +242,10 @@ impl Ingest {
     fn write_panes(&mut self, at_ms: i64, sources: Vec<SourceRange>, appends: &mut Vec<Append>) {
         let homes = self.config.panes_partitions.max(1);
         let mut packs: Vec<Pack> = (0..homes).map(|_| Pack::default()).collect();
-        for (row, values) in self.cells.rows() {
-            let home = home_of(&row.entity, homes);
-            packs[home as usize].delta(&row.entity, u32::from(row.series.id), row.start_ms, values);
+        for row in self.cells.rows() {
+            let home = home_of(row.entity, homes);
+            let series = u32::from(row.series.id);
+            packs[home as usize].delta(row.entity, series, row.start_ms, row.values);
         }
         for (entity, fact) in self.facts.drain(..) {
             packs[home_of(&entity, homes) as usize].fact(&entity, fact);

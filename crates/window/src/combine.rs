@@ -1,6 +1,6 @@
 //! Combining: many events to one delta for each cell, in a table that one thread owns.
 //!
-//! This is the hottest code of ingest: no lock, no shared write, one probe for a touched cell.
+//! This is the hottest code of ingest: no lock, no shared write, one probe for a touched entity.
 //! Rows keep the order in which they were first touched, so what is written does not depend on
 //! the hash.
 
@@ -8,20 +8,37 @@ use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
 use hashbrown::{Equivalent, HashTable};
+use smallvec::SmallVec;
 
 use crate::series::{Series, Shape};
 
 /// One touched cell.
 #[derive(Debug)]
-pub struct Row<E> {
-    hash: u64,
-    values_at: usize,
+pub struct Row<'a, E> {
     /// Its series.
     pub series: &'static Series,
     /// What it is about.
-    pub entity: E,
+    pub entity: &'a E,
     /// Start of the cell; 0 for levels and registers.
     pub start_ms: i64,
+    /// Its fields.
+    pub values: &'a [i64],
+}
+
+/// An entity, and where its cells are: an event touches several cells of each entity, so the
+/// entity is looked for once and its cells lie together.
+#[derive(Debug)]
+struct Touched<E> {
+    hash: u64,
+    entity: E,
+    cells: SmallVec<[Cell; 4]>,
+}
+
+#[derive(Debug)]
+struct Cell {
+    series: &'static Series,
+    start_ms: i64,
+    values_at: u32,
 }
 
 /// A table of touched cells.
@@ -29,8 +46,11 @@ pub struct Row<E> {
 pub struct Combiner<E> {
     hasher: FixedState,
     index: HashTable<u32>,
-    rows: Vec<Row<E>>,
+    entities: Vec<Touched<E>>,
     values: Vec<i64>,
+    cells: usize,
+    /// The entity of the last call, which is most often that of the next one too.
+    last: usize,
 }
 
 impl<E> Combiner<E> {
@@ -40,8 +60,10 @@ impl<E> Combiner<E> {
         Self {
             hasher: FixedState::with_seed(seed),
             index: HashTable::new(),
-            rows: Vec::new(),
+            entities: Vec::new(),
             values: Vec::new(),
+            cells: 0,
+            last: 0,
         }
     }
 
@@ -52,34 +74,50 @@ impl<E> Combiner<E> {
         Q: Hash + Equivalent<E> + Into<E>,
     {
         let start_ms = series.cell_start(at_ms);
-        let hash = self.hasher.hash_one((series.id, start_ms, &entity));
-        let rows = &self.rows;
-        let found = self.index.find(hash, |row| {
-            let row = &rows[*row as usize];
-            row.start_ms == start_ms && row.series.id == series.id && entity.equivalent(&row.entity)
-        });
-        let at = match found {
-            Some(row) => self.rows[*row as usize].values_at,
-            None => self.insert(hash, series, entity.into(), start_ms),
+        let last = self.entities.get(self.last);
+        if !last.is_some_and(|last| entity.equivalent(&last.entity)) {
+            self.last = self.find(entity);
+        }
+        let touched = &mut self.entities[self.last];
+        let is_it = |cell: &&Cell| cell.series.id == series.id && cell.start_ms == start_ms;
+        let at = match touched.cells.iter().rev().find(is_it) {
+            Some(cell) => cell.values_at as usize,
+            None => {
+                let at = self.values.len();
+                self.values.extend_from_slice(&series.identity());
+                let values_at = at as u32;
+                touched.cells.push(Cell {
+                    series,
+                    start_ms,
+                    values_at,
+                });
+                self.cells += 1;
+                at
+            }
         };
         &mut self.values[at..at + series.width()]
     }
 
-    fn insert(&mut self, hash: u64, series: &'static Series, entity: E, start_ms: i64) -> usize {
-        let values_at = self.values.len();
-        self.values.extend_from_slice(&series.identity());
-        let row = self.rows.len() as u32;
-        self.rows.push(Row {
+    fn find<Q>(&mut self, entity: Q) -> usize
+    where
+        Q: Hash + Equivalent<E> + Into<E>,
+    {
+        let hash = self.hasher.hash_one(&entity);
+        let entities = &self.entities;
+        let is_it = |at: &u32| entity.equivalent(&entities[*at as usize].entity);
+        if let Some(at) = self.index.find(hash, is_it) {
+            return *at as usize;
+        }
+        let at = self.entities.len();
+        self.entities.push(Touched {
             hash,
-            values_at,
-            series,
-            entity,
-            start_ms,
+            entity: entity.into(),
+            cells: SmallVec::new(),
         });
-        let rows = &self.rows;
+        let entities = &self.entities;
         self.index
-            .insert_unique(hash, row, |row| rows[*row as usize].hash);
-        values_at
+            .insert_unique(hash, at as u32, |at| entities[*at as usize].hash);
+        at
     }
 
     /// Merges `values` into a cell.
@@ -107,28 +145,35 @@ impl<E> Combiner<E> {
 
     /// Whether nothing was touched.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.cells == 0
     }
 
     /// Number of touched cells.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.cells
     }
 
-    /// The touched cells, in the order of their first touch.
-    pub fn rows(&self) -> impl Iterator<Item = (&Row<E>, &[i64])> {
-        self.rows.iter().map(|row| {
-            (
-                row,
-                &self.values[row.values_at..row.values_at + row.series.width()],
-            )
+    /// The touched cells, entity by entity, in the order of their first touch.
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_, E>> {
+        self.entities.iter().flat_map(|touched| {
+            touched.cells.iter().map(|cell| {
+                let at = cell.values_at as usize;
+                Row {
+                    series: cell.series,
+                    entity: &touched.entity,
+                    start_ms: cell.start_ms,
+                    values: &self.values[at..at + cell.series.width()],
+                }
+            })
         })
     }
 
     /// Forgets everything and keeps the memory for the next batch.
     pub fn clear(&mut self) {
         self.index.clear();
-        self.rows.clear();
+        self.entities.clear();
         self.values.clear();
+        self.cells = 0;
+        self.last = 0;
     }
 }
