@@ -74,10 +74,13 @@ impl Installation {
         self.write("fenghuo.toml", text).map(drop)
     }
 
-    /// The binary with its arguments, in the installation's directory.
+    /// The binary with its arguments, in the installation's directory. The kernel ends it when the
+    /// thread that starts it is gone: a test that is killed drops nothing.
     pub fn fenghuo<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(&self.binary);
+        let mut command = Command::new("setpriv");
         command
+            .args(["--pdeathsig", "KILL"])
+            .arg(&self.binary)
             .args(arguments)
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
