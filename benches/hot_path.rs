@@ -16,6 +16,49 @@ use fenghuo_window::Combiner;
 
 const EVENTS: u64 = 100_000;
 
+/// The least that reading these orders with serde comes to: every member known, nothing checked.
+#[derive(serde::Deserialize)]
+#[expect(dead_code, reason = "it is there to be read into")]
+struct Borrowed<'a> {
+    #[serde(borrow)]
+    meta: BorrowedMeta<'a>,
+    order: BorrowedOrder<'a>,
+}
+
+#[derive(serde::Deserialize)]
+#[expect(dead_code, reason = "it is there to be read into")]
+struct BorrowedMeta<'a> {
+    event_id: &'a str,
+    source: &'a str,
+    occurred_at: &'a str,
+}
+
+#[derive(serde::Deserialize)]
+#[expect(dead_code, reason = "it is there to be read into")]
+struct BorrowedOrder<'a> {
+    r#type: &'a str,
+    order_id: &'a str,
+    campaign_id: &'a str,
+    #[serde(borrow)]
+    lines: Vec<BorrowedLine<'a>>,
+}
+
+#[derive(serde::Deserialize)]
+#[expect(dead_code, reason = "it is there to be read into")]
+struct BorrowedLine<'a> {
+    sku_id: &'a str,
+    quantity: i64,
+    #[serde(borrow)]
+    unit_price: BorrowedMoney<'a>,
+}
+
+#[derive(serde::Deserialize)]
+#[expect(dead_code, reason = "it is there to be read into")]
+struct BorrowedMoney<'a> {
+    currency_code: &'a str,
+    minor_units: i64,
+}
+
 fn record(offset: usize, value: &[u8]) -> Record<'_> {
     Record {
         offset: offset as u64,
@@ -53,6 +96,13 @@ fn decode(c: &mut Criterion) {
         b.iter(|| {
             for message in &json {
                 black_box(serde_json::from_slice::<serde_json::Value>(message).is_ok());
+            }
+        });
+    });
+    group.bench_function("bound: serde_json to a derived struct that borrows", |b| {
+        b.iter(|| {
+            for message in &json {
+                black_box(serde_json::from_slice::<Borrowed<'_>>(message).is_ok());
             }
         });
     });
@@ -114,6 +164,34 @@ fn fold_decoded(c: &mut Criterion) {
             black_box(cells.len())
         });
     });
+    group.finish();
+}
+
+/// What the design puts a number on: from a message's bytes to its deltas.
+fn decode_and_fold(c: &mut Criterion) {
+    let mut group = c.benchmark_group("decode + fold");
+    group.throughput(Throughput::Elements(EVENTS));
+    let mut cells: Combiner<Entity> = Combiner::new(0);
+    for (name, messages) in [("json", json(EVENTS)), ("protobuf", protobuf(EVENTS))] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                cells.clear();
+                let mut facts = Vec::new();
+                for message in &messages {
+                    let Ok(event) = fenghuo_event::decode(message, None) else {
+                        continue;
+                    };
+                    let mut out = Fold {
+                        cells: &mut cells,
+                        facts: &mut facts,
+                        late: false,
+                    };
+                    fold(&event, &mut None, &mut out);
+                }
+                black_box(cells.len())
+            });
+        });
+    }
     group.finish();
 }
 
@@ -210,5 +288,12 @@ fn whole(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decode, fold_decoded, stages, whole);
+criterion_group!(
+    benches,
+    decode,
+    fold_decoded,
+    decode_and_fold,
+    stages,
+    whole
+);
 criterion_main!(benches);

@@ -1,6 +1,6 @@
 //! Orders of a CSV through `load`, Kafka and `run`, and through `replay`, against a naive count.
 //!
-//! With FENGHUO_UCI set to the file of the UCI Online Retail set, the same is done with it.
+//! The same is done with the UCI Online Retail set, in the file that FENGHUO_UCI names.
 
 #![allow(clippy::disallowed_methods, reason = "the test's own setting")]
 
@@ -30,10 +30,10 @@ fn a_csv_with_every_trap_gives_the_naive_count() {
 }
 
 #[test]
+#[ignore = "needs the UCI Online Retail set; FENGHUO_UCI names its file"]
 fn the_uci_orders_give_the_naive_count() {
-    let Some(csv) = std::env::var_os("FENGHUO_UCI").map(PathBuf::from) else {
-        return;
-    };
+    let csv = std::env::var_os("FENGHUO_UCI").expect("FENGHUO_UCI names the file");
+    let csv = PathBuf::from(csv);
     let installation = Installation::new().unwrap();
     let counted = oracle::count(&csv).unwrap();
     println!("{:?}, {} skus", counted.all, counted.skus.len());

@@ -139,23 +139,22 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
 /// Makes the shop's topics where that is allowed, and tells how many partitions each has.
 fn topics(config: &Config, log: &KafkaLog) -> anyhow::Result<BTreeMap<String, u32>> {
     let mut partitions = BTreeMap::new();
+    let mut missing = Vec::new();
     for spec in config.source_topics() {
-        let found = match log.partitions(&spec.name)? {
-            None if config.topics.create => {
-                let partitions = spec.partitions;
-                log.ensure(std::slice::from_ref(&spec))
-                    .with_context(|| format!("making the topic {}", spec.name))?;
-                Some(partitions)
+        match log.partitions(&spec.name)? {
+            Some(found) => {
+                partitions.insert(spec.name, found);
             }
-            found => found,
-        };
-        let found = found.with_context(|| {
-            format!(
+            None if config.topics.create => missing.push(spec),
+            None => anyhow::bail!(
                 "there is no topic {}; make it, or set topics.create = true",
                 spec.name
-            )
-        })?;
-        partitions.insert(spec.name, found);
+            ),
+        }
+    }
+    if !missing.is_empty() {
+        log.ensure(&missing).context("making the source topics")?;
+        partitions.extend(missing.into_iter().map(|spec| (spec.name, spec.partitions)));
     }
     Ok(partitions)
 }

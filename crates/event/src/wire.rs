@@ -109,16 +109,20 @@ impl<'a> Reader<'a> {
     fn slice(&mut self) -> Result<&'a [u8], Fault> {
         let length = self.varint()?;
         let left = &self.bytes[self.at..self.end];
-        match usize::try_from(length)
-            .ok()
-            .and_then(|length| left.get(..length))
-        {
+        let length_or_more = usize::try_from(length).unwrap_or(usize::MAX);
+        match left.get(..length_or_more) {
             Some(slice) => {
                 self.at += slice.len();
                 Ok(slice)
             }
-            None => Err(self.malformed(&format!("length {length} with {} bytes left", left.len()))),
+            None => Err(self.too_long(length)),
         }
+    }
+
+    #[cold]
+    fn too_long(&self, length: u64) -> Fault {
+        let left = self.end - self.at;
+        self.malformed(&format!("length {length} with {left} bytes left"))
     }
 
     pub(crate) fn string(&mut self) -> Result<&'a str, Fault> {

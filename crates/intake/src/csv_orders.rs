@@ -17,8 +17,8 @@ use fenghuo_event::pb;
 use sha2::{Digest, Sha256};
 
 use crate::csv_columns::Indices;
-use crate::csv_mapping::currency_exponent;
-use crate::csv_values::{id, minor_units, parse_time, text, timestamp};
+use crate::csv_values::{id, parse_time, text, timestamp};
+use crate::money::{currency_exponent, minor_units};
 use crate::{Error, Mapping, Origin, Rejected, file_name, lines, shown};
 
 /// What a CSV gives.

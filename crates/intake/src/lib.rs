@@ -13,6 +13,7 @@ mod csv_values;
 mod lines;
 mod merge;
 mod messages;
+pub mod money;
 
 use std::io;
 use std::path::Path;

@@ -336,8 +336,8 @@ fn log(keys: &mut Keys<'_>) -> Result<ChannelKind, ConfigError> {
     })
 }
 
-/// `+08:00` or `-03:30`, in minutes.
-fn utc_offset_min(text: &str) -> Option<i32> {
+/// An offset from UTC, `+08:00` or `-03:30`, in minutes.
+pub fn utc_offset_min(text: &str) -> Option<i32> {
     let (sign, rest) = match text.split_at_checked(1)? {
         ("+", rest) => (1, rest),
         ("-", rest) => (-1, rest),

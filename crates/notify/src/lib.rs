@@ -26,7 +26,7 @@ pub mod transport;
 mod turns;
 
 pub use clock::{Clock, SystemClock};
-pub use config::{ChannelConfig, ChannelKind, Colour, Sending};
+pub use config::{ChannelConfig, ChannelKind, Colour, Sending, utc_offset_min};
 pub use keys::ConfigError;
 pub use notifier::{Means, Notifier, Terminal, describe_metrics};
 pub use secret::{Secret, SecretSource};

@@ -93,9 +93,11 @@ pub fn fold(event: &Event<'_>, tracker: &mut Option<parcel::Parcel>, out: &mut F
     let at_ms = event.meta.occurred_at.map_or(0, |at| at.0);
     match &event.body {
         Body::Order(order) => {
-            sales::fold(order, at_ms, out);
+            // Sales touch entities beside the skus and come last: the combiner is quickest while
+            // it stays with one entity.
             price::fold(order, at_ms, out);
             stock::fold_order(order, out);
+            sales::fold(order, at_ms, out);
         }
         Body::Inventory(inventory) => stock::fold_inventory(inventory, out),
         Body::Courier(courier) => parcel::fold(courier, at_ms, tracker, out),

@@ -20,7 +20,7 @@ const LINES_FEW: usize = 16;
 
 /// Calls `each` for every sku of an order with its units and revenue, each sku once.
 fn each_sku<'a>(lines: &'a [OrderLine<'_>], each: &mut dyn FnMut(&'a str, bool, i64, i64)) {
-    let mut seen: HashSet<&str, foldhash::fast::FixedState> = HashSet::default();
+    let mut seen: Option<HashSet<&str, foldhash::fast::FixedState>> = None;
     for (at, line) in lines.iter().enumerate() {
         let sku: &str = &line.sku_id;
         let first = if lines.len() <= LINES_FEW {
@@ -28,7 +28,7 @@ fn each_sku<'a>(lines: &'a [OrderLine<'_>], each: &mut dyn FnMut(&'a str, bool, 
                 .iter()
                 .any(|before| before.sku_id == line.sku_id)
         } else {
-            seen.insert(sku)
+            seen.get_or_insert_default().insert(sku)
         };
         let price_minor = line
             .unit_price

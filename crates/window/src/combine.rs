@@ -31,7 +31,11 @@ pub struct Row<'a, E> {
 struct Touched<E> {
     hash: u64,
     entity: E,
-    cells: SmallVec<[Cell; 4]>,
+    /// Cells without a start: one for each series. Apart from the others, so that looking for one
+    /// does not pass over all the seconds of a batch.
+    timeless: SmallVec<[Cell; 2]>,
+    /// Cells with a start, in the order of their first touch: the one looked for is near the end.
+    timed: SmallVec<[Cell; 4]>,
 }
 
 #[derive(Debug)]
@@ -73,29 +77,42 @@ impl<E> Combiner<E> {
     where
         Q: Hash + Equivalent<E> + Into<E>,
     {
-        let start_ms = series.cell_start(at_ms);
         let last = self.entities.get(self.last);
         if !last.is_some_and(|last| entity.equivalent(&last.entity)) {
             self.last = self.find(entity);
         }
         let touched = &mut self.entities[self.last];
+        let start_ms = series.cell_start(at_ms);
         let is_it = |cell: &&Cell| cell.series.id == series.id && cell.start_ms == start_ms;
-        let at = match touched.cells.iter().rev().find(is_it) {
+        let found = match series.tiers().is_empty() {
+            true => touched.timeless.iter().find(is_it),
+            false => touched.timed.iter().rev().find(is_it),
+        };
+        let at = match found {
             Some(cell) => cell.values_at as usize,
-            None => {
-                let at = self.values.len();
-                self.values.extend_from_slice(&series.identity());
-                let values_at = at as u32;
-                touched.cells.push(Cell {
-                    series,
-                    start_ms,
-                    values_at,
-                });
-                self.cells += 1;
-                at
-            }
+            None => self.touch(series, start_ms),
         };
         &mut self.values[at..at + series.width()]
+    }
+
+    /// Adds a cell to the entity of this call.
+    fn touch(&mut self, series: &'static Series, start_ms: i64) -> usize {
+        let at = self.values.len();
+        self.values
+            .extend(series.fields.iter().map(|(_, merge)| merge.identity()));
+        self.values.resize(at + series.width(), 0);
+        let cell = Cell {
+            series,
+            start_ms,
+            values_at: at as u32,
+        };
+        let touched = &mut self.entities[self.last];
+        match series.tiers().is_empty() {
+            true => touched.timeless.push(cell),
+            false => touched.timed.push(cell),
+        }
+        self.cells += 1;
+        at
     }
 
     fn find<Q>(&mut self, entity: Q) -> usize
@@ -112,7 +129,8 @@ impl<E> Combiner<E> {
         self.entities.push(Touched {
             hash,
             entity: entity.into(),
-            cells: SmallVec::new(),
+            timeless: SmallVec::new(),
+            timed: SmallVec::new(),
         });
         let entities = &self.entities;
         self.index
@@ -153,10 +171,11 @@ impl<E> Combiner<E> {
         self.cells
     }
 
-    /// The touched cells, entity by entity, in the order of their first touch.
+    /// The touched cells, entity by entity, in the order of their first touch; those without a
+    /// start first.
     pub fn rows(&self) -> impl Iterator<Item = Row<'_, E>> {
         self.entities.iter().flat_map(|touched| {
-            touched.cells.iter().map(|cell| {
+            touched.timeless.iter().chain(&touched.timed).map(|cell| {
                 let at = cell.values_at as usize;
                 Row {
                     series: cell.series,

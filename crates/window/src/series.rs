@@ -18,6 +18,7 @@ pub enum Merge {
 
 impl Merge {
     /// What changes nothing when merged.
+    #[inline]
     pub const fn identity(self) -> i64 {
         match self {
             Merge::Sum => 0,
@@ -77,6 +78,7 @@ pub struct Series {
 
 impl Series {
     /// The tiers, finest first; none for levels and registers.
+    #[inline]
     pub const fn tiers(&self) -> &'static [Tier] {
         match self.shape {
             Shape::Panes(tiers) | Shape::Cohorts(tiers) => tiers,
@@ -85,6 +87,7 @@ impl Series {
     }
 
     /// Number of integers in a cell. A register has one more: whether it was set.
+    #[inline]
     pub const fn width(&self) -> usize {
         match self.shape {
             Shape::Register { .. } => self.fields.len() + 1,
@@ -93,6 +96,7 @@ impl Series {
     }
 
     /// The cell that `at_ms` falls into; 0 for levels and registers.
+    #[inline]
     pub fn cell_start(&self, at_ms: i64) -> i64 {
         match self.tiers().first() {
             Some(tier) => floor(at_ms, tier.width_ms),
@@ -131,6 +135,7 @@ impl Series {
 }
 
 /// The largest multiple of `width_ms` not after `at_ms`.
+#[inline]
 pub(crate) fn floor(at_ms: i64, width_ms: i64) -> i64 {
     at_ms.saturating_sub(at_ms.rem_euclid(width_ms))
 }

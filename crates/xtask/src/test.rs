@@ -109,6 +109,10 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<()> {
         // The end-to-end tests run the binary that people run.
         steps.cargo(&["build", "--release", "--package", "fenghuo-daemon"])?;
         steps.cargo(&["test", "--workspace"])?;
+        if std::env::var_os("FENGHUO_UCI").is_some() {
+            let uci = ["test", "--package", "fenghuo-tests", "--test", "orders"];
+            steps.cargo(&[&uci[..], &["--", "--ignored"]].concat())?;
+        }
     }
     steps.cargo_with(&["doc", "--workspace", "--no-deps"], "-D warnings")?;
 

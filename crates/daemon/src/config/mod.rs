@@ -6,7 +6,6 @@
 //! checked where it has none.
 
 mod document;
-mod money;
 mod plan;
 mod raw;
 mod validate;

@@ -10,13 +10,13 @@ use fenghuo_event::bounds::{
     QUANTITY_MAX, TEXT_BYTES_MAX,
 };
 use fenghuo_event::pb;
+use fenghuo_intake::money::{currency_exponent, minor_units};
 use prost_types::Timestamp;
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::ConfigError;
 use super::document::Document;
-use super::money::minor_units;
 
 /// `meta.source` of events made from plan files.
 const SOURCE: &str = "fenghuo/plan";
@@ -454,7 +454,8 @@ impl Reader<'_, '_> {
         let Some(text) = text else {
             return Ok(None);
         };
-        let minor_units = minor_units(text, self.currency).filter(|minor| *minor <= COUNT_MAX);
+        let minor_units = minor_units(text.as_bytes(), currency_exponent(self.currency))
+            .filter(|minor| (0..=COUNT_MAX).contains(minor));
         let minor_units = minor_units.ok_or_else(|| {
             let problem = format!("is {text:?}; expected an amount of {} such as \"18\" or, where it has decimals, \"18.50\"", self.currency);
             self.at.error(key, problem)

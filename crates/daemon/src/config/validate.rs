@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use fenghuo_alert::Rules;
 use fenghuo_engine::{DuplicateBounds, TrackerBounds};
-use fenghuo_notify::SecretSource;
+use fenghuo_notify::{SecretSource, utc_offset_min};
 
 use super::document::{Document, read_text};
 use super::plan::Plans;
@@ -86,22 +86,6 @@ fn shop(at: &Document<'_>, raw: &raw::Shop) -> Result<Shop, ConfigError> {
         currency: Some(currency.to_owned()),
         utc_offset_min,
     })
-}
-
-/// `+08:00`, in minutes.
-fn utc_offset_min(text: &str) -> Option<i32> {
-    let (sign, rest) = match text.split_at_checked(1)? {
-        ("+", rest) => (1, rest),
-        ("-", rest) => (-1, rest),
-        _ => return None,
-    };
-    let (hours, minutes) = rest.split_once(':')?;
-    let two_digits = |text: &str| match text.as_bytes() {
-        [a, b] if a.is_ascii_digit() && b.is_ascii_digit() => text.parse::<i32>().ok(),
-        _ => None,
-    };
-    let (hours, minutes) = (two_digits(hours)?, two_digits(minutes)?);
-    (hours <= 14 && minutes < 60).then_some(sign * (hours * 60 + minutes))
 }
 
 /// Where a secret is, from `<key>_file` or `<key>_env`.

@@ -41,7 +41,8 @@ const UNFINISHED: &[&str] = &[
     concat!("to", "do!("),
     concat!("unimple", "mented!("),
     concat!("db", "g!("),
-    concat!("#[ig", "nore"),
+    // With a reason it says what it needs, and the test run lists it.
+    concat!("#[ig", "nore]"),
 ];
 
 /// Words of the standard library by which a pure crate would reach the world outside it.
