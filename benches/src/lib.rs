@@ -112,5 +112,6 @@ pub fn config() -> TopologyConfig {
         commit_ms: 50,
         batch_records_max: 100_000,
         panes_retention_ms: None,
+        checkpoint_ms: None,
     }
 }

@@ -241,6 +241,18 @@ impl Alert {
         holds.chain(recovery).min()
     }
 
+    /// Ends an episode whose rule watches the entity no more, and returns the step if people were
+    /// told of it.
+    pub fn close(&mut self, rule: &Rule, entity: &Entity, at_ms: i64) -> Option<Transition> {
+        let at_ms = self.at_ms.map_or(at_ms, |last| last.max(at_ms));
+        let mut episode = self.episode.take()?;
+        self.at_ms = Some(at_ms);
+        self.resolved_at_ms = Some(at_ms);
+        episode.fired_at_ms?;
+        let from = episode.go(State::Resolved);
+        Some(episode.transition(rule, entity, &Reading::unknown(), from, at_ms))
+    }
+
     /// An unknown reading.
     fn lose(
         &mut self,

@@ -228,6 +228,7 @@ impl Rule {
 pub struct Rules {
     rules: Vec<Rule>,
     by_signal: BTreeMap<String, Vec<usize>>,
+    texts: Vec<String>,
 }
 
 impl Rules {
@@ -251,10 +252,18 @@ impl Rules {
     /// These rules with those of a further text laid over them: a rule with the name of one that
     /// is there takes its place whole, `enabled = false` takes it out, any other is added.
     pub fn with(self, file: &str, text: &str, signals: &[&str]) -> Result<Rules, RuleError> {
-        crate::parse::overlay(self.rules, file, text, signals).map(Rules::from_list)
+        let mut texts = self.texts;
+        let rules = crate::parse::overlay(self.rules, file, text, signals)?;
+        texts.push(text.to_owned());
+        Ok(Rules::from_list(rules, texts))
     }
 
-    fn from_list(rules: Vec<Rule>) -> Rules {
+    /// The texts that the rules come from, in the order in which they were laid over each other.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    fn from_list(rules: Vec<Rule>, texts: Vec<String>) -> Rules {
         let mut by_signal: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, rule) in rules.iter().enumerate() {
             by_signal
@@ -262,7 +271,11 @@ impl Rules {
                 .or_default()
                 .push(index);
         }
-        Rules { rules, by_signal }
+        Rules {
+            rules,
+            by_signal,
+            texts,
+        }
     }
 
     /// The rules that read `signal`, each with its index in the set.

@@ -226,8 +226,26 @@ impl Board {
         self.homes.insert(partition, ());
     }
 
-    pub(crate) fn withdraw_home(&self, partition: u32) {
+    /// Takes a panes partition off the board, with its entities and its episodes.
+    pub(crate) fn withdraw_home<'a>(
+        &self,
+        partition: u32,
+        entities: impl Iterator<Item = &'a Entity>,
+        is_its: &dyn Fn(&Entity) -> bool,
+    ) {
         self.homes.remove(&partition);
+        for entity in entities {
+            self.totals.remove(entity);
+            self.charts.remove(entity);
+            for signal in fenghuo_signal::catalogue::ALL {
+                self.readings.remove(&(signal.name, entity.clone()));
+            }
+        }
+        self.open.retain(|_, episode| !is_its(&episode.entity));
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        closed.retain(|episode| !is_its(&episode.entity));
+        drop(closed);
+        self.changed();
     }
 
     pub(crate) fn count_hole(&self) {

@@ -1,18 +1,20 @@
 //! Evaluate: from deltas to readings, and from readings to alerts, one panes partition at a time.
 //!
 //! All that it decides follows from the records of its partition, time included; read again, they
-//! lead to the same decisions. So a restart folds them again and says nothing of what was said
-//! before.
+//! lead to the same decisions. So a restart takes the last checkpoint, folds what came after it
+//! again, and says nothing of what was said before.
 
 use std::sync::Arc;
 
 use fenghuo_alert::{Origin, Rules, State as AlertState, Transition};
 use fenghuo_log::{Append, Assigned, Progress, Record, Restore, Stage, TopicPartition};
-use fenghuo_signal::Kind;
 use fenghuo_signal::series::{SALES, TOTALS};
+use fenghuo_signal::{Entity, Kind};
 
 use crate::board::{Board, ChartPoint, Published, SourceStanding, Totals};
+use crate::checkpoint::{Reader, SEGMENTS, Unreadable, Writer};
 use crate::home::{Changed, Decision, Home};
+use crate::ingest::home_of;
 use crate::record::{AlertRecord, CommitRecord, VERSION, topic};
 
 /// What evaluate is told.
@@ -26,13 +28,36 @@ pub struct EvaluateConfig {
     pub entities_max: usize,
     /// A source that lags further behind than this mutes the signals that rest on it.
     pub behind_ms_max: i64,
+    /// Within this time all that is known was written down once, so that a restart folds no more
+    /// than the panes of this time again; `None` = nothing is written down.
+    pub checkpoint_ms: Option<i64>,
+}
+
+/// A home, and how it is written down.
+struct Held {
+    home: Home,
+    state: Writer,
+    /// What was read of the state partition, until the panes follow.
+    reader: Option<Reader>,
+    /// First panes offset that is still there.
+    low: u64,
+    /// Panes offset at which its group goes on.
+    from: u64,
+    /// Next panes offset.
+    next: u64,
+    /// Panes partitions that there are.
+    partitions: u32,
+    /// When the next segment is written down.
+    turn_ms: Option<i64>,
+    /// The rules in the log are not those judged by.
+    rules_changed: bool,
 }
 
 /// The stage.
 pub struct Evaluate {
     config: Arc<EvaluateConfig>,
     board: Arc<Board>,
-    homes: Vec<Option<Home>>,
+    homes: Vec<Option<Held>>,
     decisions: Vec<Decision>,
     said: Vec<Transition>,
     broken: Option<String>,
@@ -52,13 +77,14 @@ impl Evaluate {
     }
 
     fn merge(&mut self, index: usize, record: &Record<'_>) {
-        let Some(Some(home)) = self.homes.get_mut(index) else {
+        let Some(Some(held)) = self.homes.get_mut(index) else {
             return;
         };
+        held.next = record.offset + 1;
         let Some(value) = record.value else { return };
         match <CommitRecord as prost::Message>::decode(value) {
             Ok(commit) if commit.version <= VERSION => {
-                home.apply(&commit, record.offset, &mut self.decisions);
+                held.home.apply(&commit, record.offset, &mut self.decisions);
             }
             Ok(commit) => {
                 self.broken = Some(format!(
@@ -78,8 +104,55 @@ impl Evaluate {
         }
     }
 
+    /// Takes the checkpoint that was read, and returns the panes offset to fold on from.
+    fn load(&mut self, index: usize) -> Option<u64> {
+        let held = self.homes.get_mut(index)?.as_mut()?;
+        let reader = held.reader.take()?;
+        held.rules_changed = reader.rules().is_none();
+        match held.home.load(&reader) {
+            Ok(from) => {
+                if from > 0 && from < held.low {
+                    // Retention took panes that no checkpoint covers.
+                    held.home.holes += 1;
+                }
+                Some(from.max(held.low))
+            }
+            Err(unreadable) => {
+                self.broken = Some(unread(held.home.partition(), &unreadable));
+                None
+            }
+        }
+    }
+
+    /// Writes down the segments whose turn it is.
+    fn write_down(&mut self, at_ms: i64, appends: &mut Vec<Append>) {
+        let Some(cycle_ms) = self.config.checkpoint_ms else {
+            return;
+        };
+        let step_ms = (cycle_ms / SEGMENTS as i64).max(1);
+        for held in self.homes.iter_mut().flatten() {
+            if std::mem::take(&mut held.rules_changed) {
+                // All at once: what a restart folds again must never lie under two sets of rules.
+                held.state.rules(self.config.rules.texts(), appends);
+                for segment in 0..SEGMENTS {
+                    held.home
+                        .write_segment(segment, held.next, &held.state, appends);
+                }
+            }
+            let turn_ms = *held.turn_ms.get_or_insert(at_ms);
+            if at_ms >= turn_ms {
+                // Whatever became of the turns of earlier lives, the oldest comes first.
+                let oldest = held.home.oldest_segment();
+                held.home
+                    .write_segment(oldest, held.next, &held.state, appends);
+                // After a silence nothing is made up for: there was little to write down.
+                held.turn_ms = Some((turn_ms + step_ms).max(at_ms));
+            }
+        }
+    }
+
     fn publish(&mut self) {
-        for home in self.homes.iter_mut().flatten() {
+        for Held { home, .. } in self.homes.iter_mut().flatten() {
             self.board.publish_home(home.partition());
             for (topic, partition, state) in home.clocks() {
                 let standing = SourceStanding {
@@ -113,9 +186,10 @@ impl Evaluate {
                 }
             });
         }
-        let entities: usize = self.homes.iter().flatten().map(Home::len).sum();
+        let homes = || self.homes.iter().flatten().map(|held| &held.home);
+        let entities: usize = homes().map(Home::len).sum();
         self.board.set_entries("entities", entities as u64);
-        let refused: u64 = self.homes.iter().flatten().map(|home| home.refused).sum();
+        let refused: u64 = homes().map(|home| home.refused).sum();
         self.board.set_entries("entities_refused", refused);
         for transition in self.said.drain(..) {
             self.board.publish_transition(transition);
@@ -166,26 +240,83 @@ impl Stage for Evaluate {
         if self.homes.len() <= index {
             self.homes.resize_with(index + 1, || None);
         }
-        let partition = assigned.partition.clone();
-        self.homes[index] = Some(Home::new(partition.partition, Arc::clone(&self.config)));
-        vec![Restore {
-            partition,
-            from: assigned.low,
-            to: from,
-        }]
+        let number = assigned.partition.partition;
+        self.homes[index] = Some(Held {
+            home: Home::new(number, Arc::clone(&self.config)),
+            state: Writer::new(number),
+            reader: Some(Reader::default()),
+            low: assigned.low,
+            from,
+            next: assigned.low,
+            partitions: assigned.partitions,
+            turn_ms: None,
+            rules_changed: true,
+        });
+        // The checkpoint, and what people were told; then the panes since.
+        vec![
+            Restore::all(TopicPartition::new(topic::STATE, number)),
+            Restore::all(TopicPartition::new(topic::ALERTS, 0)),
+        ]
     }
 
-    fn restore(&mut self, index: usize, _which: usize, record: Record<'_>) {
-        self.merge(index, &record);
-        // What these records led to is in the log already; people still want to see it.
-        for decision in self.decisions.drain(..) {
-            self.said.push(decision.transition);
+    fn restore(&mut self, index: usize, which: usize, record: Record<'_>) {
+        let Some(Some(held)) = self.homes.get_mut(index) else {
+            return;
+        };
+        match which {
+            0 => {
+                if let Some(Err(unreadable)) =
+                    held.reader.as_mut().map(|reader| reader.take(&record))
+                {
+                    self.broken = Some(unread(held.home.partition(), &unreadable));
+                }
+            }
+            1 => {
+                let alert = record.value.map(serde_json::from_slice::<AlertRecord>);
+                if let Some(Ok(AlertRecord { transition, .. })) = alert
+                    && home_of(&transition.entity, held.partitions) == held.home.partition()
+                {
+                    self.said.push(transition);
+                }
+            }
+            _ => {
+                self.merge(index, &record);
+                // What these records led to is in the log already.
+                self.decisions.clear();
+            }
+        }
+    }
+
+    fn restored(&mut self, index: usize, which: usize) -> Option<Restore> {
+        match which {
+            1 => {
+                let from = self.load(index)?;
+                let held = self.homes.get_mut(index)?.as_mut()?;
+                held.next = from;
+                let partition = TopicPartition::new(topic::PANES, held.home.partition());
+                let to = held.from;
+                Some(Restore {
+                    partition,
+                    from,
+                    to,
+                })
+            }
+            2 => {
+                let held = self.homes.get_mut(index)?.as_mut()?;
+                held.next = held.from;
+                held.rules_changed |= held.home.adopt(&self.config.rules, &mut self.decisions);
+                None
+            }
+            _ => None,
         }
     }
 
     fn revoke(&mut self, index: usize) {
-        if let Some(home) = self.homes.get_mut(index).and_then(Option::take) {
-            self.board.withdraw_home(home.partition());
+        if let Some(held) = self.homes.get_mut(index).and_then(Option::take) {
+            let is_its =
+                |entity: &Entity| home_of(entity, held.partitions) == held.home.partition();
+            self.board
+                .withdraw_home(held.home.partition(), held.home.entities(), &is_its);
         }
     }
 
@@ -197,7 +328,14 @@ impl Stage for Evaluate {
         self.broken.as_deref()
     }
 
-    fn flush(&mut self, _at_ms: i64, _progress: &[Progress], appends: &mut Vec<Append>) {
+    fn pending(&self) -> bool {
+        // An episode whose rule is gone, or rules that the log does not know yet.
+        !self.decisions.is_empty()
+            || self.config.checkpoint_ms.is_some()
+                && self.homes.iter().flatten().any(|held| held.rules_changed)
+    }
+
+    fn flush(&mut self, at_ms: i64, _progress: &[Progress], appends: &mut Vec<Append>) {
         for Decision {
             transition,
             appended_ms,
@@ -224,10 +362,23 @@ impl Stage for Evaluate {
             }
             self.said.push(record.transition);
         }
+        self.write_down(at_ms, appends);
     }
 
     fn committed(&mut self) {
         self.publish();
+    }
+}
+
+fn unread(partition: u32, why: &Unreadable) -> String {
+    match why {
+        Unreadable::Newer(version) => format!(
+            "{}/{partition} has records of version {version}; this build reads up to {VERSION}",
+            topic::STATE
+        ),
+        Unreadable::Damaged(what) => {
+            format!("{}/{partition} cannot be read: {what}", topic::STATE)
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use fenghuo_alert::{Alert, Transition};
+use fenghuo_alert::{Alert, Rules, Transition};
 use fenghuo_signal::catalogue::{self, Signal};
 use fenghuo_signal::{Entity, Facts, Judge, Kind, Next, Reading, State, View, series};
 use fenghuo_window::{Clock, Clocks, History, Series, Shape, SourceState};
@@ -15,8 +15,11 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use crate::checkpoint::{SEGMENTS, segment_of};
 use crate::evaluate::{EvaluateConfig, origin};
 use crate::record::{CommitRecord, EntityName, SourceRange};
+
+mod kept;
 
 /// Closed panes that a signal takes in at once when it was asleep; what lies before is skipped.
 const ADVANCE_MAX: i64 = 180;
@@ -39,15 +42,30 @@ struct Slot {
     advanced_ms: Option<i64>,
     due_ms: Option<i64>,
     reading: Option<(Reading, i64)>,
+    /// The reading was not handed over yet.
+    is_new: bool,
     /// By index of the rule.
     alerts: SmallVec<[(usize, Alert); 2]>,
 }
 
 struct Entry {
     entity: Entity,
+    segment: usize,
     history: History,
     facts: Facts,
     slots: SmallVec<[Slot; 4]>,
+    changed: bool,
+}
+
+/// Some of the entries, written down together.
+#[derive(Default)]
+struct Segment {
+    entries: Vec<u32>,
+    /// Panes before this offset are in what was written down.
+    covered: u64,
+    /// Records that hold its rows.
+    chunks: u32,
+    /// Something changed since.
     changed: bool,
 }
 
@@ -67,7 +85,9 @@ pub(crate) struct Changed<'a> {
 pub(crate) struct Home {
     partition: u32,
     config: Arc<EvaluateConfig>,
+    rules: Arc<Rules>,
     entries: Vec<Entry>,
+    segments: Vec<Segment>,
     index: HashMap<Entity, u32, FixedState>,
     /// One queue a signal.
     queues: Vec<Queue>,
@@ -76,7 +96,6 @@ pub(crate) struct Home {
     begun_ms: Vec<Option<i64>>,
     changed: Vec<u32>,
     clocks: Clocks,
-    states: BTreeMap<(String, u32), SourceState>,
     /// Next offset expected of each source partition.
     covered: BTreeMap<(String, u32), u64>,
     /// Part of a commit that was applied before, and is now being repeated.
@@ -89,15 +108,16 @@ impl Home {
     pub(crate) fn new(partition: u32, config: Arc<EvaluateConfig>) -> Self {
         Self {
             partition,
+            rules: Arc::clone(&config.rules),
             config,
             entries: Vec::new(),
+            segments: (0..SEGMENTS).map(|_| Segment::default()).collect(),
             index: HashMap::default(),
             queues: catalogue::ALL.iter().map(|_| Queue::new()).collect(),
             muted: vec![false; catalogue::ALL.len()],
             begun_ms: vec![None; catalogue::ALL.len()],
             changed: Vec::new(),
             clocks: Clocks::default(),
-            states: BTreeMap::new(),
             covered: BTreeMap::new(),
             repeating: false,
             holes: 0,
@@ -117,9 +137,14 @@ impl Home {
 
     /// Where each source partition stands.
     pub(crate) fn clocks(&self) -> impl Iterator<Item = (&str, u32, SourceState)> {
-        self.states
-            .iter()
-            .map(|((topic, partition), state)| (topic.as_str(), *partition, *state))
+        self.clocks
+            .states()
+            .map(|(topic, _, partition, state)| (topic, partition, state))
+    }
+
+    /// The entities.
+    pub(crate) fn entities(&self) -> impl Iterator<Item = &Entity> {
+        self.entries.iter().map(|entry| &entry.entity)
     }
 
     /// Applies one part of a commit: merges it, moves the clocks, and judges what is due.
@@ -132,7 +157,7 @@ impl Home {
         if self.is_repeat(&commit.sources, commit.continues) {
             return;
         }
-        self.merge(commit);
+        self.merge(commit, offset);
         if commit.continues {
             return;
         }
@@ -145,8 +170,6 @@ impl Home {
             };
             self.clocks
                 .update(&source.topic, source.partition, source.partitions, state);
-            self.states
-                .insert((source.topic.clone(), source.partition), state);
         }
         let appended_ms = commit
             .sources
@@ -181,11 +204,11 @@ impl Home {
         false
     }
 
-    fn merge(&mut self, commit: &CommitRecord) {
+    fn merge(&mut self, commit: &CommitRecord, offset: u64) {
         let ids: Vec<Option<u32>> = commit
             .entities
             .iter()
-            .map(|name| self.entry(name))
+            .map(|name| self.entry(name, offset))
             .collect();
         let id_of = |index: u32| ids.get(index as usize).copied().flatten();
         for row in &commit.facts {
@@ -225,9 +248,17 @@ impl Home {
         }
     }
 
-    fn entry(&mut self, name: &EntityName) -> Option<u32> {
+    /// The entry that a record at `offset` is to change; `None` where the record is in it.
+    fn entry(&mut self, name: &EntityName, offset: u64) -> Option<u32> {
         let kind = Kind::from_number(name.kind)?;
-        self.entry_of(Entity::pair(kind, &name.first, &name.second))
+        let id = self.entry_of(Entity::pair(kind, &name.first, &name.second))?;
+        (!self.is_covered(id, offset)).then_some(id)
+    }
+
+    /// Whether what is known of an entry rests on panes beyond `offset`: while a restart folds
+    /// again what other segments lack.
+    fn is_covered(&self, id: u32, offset: u64) -> bool {
+        self.segments[self.entries[id as usize].segment].covered > offset
     }
 
     fn entry_of(&mut self, entity: Entity) -> Option<u32> {
@@ -249,12 +280,16 @@ impl Home {
                 advanced_ms: None,
                 due_ms: None,
                 reading: None,
+                is_new: false,
                 alerts: SmallVec::new(),
             })
             .collect();
+        let segment = segment_of(&entity);
+        self.segments[segment].entries.push(id);
         self.index.insert(entity.clone(), id);
         self.entries.push(Entry {
             entity,
+            segment,
             history: History::default(),
             facts: Facts::default(),
             slots,
@@ -311,6 +346,7 @@ impl Home {
 
     fn note_changed(&mut self, id: u32) {
         let entry = &mut self.entries[id as usize];
+        self.segments[entry.segment].changed = true;
         if !entry.changed {
             entry.changed = true;
             self.changed.push(id);
@@ -383,6 +419,11 @@ impl Home {
                 self.queues[number].pop();
                 continue;
             }
+            if self.is_covered(id, offset) {
+                self.queues[number].pop();
+                later.push(Reverse((due_ms, id)));
+                continue;
+            }
             let entity = &self.entries[id as usize].entity;
             let own_source = signal.streams.is_empty();
             let clock = self
@@ -431,7 +472,7 @@ impl Home {
         appended_ms: Option<i64>,
         decisions: &mut Vec<Decision>,
     ) {
-        let config = Arc::clone(&self.config);
+        let rules = Arc::clone(&self.rules);
         let entry = &mut self.entries[id as usize];
         let signal = catalogue::ALL[entry.slots[at].signal];
         let heard = Heard {
@@ -447,11 +488,12 @@ impl Home {
         let Entry { entity, slots, .. } = entry;
         let slot = &mut slots[at];
         slot.reading = Some((read.reading, at_ms));
+        slot.is_new = true;
         let mut again_ms = match read.next {
             Next::At(next_ms) => Some(next_ms),
             Next::Touched => None,
         };
-        for (rule_index, rule) in config.rules.for_signal(signal.name) {
+        for (rule_index, rule) in rules.for_signal(signal.name) {
             if !rule.watches(entity) {
                 continue;
             }
@@ -505,7 +547,8 @@ impl Home {
                 .slots
                 .iter_mut()
                 .filter_map(|slot| {
-                    let (reading, at_ms) = slot.reading.take()?;
+                    let is_new = std::mem::take(&mut slot.is_new);
+                    let (reading, at_ms) = slot.reading.filter(|_| is_new)?;
                     Some((catalogue::ALL[slot.signal].name, reading, at_ms))
                 })
                 .collect();

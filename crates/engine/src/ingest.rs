@@ -308,7 +308,7 @@ fn other_currency<'a>(event: &'a Event<'_>, currency: &str) -> Option<&'a str> {
 }
 
 /// The panes partition of an entity: by its sku, or, for all others, by the shop.
-fn home_of(entity: &Entity, homes: u32) -> u32 {
+pub(crate) fn home_of(entity: &Entity, homes: u32) -> u32 {
     if !entity.kind.homed_by_sku() {
         return 0;
     }

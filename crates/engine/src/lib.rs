@@ -9,6 +9,7 @@ pub mod board;
 pub mod record;
 pub mod route;
 
+mod checkpoint;
 mod dispatch;
 mod duplicates;
 mod evaluate;

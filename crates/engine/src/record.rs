@@ -14,6 +14,8 @@ pub const VERSION: u32 = 1;
 pub mod topic {
     /// Commit records: deltas, facts and clocks, by home.
     pub const PANES: &str = "fenghuo.panes";
+    /// Checkpoints of what evaluate knows; compacted, with as many partitions as the panes.
+    pub const STATE: &str = "fenghuo.state";
     /// Transitions of alerts; one partition.
     pub const ALERTS: &str = "fenghuo.alerts";
     /// Intents to send a page and their outcomes; one partition.

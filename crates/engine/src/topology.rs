@@ -40,6 +40,8 @@ pub struct TopologyConfig {
     pub batch_records_max: usize,
     /// How long commit records are kept; `None` = for ever.
     pub panes_retention_ms: Option<i64>,
+    /// Within this time all that evaluate knows was written down once; `None` = nothing is.
+    pub checkpoint_ms: Option<i64>,
 }
 
 impl TopologyConfig {
@@ -57,6 +59,12 @@ impl TopologyConfig {
                 self.ingest.panes_partitions,
                 self.panes_retention_ms,
             ),
+            TopicSpec {
+                name: topic::STATE.to_owned(),
+                partitions: self.ingest.panes_partitions,
+                compacted: true,
+                retention_ms: None,
+            },
             plain(topic::ALERTS, 1, None),
             plain(topic::DELIVERIES, 1, None),
             plain(topic::DEAD_LETTER, 1, None),
@@ -137,6 +145,7 @@ impl TopologyConfig {
             topics: self.sources(),
             entities_max: self.entities_max,
             behind_ms_max: self.behind_ms_max,
+            checkpoint_ms: self.checkpoint_ms,
         };
         let stage = Evaluate::new(config, Arc::clone(board));
         Ok(Runner::new(session, stage, Start::Earliest, prompt()))

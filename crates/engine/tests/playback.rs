@@ -48,6 +48,7 @@ fn config(start: Start) -> TopologyConfig {
         commit_ms: 50,
         batch_records_max: 10_000,
         panes_retention_ms: None,
+        checkpoint_ms: None,
     }
 }
 

@@ -124,7 +124,12 @@ fn new_topic<'a>(
     // What lies too far ahead of the broker's clock is found by comparing with this.
     .set("message.timestamp.type", "LogAppendTime");
     Ok(if topic.compacted {
+        // What was superseded is read at every restart until it is gone, and the segment that is
+        // being written is never compacted: small ones, compacted soon.
         new.set("cleanup.policy", "compact")
+            .set("segment.bytes", "67108864")
+            .set("segment.ms", "600000")
+            .set("min.cleanable.dirty.ratio", "0.2")
     } else {
         new.set("cleanup.policy", "delete")
             .set("retention.ms", retention_ms)

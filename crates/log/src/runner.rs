@@ -59,6 +59,12 @@ pub trait Stage {
     /// A record of the `which`-th [`Restore`] of a partition.
     fn restore(&mut self, index: usize, which: usize, record: Record<'_>);
 
+    /// The `which`-th [`Restore`] of a partition was read to its end: what else to read, now that
+    /// this is known. It comes last and is numbered on.
+    fn restored(&mut self, _index: usize, _which: usize) -> Option<Restore> {
+        None
+    }
+
     /// A partition is gone: forget what was kept for it.
     fn revoke(&mut self, index: usize);
 
@@ -277,17 +283,23 @@ impl<S: Stage> Runner<S> {
                 from,
                 to: from,
             });
-            let restores = self.stage.assign(index, one, from);
-            for (which, restore) in restores.iter().enumerate() {
+            let mut restores = self.stage.assign(index, one, from);
+            let mut which = 0;
+            while let Some(Restore {
+                partition,
+                from,
+                to,
+            }) = restores.get(which).cloned()
+            {
                 let stage = &mut self.stage;
-                self.session.read(
-                    &restore.partition,
-                    restore.from,
-                    restore.to,
-                    &mut |record| {
-                        stage.restore(index, which, record);
-                    },
-                )?;
+                self.session.read(&partition, from, to, &mut |record| {
+                    stage.restore(index, which, record);
+                })?;
+                restores.extend(self.stage.restored(index, which));
+                which += 1;
+            }
+            if let Some(why) = self.stage.broken() {
+                return Err(Error::Fatal(why.to_owned()));
             }
             begin.push((index, one.partition.clone(), from));
         }

@@ -165,6 +165,14 @@ impl Facts {
         }
     }
 
+    /// Every fact, to be taken again.
+    pub fn all(&self) -> impl Iterator<Item = Fact> {
+        let catalog = self.catalog.clone().map(Fact::Catalog);
+        let plans = self.plans.iter();
+        let plans = plans.map(|plan| Fact::Plan((**plan).clone()));
+        catalog.into_iter().chain(plans)
+    }
+
     /// The plan that counts at `at_ms`: the running one that ends first, else the next one, else
     /// the last one.
     pub fn plan(&self, at_ms: i64) -> Option<&PlanFact> {

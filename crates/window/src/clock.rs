@@ -83,6 +83,14 @@ impl Clocks {
         }
     }
 
+    /// What is kept of each source partition: the source, its number of partitions, the partition.
+    pub fn states(&self) -> impl Iterator<Item = (&str, u32, u32, SourceState)> {
+        self.sources.iter().flat_map(|(name, source)| {
+            let states = source.states.iter();
+            states.map(move |(at, state)| (name.as_str(), source.partitions, *at, *state))
+        })
+    }
+
     /// The clock of one source: the earliest of its partitions; `None` until all have told a
     /// time.
     pub fn source(&self, source: &str) -> Option<Clock> {

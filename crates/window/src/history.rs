@@ -11,6 +11,16 @@ enum Kept {
     Amount(Values),
 }
 
+/// One series of a [`History`] as plain numbers, to be written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dump {
+    /// The series.
+    pub series: u16,
+    /// Its tiers, finest first: starts of the cells, and their fields one cell after the other.
+    /// A level or register has one cell, without a start.
+    pub tiers: Vec<(Vec<i64>, Vec<i64>)>,
+}
+
 /// Everything kept about one entity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
@@ -51,6 +61,36 @@ impl History {
                 })
             }
         }
+    }
+
+    /// Everything kept, to be [loaded](Self::load) again.
+    pub fn dump(&self) -> impl Iterator<Item = Dump> {
+        self.series.iter().map(|(series, kept)| Dump {
+            series: *series,
+            tiers: match kept {
+                Kept::Panes(panes) => panes.dump(),
+                Kept::Amount(values) => vec![(Vec::new(), values.to_vec())],
+            },
+        })
+    }
+
+    /// Takes a series as it was dumped, in place of what is kept of it. False, and nothing is
+    /// taken, where it does not have the form that the series has now.
+    pub fn load(&mut self, series: &Series, tiers: Vec<(Vec<i64>, Vec<i64>)>) -> bool {
+        let kept = if series.tiers().is_empty() {
+            match tiers.as_slice() {
+                [(starts_ms, values)] if starts_ms.is_empty() && values.len() == series.width() => {
+                    Some(Kept::Amount(Values::from_slice(values)))
+                }
+                _ => None,
+            }
+        } else {
+            Panes::load(series, tiers).map(Kept::Panes)
+        };
+        let Some(kept) = kept else { return false };
+        self.series.retain(|(id, _)| *id != series.id);
+        self.series.push((series.id, kept));
+        true
     }
 
     fn kept(&self, series: &Series) -> Option<&Kept> {

@@ -14,6 +14,6 @@ mod series;
 
 pub use clock::{Clock, Clocks, SourceState};
 pub use combine::{Combiner, Row};
-pub use history::History;
+pub use history::{Dump, History};
 pub use panes::Panes;
 pub use series::{Merge, Series, Shape, Tier, Values};

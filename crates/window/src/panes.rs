@@ -96,6 +96,31 @@ impl Panes {
         }
     }
 
+    /// Every tier: starts of its cells, and their fields.
+    pub(crate) fn dump(&self) -> Vec<(Vec<i64>, Vec<i64>)> {
+        let numbers = |ring: &Ring| {
+            let (starts_ms, values) = (ring.starts_ms.iter(), ring.values.iter());
+            (starts_ms.copied().collect(), values.copied().collect())
+        };
+        self.rings.iter().map(numbers).collect()
+    }
+
+    /// Panes as they were dumped; `None` where they do not have the form of the series.
+    pub(crate) fn load(series: &Series, tiers: Vec<(Vec<i64>, Vec<i64>)>) -> Option<Self> {
+        let fits = |(starts_ms, values): &(Vec<i64>, Vec<i64>)| {
+            values.len() == starts_ms.len() * series.width() && starts_ms.is_sorted()
+        };
+        if tiers.len() != series.tiers().len() || !tiers.iter().all(fits) {
+            return None;
+        }
+        let ring = |(starts_ms, values): (Vec<i64>, Vec<i64>)| Ring {
+            starts_ms: starts_ms.into(),
+            values: values.into(),
+        };
+        let rings = tiers.into_iter().map(ring).collect();
+        Some(Self { rings })
+    }
+
     /// Start of the newest cell of the finest tier.
     pub fn newest_ms(&self) -> Option<i64> {
         self.rings
@@ -229,6 +254,7 @@ mod tests {
             // Over all of time the coarse tiers carry what the fine ones dropped.
             prop_assert_eq!(one.sum(&SALES, 0, newest + 10), naive(0, newest + 10));
             prop_assert_eq!(other.sum(&SALES, 0, newest + 10), naive(0, newest + 10));
+            prop_assert_eq!(Panes::load(&SALES, one.dump()), Some(one));
         }
     }
 

@@ -140,6 +140,8 @@ pub struct Evaluate {
     pub entities_max: usize,
     /// A source that lags further behind mutes the signals that rest on it.
     pub behind_ms_max: i64,
+    /// Time within which all that is known was written down once.
+    pub checkpoint_ms: i64,
 }
 
 /// `[http]`
@@ -282,6 +284,7 @@ impl Config {
             commit_ms: self.ingest.commit_ms,
             batch_records_max: self.ingest.batch_records_max,
             panes_retention_ms: self.topics.panes_retention_ms,
+            checkpoint_ms: Some(self.evaluate.checkpoint_ms),
         }
     }
 }

@@ -118,6 +118,7 @@ pub struct Evaluate {
     pub workers: Option<i64>,
     pub entities_max: Option<i64>,
     pub behind_max: Option<String>,
+    pub checkpoint: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

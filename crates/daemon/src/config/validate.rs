@@ -208,6 +208,11 @@ fn evaluate(at: &Document<'_>, raw: &raw::Evaluate) -> Result<Evaluate, ConfigEr
             raw.behind_max.as_deref().unwrap_or("60s"),
             SECOND..=DAY,
         )?,
+        checkpoint_ms: at.duration_ms(
+            "evaluate.checkpoint",
+            raw.checkpoint.as_deref().unwrap_or("2m"),
+            SECOND..=DAY,
+        )?,
     })
 }
 

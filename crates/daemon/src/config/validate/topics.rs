@@ -80,7 +80,8 @@ pub fn topics(
         sources,
         panes_partitions: partitions("topics.panes_partitions", raw.panes_partitions)?,
         panes_retention_ms: match raw.panes_retention.as_deref() {
-            None | Some("forever") => None,
+            Some("forever") => None,
+            None => Some(7 * DAY),
             Some(text) if humantime::parse_duration(text).is_err() => {
                 let problem = format!("is {text:?}; expected \"forever\" or a time such as \"7d\"");
                 return Err(at.error("topics.panes_retention", problem));

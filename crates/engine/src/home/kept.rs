@@ -1,0 +1,333 @@
+//! A home written down and read again: rows of entities, and the clocks as of a panes offset.
+//!
+//! What is not here cannot outlive a restart. Nothing is decided here but for one thing: what
+//! becomes of an episode whose rule is gone.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use fenghuo_alert::Rules;
+use fenghuo_log::Append;
+use fenghuo_signal::{Reading, ReadingState, State, catalogue, series};
+use fenghuo_window::{Dump, SourceState};
+
+use super::{Decision, Entry, Home, Slot};
+use crate::checkpoint::{
+    AlertRow, ClockRow, EntityRow, Head, Reader, ReadingRow, SEGMENTS, SeriesRow, SignalRow,
+    SlotRow, SourceRow, TierRow, Unreadable, Writer, from_steps, to_steps,
+};
+use crate::record::{EntityName, FactRow, VERSION};
+
+impl Home {
+    /// The segment whose rows cover least.
+    pub(crate) fn oldest_segment(&self) -> usize {
+        let segments = self.segments.iter().enumerate();
+        let oldest = segments.min_by_key(|(_, segment)| segment.covered);
+        oldest.map_or(0, |(number, _)| number)
+    }
+
+    /// Writes a segment down, as of the panes before `covered`: all of it where something in it
+    /// changed, else only that nothing did.
+    pub(crate) fn write_segment(
+        &mut self,
+        number: usize,
+        covered: u64,
+        to: &Writer,
+        appends: &mut Vec<Append>,
+    ) {
+        let segment = &self.segments[number];
+        if segment.covered >= covered {
+            return;
+        }
+        let mut chunks = segment.chunks;
+        if segment.changed {
+            let entries = segment.entries.iter();
+            let rows = entries.map(|id| self.row(&self.entries[*id as usize]));
+            chunks = to.rows(number, chunks, rows, appends);
+        }
+        to.head(number, &self.head(covered, chunks), appends);
+        let segment = &mut self.segments[number];
+        segment.covered = covered;
+        segment.chunks = chunks;
+        segment.changed = false;
+    }
+
+    fn head(&self, covered: u64, chunks: u32) -> Head {
+        let clock_of = |topic: &str, partition: u32| {
+            let mut states = self.clocks.states();
+            let state = states.find(|(name, _, at, _)| *name == topic && *at == partition);
+            state.map(|(_, partitions, _, state)| ClockRow {
+                partitions,
+                newest_ms: state.newest_ms,
+                lateness_ms: state.lateness_ms,
+                at_ms: state.at_ms,
+                at_end: state.at_end,
+            })
+        };
+        let clocked = self.clocks.states();
+        let known: BTreeSet<(&str, u32)> = clocked
+            .map(|(topic, _, partition, _)| (topic, partition))
+            .chain(self.covered.keys().map(|(topic, at)| (topic.as_str(), *at)))
+            .collect();
+        let sources = known.into_iter().map(|(topic, partition)| SourceRow {
+            topic: topic.to_owned(),
+            partition,
+            covered: self.covered.get(&(topic.to_owned(), partition)).copied(),
+            clock: clock_of(topic, partition),
+        });
+        let signals = catalogue::ALL.iter().enumerate();
+        Head {
+            version: VERSION,
+            covered,
+            chunks,
+            sources: sources.collect(),
+            signals: signals
+                .map(|(number, signal)| SignalRow {
+                    name: signal.name.to_owned(),
+                    muted: self.muted[number],
+                    begun_ms: self.begun_ms[number],
+                })
+                .collect(),
+            repeating: self.repeating,
+        }
+    }
+
+    fn row(&self, entry: &Entry) -> EntityRow {
+        let fact = |fact| FactRow {
+            entity: 0,
+            fact: Some(fact),
+        };
+        EntityRow {
+            name: Some(EntityName {
+                kind: entry.entity.kind as u32,
+                first: entry.entity.first.to_string(),
+                second: entry.entity.second.to_string(),
+            }),
+            series: entry.history.dump().map(series_row).collect(),
+            facts: entry.facts.all().map(fact).collect(),
+            slots: entry
+                .slots
+                .iter()
+                .filter_map(|slot| self.slot_row(slot))
+                .collect(),
+        }
+    }
+
+    /// `None` where the slot was never used.
+    fn slot_row(&self, slot: &Slot) -> Option<SlotRow> {
+        let is_new = slot.reading.is_none() && slot.due_ms.is_none() && slot.alerts.is_empty();
+        let alert = |(rule, alert): &(usize, _)| AlertRow::new(&self.rules.get(*rule)?.name, alert);
+        (!is_new).then(|| SlotRow {
+            signal: catalogue::ALL[slot.signal].name.to_owned(),
+            state: slot.state.to_vec(),
+            advanced_ms: slot.advanced_ms,
+            due_ms: slot.due_ms,
+            reading: slot.reading.map(reading_row),
+            alerts: slot.alerts.iter().filter_map(alert).collect(),
+        })
+    }
+
+    /// Takes what was written down, and returns the panes offset from which to fold on. Judges
+    /// by the rules of then, until [`Home::adopt`].
+    pub(crate) fn load(&mut self, from: &Reader) -> Result<u64, Unreadable> {
+        // Texts that this build does not understand any more cannot be judged by.
+        if let Some(rules) = from.rules().and_then(parse) {
+            self.rules = Arc::new(rules);
+        }
+        for (number, head) in from.heads() {
+            let segment = self.segments.get_mut(number);
+            let segment =
+                segment.ok_or_else(|| Unreadable::Damaged(format!("segment {number}")))?;
+            segment.covered = head.covered;
+            segment.chunks = head.chunks;
+        }
+        let mut result = Ok(());
+        from.rows(&mut |row| {
+            if let Err(error) = self.load_row(row) {
+                result = Err(error);
+            }
+        })?;
+        result?;
+        let least = from.heads().min_by_key(|(_, head)| head.covered);
+        match least {
+            Some((_, head)) if from.heads().count() == SEGMENTS => {
+                self.load_clocks(head);
+                Ok(head.covered)
+            }
+            // A young home: some segments were never written down, and no clock is as old as
+            // what they lack.
+            _ => Ok(0),
+        }
+    }
+
+    fn load_clocks(&mut self, head: &Head) {
+        for source in &head.sources {
+            let key = (source.topic.clone(), source.partition);
+            if let Some(covered) = source.covered {
+                self.covered.insert(key, covered);
+            }
+            if let Some(clock) = &source.clock {
+                let state = SourceState {
+                    newest_ms: clock.newest_ms,
+                    lateness_ms: clock.lateness_ms,
+                    at_ms: clock.at_ms,
+                    at_end: clock.at_end,
+                };
+                let (topic, partition) = (&source.topic, source.partition);
+                self.clocks
+                    .update(topic, partition, clock.partitions, state);
+            }
+        }
+        for row in &head.signals {
+            if let Some(number) = number_of(&row.name) {
+                self.muted[number] = row.muted;
+                self.begun_ms[number] = row.begun_ms;
+            }
+        }
+        self.repeating = head.repeating;
+    }
+
+    fn load_row(&mut self, row: EntityRow) -> Result<(), Unreadable> {
+        let damaged = |what: &str| Unreadable::Damaged(format!("{what} of an entity"));
+        let name = row.name.ok_or_else(|| damaged("no name"))?;
+        // One that there is no room for any more was counted when it was refused.
+        let Some(id) = self.entry(&name, u64::MAX) else {
+            return Ok(());
+        };
+        let entry = &mut self.entries[id as usize];
+        for row in row.series {
+            let Some(series) = series::by_id(row.series) else {
+                continue;
+            };
+            let tiers = row.tiers.into_iter();
+            let tiers = tiers.map(|tier| (from_steps(&tier.starts_ms), tier.values));
+            if !entry.history.load(series, tiers.collect()) {
+                return Err(damaged("a series"));
+            }
+        }
+        for fact in row.facts.into_iter().filter_map(|row| row.fact) {
+            entry.facts.take(fact);
+        }
+        for row in row.slots {
+            // A signal that this build does not have any more.
+            let Some(number) = number_of(&row.signal) else {
+                continue;
+            };
+            let Some(slot) = entry.slots.iter_mut().find(|slot| slot.signal == number) else {
+                continue;
+            };
+            slot.state = State::from_slice(&row.state);
+            slot.advanced_ms = row.advanced_ms;
+            slot.due_ms = row.due_ms;
+            slot.reading = row.reading.map(reading);
+            slot.is_new = slot.reading.is_some();
+            for row in &row.alerts {
+                let rule = self.rules.named(&row.rule).map(|(index, _)| index);
+                if let (Some(rule), Some(alert)) = (rule, row.alert()) {
+                    slot.alerts.push((rule, alert));
+                }
+            }
+            if let Some(due_ms) = slot.due_ms {
+                self.queues[number].push(std::cmp::Reverse((due_ms, id)));
+            }
+        }
+        if !entry.changed {
+            entry.changed = true;
+            self.changed.push(id);
+        }
+        Ok(())
+    }
+
+    /// Judges by these rules from now on. An episode whose rule is gone, or watches its entity no
+    /// more, ends here; one whose rule was edited goes on under the new limits. Returns whether
+    /// anything is different.
+    pub(crate) fn adopt(&mut self, rules: &Arc<Rules>, decisions: &mut Vec<Decision>) -> bool {
+        if self.rules.texts() == rules.texts() {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.rules, Arc::clone(rules));
+        for id in 0..self.entries.len() as u32 {
+            self.touch_all(id);
+            let Entry { entity, slots, .. } = &mut self.entries[id as usize];
+            for slot in slots {
+                let signal = catalogue::ALL[slot.signal].name;
+                let at_ms = slot.reading.map_or(i64::MIN, |(_, at_ms)| at_ms);
+                for (rule, mut alert) in std::mem::take(&mut slot.alerts) {
+                    let Some(old) = before.get(rule) else {
+                        continue;
+                    };
+                    match rules.named(&old.name) {
+                        Some((index, new)) if new.signal == signal && new.watches(entity) => {
+                            slot.alerts.push((index, alert));
+                        }
+                        _ => decisions.extend(alert.close(old, entity, at_ms).map(|transition| {
+                            Decision {
+                                transition,
+                                appended_ms: None,
+                            }
+                        })),
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+fn parse(texts: &[String]) -> Option<Rules> {
+    let names = catalogue::names();
+    let mut rules = Rules::default();
+    for text in texts {
+        rules = rules.with(crate::record::topic::STATE, text, &names).ok()?;
+    }
+    Some(rules)
+}
+
+fn number_of(signal: &str) -> Option<usize> {
+    catalogue::ALL.iter().position(|known| known.name == signal)
+}
+
+fn series_row(dump: Dump) -> SeriesRow {
+    let tiers = dump.tiers.into_iter();
+    SeriesRow {
+        series: u32::from(dump.series),
+        tiers: tiers
+            .map(|(starts_ms, values)| TierRow {
+                starts_ms: to_steps(&starts_ms),
+                values,
+            })
+            .collect(),
+    }
+}
+
+fn reading_row((reading, at_ms): (Reading, i64)) -> ReadingRow {
+    ReadingRow {
+        state: match reading.state {
+            ReadingState::Ok => 0,
+            ReadingState::Insufficient => 1,
+            ReadingState::Unknown => 2,
+        },
+        value: reading.value,
+        lower: reading.lower,
+        upper: reading.upper,
+        surprise: reading.surprise,
+        n: reading.n,
+        at_ms,
+    }
+}
+
+fn reading(row: ReadingRow) -> (Reading, i64) {
+    let reading = Reading {
+        state: match row.state {
+            0 => ReadingState::Ok,
+            1 => ReadingState::Insufficient,
+            _ => ReadingState::Unknown,
+        },
+        value: row.value,
+        lower: row.lower,
+        upper: row.upper,
+        surprise: row.surprise,
+        n: row.n,
+    };
+    (reading, row.at_ms)
+}

@@ -1,0 +1,265 @@
+//! A restart from checkpoints leads to what one life leads to, to the bit.
+
+mod shop;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fenghuo_alert::{Rules, State};
+use fenghuo_engine::record::{AlertRecord, topic};
+use fenghuo_engine::{Board, Evaluate, Ingest, Topology};
+use fenghuo_event::{Stream, pb};
+use fenghuo_log::{Log, Runner, SessionSpec, Start, TopicPartition};
+use fenghuo_signal::catalogue;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use shop::*;
+
+/// Everything that people can see.
+fn seen(board: &Board) -> String {
+    format!(
+        "{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}",
+        board.readings(),
+        board.totals(),
+        board.charts(),
+        board.open(),
+        board.closed()
+    )
+}
+
+/// Every alert record; of one partition and time in any order.
+fn alerts(shop: &Shop) -> Vec<AlertRecord> {
+    let mut session = shop
+        .log
+        .open(&SessionSpec {
+            group: "reader".to_owned(),
+            member: "reader".to_owned(),
+            topics: vec![topic::ALERTS.to_owned()],
+            start: Start::Earliest,
+            low_latency: false,
+        })
+        .unwrap();
+    let mut all = Vec::new();
+    let alerts = TopicPartition::new(topic::ALERTS, 0);
+    let mut each = |record: fenghuo_log::Record<'_>| {
+        all.push(serde_json::from_slice(record.value.unwrap()).unwrap());
+    };
+    session.read(&alerts, 0, u64::MAX, &mut each).unwrap();
+    all.sort_by(|a: &AlertRecord, b| {
+        let key = |of: &AlertRecord| {
+            let at = &of.transition;
+            (at.at_ms, at.rule.clone(), at.entity.clone(), at.to.as_str())
+        };
+        key(a).cmp(&key(b))
+    });
+    all
+}
+
+/// Something happens in the shop: one of a few dozen skus is sold, sold too cheap, counted or
+/// complained about.
+fn happen(shop: &mut Shop, number: u64) {
+    let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z ^= z >> 29;
+    let sku = format!("sku-{}", z % 40);
+    let at_ms = shop.now_ms - (z >> 40) as i64 % 8_000;
+    let id = format!("n{number}");
+    match (z >> 8) % 20 {
+        0 => shop.send_as(Stream::Catalog, floor(&sku, 1_500, 1), &id, at_ms),
+        1 => {
+            let low = order(pb::order::Type::Paid, &id, &sku, 1, 900);
+            shop.send_as(Stream::Orders, low, &id, at_ms);
+        }
+        2 => {
+            let gone = order(pb::order::Type::Cancelled, &id, &sku, 1, 2_000);
+            shop.send_as(Stream::Orders, gone, &id, at_ms);
+        }
+        3 => {
+            let levels = pb::InventoryLevels {
+                on_hand: (z >> 16) as i64 % 60,
+                ..pb::InventoryLevels::default()
+            };
+            let stock = pb::event::Body::Inventory(pb::Inventory {
+                r#type: pb::inventory::Type::Snapshot.into(),
+                sku_id: sku,
+                location_id: format!("w{}", (z >> 32) % 2),
+                levels: Some(levels),
+                ..pb::Inventory::default()
+            });
+            shop.send_as(Stream::Inventory, stock, &id, at_ms);
+        }
+        _ => {
+            let sold = order(
+                pb::order::Type::Paid,
+                &id,
+                &sku,
+                1 + (z >> 20) as i64 % 3,
+                2_000,
+            );
+            shop.send_as(Stream::Orders, sold, &id, at_ms);
+        }
+    }
+}
+
+fn checkpointed() -> Shop {
+    let mut config = config();
+    // One segment a second: whatever the second of a restart, segments are of every age.
+    config.checkpoint_ms = Some(64_000);
+    Shop::open_as(config)
+}
+
+/// Panes that a cycle of checkpoints has surely covered are gone.
+fn forget_old_panes(shop: &Shop, older_than: &mut Vec<Vec<u64>>) {
+    let panes = |home| TopicPartition::new(topic::PANES, home);
+    let highs = (0..3).map(|home| shop.log.high(&panes(home))).collect();
+    older_than.push(highs);
+    if older_than.len() > 70 {
+        for (home, high) in older_than.remove(0).into_iter().enumerate() {
+            shop.log.forget(&panes(home as u32), high);
+        }
+    }
+}
+
+/// A shop whose evaluate stage alone is restarted, so that the panes are those of one life.
+struct Lives {
+    shop: Shop,
+    ingest: Runner<Ingest>,
+    evaluate: Runner<Evaluate>,
+    board: Arc<Board>,
+}
+
+impl Lives {
+    fn begin() -> Self {
+        let shop = checkpointed();
+        let board = Arc::new(Board::new());
+        Self {
+            ingest: shop.config.ingest(&shop.log, &board, 0).unwrap(),
+            evaluate: shop.config.evaluate(&shop.log, &board, 0).unwrap(),
+            board,
+            shop,
+        }
+    }
+
+    fn restart(&mut self) {
+        self.board = Arc::new(Board::new());
+        let Shop { config, log, .. } = &self.shop;
+        self.evaluate = config.evaluate(log, &self.board, 0).unwrap();
+    }
+
+    fn pass(&mut self) {
+        self.shop.now_ms += 1_000;
+        let now_ms = self.shop.now_ms;
+        self.shop.log.set_time(now_ms);
+        // Assigned, read, and what there is.
+        for _ in 0..4 {
+            self.ingest.step(now_ms, Duration::ZERO).unwrap();
+        }
+        self.ingest.commit(now_ms).unwrap();
+        for _ in 0..6 {
+            self.evaluate.step(now_ms, Duration::ZERO).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_restart_from_checkpoints_sees_what_one_life_sees() {
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 4,
+        max_shrink_iters: 0,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let strategy = prop::collection::vec((0_usize..20, prop::bool::weighted(0.03)), 200..400);
+    runner
+        .run(&strategy, |seconds| {
+            let (mut whole, mut broken) = (Lives::begin(), Lives::begin());
+            let mut highs = Vec::new();
+            let (mut number, mut restarts) = (0, 0);
+            for (events, restart) in seconds {
+                for _ in 0..events {
+                    number += 1;
+                    happen(&mut whole.shop, number);
+                    happen(&mut broken.shop, number);
+                }
+                whole.pass();
+                if restart {
+                    restarts += 1;
+                    broken.restart();
+                }
+                broken.pass();
+                forget_old_panes(&broken.shop, &mut highs);
+            }
+            broken.restart();
+            whole.pass();
+            broken.pass();
+            prop_assert!(alerts(&whole.shop).len() > 20, "too little happens");
+            let (ours, theirs) = (alerts(&broken.shop), alerts(&whole.shop));
+            let mut pairs = ours.iter().zip(&theirs);
+            let other = pairs.find(|(ours, theirs)| ours != theirs);
+            prop_assert!(other.is_none(), "{:#?}", other);
+            prop_assert_eq!(ours.len(), theirs.len());
+            prop_assert_eq!(
+                seen(&broken.board),
+                seen(&whole.board),
+                "after {} restarts",
+                restarts
+            );
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_rule_that_is_gone_ends_its_episodes_and_a_new_one_judges_what_is_there() {
+    let mut shop = checkpointed();
+    shop.send(Stream::Catalog, floor("gel", 1_500, 1));
+    shop.send(
+        Stream::Orders,
+        order(pb::order::Type::Paid, "o1", "gel", 1, 900),
+    );
+    shop.pass(90);
+    assert_eq!(shop.topology.board().open().len(), 1);
+
+    let names = catalogue::names();
+    let others = "[[rule]]\nname = \"price-floor\"\nenabled = false\n\
+                  [[rule]]\nname = \"any-low-price\"\nsignal = \"price.floor\"\n\
+                  page = [{ read = \"value\", below = 1.0, clear = 1.0 }]\n\
+                  summary = \"low\"\n";
+    let rules = Rules::builtin(&names).unwrap();
+    shop.config.rules = Arc::new(rules.with("others.toml", others, &names).unwrap());
+    shop.restart();
+    shop.pass(2);
+    let said: Vec<(String, State)> = alerts(&shop)
+        .into_iter()
+        .map(|record| (record.transition.rule, record.transition.to))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("price-floor".to_owned(), State::Firing),
+            ("price-floor".to_owned(), State::Resolved),
+            ("any-low-price".to_owned(), State::Firing),
+        ]
+    );
+    // And once more, with nothing changed, there is nothing to say.
+    shop.restart();
+    shop.pass(2);
+    assert_eq!(alerts(&shop).len(), 3);
+}
+
+#[test]
+fn a_state_of_a_newer_build_is_not_touched() {
+    let mut shop = checkpointed();
+    shop.send(Stream::Catalog, floor("gel", 1_500, 1));
+    shop.pass(2);
+    let newer = fenghuo_log::Append::new(
+        TopicPartition::new(topic::STATE, 1),
+        Some(b"rules".to_vec()),
+        // Version 99.
+        vec![0x08, 99],
+    );
+    shop.log.append(vec![newer]).unwrap();
+    let mut again = Topology::open(&shop.config, &shop.log).unwrap();
+    let error = again.settle(shop.now_ms + 1_000).unwrap_err().to_string();
+    assert!(error.contains("version 99"), "{error}");
+}
