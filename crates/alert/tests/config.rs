@@ -6,7 +6,7 @@ use fenghuo_alert::{Alert, Origin, Rules, Severity, Side};
 use fenghuo_signal::{Entity, Kind, Reading};
 
 /// The signals of the built-in rules.
-const SIGNALS: [&str; 10] = [
+const SIGNALS: [&str; 11] = [
     "sales.pace",
     "sales.drought",
     "stock.available_to_promise",
@@ -17,6 +17,7 @@ const SIGNALS: [&str; 10] = [
     "parcel.eta_breach",
     "review.negative_share",
     "source.silence",
+    "source.lost",
 ];
 
 /// A rule that is right, to which a test adds keys.
@@ -52,6 +53,7 @@ fn the_built_in_rules_fire_as_the_catalogue_says() {
     let campaign = Entity::one(Kind::Campaign, "d11");
     let sku = Entity::one(Kind::Sku, "A1");
     let pair = Entity::pair(Kind::WarehouseCourier, "W1", "SF");
+    let source = Entity::one(Kind::Source, "shop.orders");
     let exact = Reading::exact;
     let warn = Some(Severity::Warn);
     let page = Some(Severity::Page);
@@ -168,6 +170,8 @@ fn the_built_in_rules_fire_as_the_catalogue_says() {
             },
             warn,
         ),
+        ("source-lost", &source, exact(1.0, 1), page),
+        ("source-lost", &source, exact(0.0, 0), None),
         (
             "source-silence",
             &Entity::one(Kind::Source, "orders"),

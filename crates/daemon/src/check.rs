@@ -76,7 +76,7 @@ mod tests {
           shop      42, prices in CNY, local time -03:30
           kafka     localhost:9092
           topics    2: shop.orders, shop.catalog
-          rules     10
+          rules     11
           plans     0 campaigns, 0 skus
           channels  2: terminal, spare
           routes    1

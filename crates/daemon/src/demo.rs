@@ -205,7 +205,10 @@ fn shown(
         now_ms: Arc::new(move || now_ms.load(Ordering::Relaxed)),
         ready: Arc::new(|| Ok(())),
         healthy: Arc::new(|| Ok(())),
-        lag: Arc::new(Vec::new),
+        held: Arc::new(Vec::new),
+        elsewhere: Arc::new(|| Ok(Vec::new())),
+        // All stages run in this process.
+        panes_partitions: 0,
         prometheus,
         limits: Vec::new(),
         top_entities: 50,

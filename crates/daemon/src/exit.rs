@@ -13,6 +13,8 @@ pub enum Exit {
     Failed,
     /// The command line is wrong. Most of these end in clap, with the same code.
     Usage,
+    /// A newer build has taken over: it wrote records that this one does not read.
+    Newer,
     /// A config, rules, plan or mapping file is wrong: nothing was started. `EX_CONFIG` of
     /// sysexits.h.
     Config,
@@ -25,6 +27,7 @@ impl Exit {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Usage => 2,
+            Exit::Newer => 3,
             Exit::Config => 78,
         }
     }
@@ -39,6 +42,8 @@ impl Exit {
         };
         if error.is::<crate::cli::UsageError>() {
             Exit::Usage
+        } else if error.is::<crate::run::NewerError>() {
+            Exit::Newer
         } else if error.chain().any(is_config) {
             Exit::Config
         } else {
@@ -59,6 +64,7 @@ Exit codes:
   0   done
   1   something failed while running; standard error says what
   2   the command line is wrong
+  3   run: a newer build has taken over; it wrote records that this one does not read
   78  a config, rules, plan or mapping file is wrong; nothing was started";
 
 #[cfg(test)]
@@ -67,7 +73,13 @@ mod tests {
 
     #[test]
     fn the_help_tells_every_code() {
-        for exit in [Exit::Done, Exit::Failed, Exit::Usage, Exit::Config] {
+        for exit in [
+            Exit::Done,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Newer,
+            Exit::Config,
+        ] {
             let line = format!("\n  {:<4}", exit.code());
             assert!(HELP.contains(&line), "{exit:?}");
         }

@@ -13,6 +13,7 @@ mod measured;
 mod replay;
 mod run;
 mod signals;
+mod watchdog;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

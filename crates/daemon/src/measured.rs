@@ -1,6 +1,7 @@
-//! A log that is measured: how long commits take, and how far readers are behind.
+//! A log that is measured: how long commits take, which partitions this process holds, and how
+//! far it is behind in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,49 +11,59 @@ use fenghuo_log::{
 };
 
 use crate::clock::Watch;
-use crate::http::Lag;
+use crate::http::Held;
 
-/// How far readers are behind, by stage and partition.
+/// The partitions that this process holds, by stage.
 #[derive(Clone, Default)]
-pub struct Lags(Arc<Mutex<BTreeMap<(&'static str, TopicPartition), u64>>>);
+pub struct Holdings(Arc<Mutex<BTreeMap<(&'static str, TopicPartition), Standing>>>);
 
-impl Lags {
+/// Where a partition stands.
+#[derive(Clone, Copy)]
+enum Standing {
+    /// What was known of it is being read.
+    Restoring,
+    /// It is read, and this many records are left.
+    Reading(u64),
+}
+
+impl Holdings {
     /// All of them, sorted.
-    pub fn all(&self) -> Vec<Lag> {
-        let lags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lags.iter()
-            .map(|((stage, partition), records)| Lag {
+    pub fn all(&self) -> Vec<Held> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.iter()
+            .map(|((stage, partition), standing)| Held {
                 stage,
                 topic: partition.topic.to_string(),
                 partition: partition.partition,
-                records: *records,
+                behind: match standing {
+                    Standing::Restoring => None,
+                    Standing::Reading(records) => Some(*records),
+                },
             })
             .collect()
     }
 
-    fn set(&self, stage: &'static str, partition: &TopicPartition, records: Option<u64>) {
-        let mut lags = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (stage, partition.clone());
-        match records {
-            Some(records) => lags.insert(key, records),
-            None => lags.remove(&key),
-        };
+    fn set(&self, stage: &'static str, partition: &TopicPartition, standing: Standing) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert((stage, partition.clone()), standing);
+    }
+
+    fn remove(&self, stage: &'static str, partition: &TopicPartition) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.remove(&(stage, partition.clone()));
     }
 }
 
 /// A log, measured.
 pub struct MeasuredLog {
-    log: Box<dyn Log>,
-    lags: Lags,
+    log: Arc<dyn Log>,
+    holdings: Holdings,
 }
 
 impl MeasuredLog {
     /// Measures a log.
-    pub fn new(log: impl Log + 'static, lags: Lags) -> Self {
-        Self {
-            log: Box::new(log),
-            lags,
-        }
+    pub fn new(log: Arc<dyn Log>, holdings: Holdings) -> Self {
+        Self { log, holdings }
     }
 }
 
@@ -73,10 +84,11 @@ impl Log for MeasuredLog {
             .unwrap_or("other");
         Ok(Box::new(Measured {
             session: self.log.open(spec)?,
-            lags: self.lags.clone(),
+            holdings: self.holdings.clone(),
             stage,
             committed: metrics::histogram!("fenghuo_commit_duration_seconds", "stage" => stage),
             partitions: BTreeMap::new(),
+            held: BTreeSet::new(),
         }))
     }
 
@@ -87,10 +99,12 @@ impl Log for MeasuredLog {
 
 struct Measured {
     session: Box<dyn Session>,
-    lags: Lags,
+    holdings: Holdings,
     stage: &'static str,
     committed: metrics::Histogram,
+    /// Those being read, by their number.
     partitions: BTreeMap<usize, TopicPartition>,
+    held: BTreeSet<TopicPartition>,
 }
 
 impl Session for Measured {
@@ -99,12 +113,22 @@ impl Session for Measured {
         wait: Duration,
         each: &mut dyn FnMut(usize, Record<'_>),
     ) -> Result<Polled, Error> {
-        self.session.poll(wait, each)
+        let polled = self.session.poll(wait, each)?;
+        if let Polled::Assigned(assigned) = &polled {
+            for one in assigned {
+                self.held.insert(one.partition.clone());
+                self.holdings
+                    .set(self.stage, &one.partition, Standing::Restoring);
+            }
+        }
+        Ok(polled)
     }
 
     fn start(&mut self, partitions: &[(usize, TopicPartition, u64)]) -> Result<(), Error> {
         for (index, partition, _) in partitions {
             self.partitions.insert(*index, partition.clone());
+            self.holdings
+                .set(self.stage, partition, Standing::Reading(0));
         }
         self.session.start(partitions)
     }
@@ -112,7 +136,8 @@ impl Session for Measured {
     fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
         self.partitions.retain(|_, held| !partitions.contains(held));
         for partition in partitions {
-            self.lags.set(self.stage, partition, None);
+            self.held.remove(partition);
+            self.holdings.remove(self.stage, partition);
         }
         self.session.release(partitions)
     }
@@ -128,7 +153,8 @@ impl Session for Measured {
     fn lag(&mut self, index: usize) -> u64 {
         let records = self.session.lag(index);
         if let Some(partition) = self.partitions.get(&index) {
-            self.lags.set(self.stage, partition, Some(records));
+            self.holdings
+                .set(self.stage, partition, Standing::Reading(records));
         }
         records
     }
@@ -153,8 +179,8 @@ impl Session for Measured {
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        for partition in self.partitions.values() {
-            self.lags.set(self.stage, partition, None);
+        for partition in &self.held {
+            self.holdings.remove(self.stage, partition);
         }
     }
 }

@@ -22,9 +22,10 @@ use crate::clock::{self, Watch};
 use crate::config::Config;
 use crate::deliver;
 use crate::exit::Exit;
-use crate::http::{self, Shown};
+use crate::http::{self, Elsewhere, Shown};
 use crate::load::partition_for;
-use crate::measured::{Lags, MeasuredLog};
+use crate::measured::{Holdings, MeasuredLog};
+use crate::watchdog::Watchdog;
 
 /// Longest wait of one poll: how soon a worker sees that it is to stop.
 const POLL_MAX: Duration = Duration::from_millis(100);
@@ -41,15 +42,37 @@ const SENDING_MAX: usize = 1_000;
 /// A source that is further behind is not caught up.
 const BEHIND_MS_MAX: i64 = 60_000;
 
+/// Where only records can be counted, more than these are not caught up.
+const BEHIND_RECORDS_MAX: u64 = 100_000;
+
+/// The stages, as their groups are named.
+const STAGES: [&str; 3] = ["ingest", "evaluate", "dispatch"];
+
+/// A process that was given no partition for this long is a standby.
+const STANDBY_AFTER: Duration = Duration::from_secs(30);
+
+/// What the brokers say of the other members is asked no more often.
+const MEMBERS_FRESH: Duration = Duration::from_secs(2);
+
+/// A newer build has taken over.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; a newer build has taken over, so this one ends")]
+pub struct NewerError(String);
+
 /// What the workers share.
 struct Shared {
     config: Config,
     topology: TopologyConfig,
+    kafka: Arc<KafkaLog>,
     log: MeasuredLog,
+    holdings: Holdings,
+    began: Watch,
     board: Arc<Board>,
     stop: AtomicBool,
     /// Why the process must end, once it must.
     fatal: Mutex<Option<String>>,
+    /// That is because a newer build has taken over.
+    newer: AtomicBool,
     /// Partitions of each source topic.
     partitions: BTreeMap<String, u32>,
 }
@@ -82,7 +105,11 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     for warning in &config.warnings {
         tracing::warn!(warning, "config");
     }
-    let kafka = config.kafka()?;
+    let mut kafka = config.kafka()?;
+    if let Some(url) = &config.http.public_url {
+        // The other members of the group learn from the brokers where this one is.
+        kafka.client_id = format!("{} {url}", kafka.client_id);
+    }
     let token = config.token()?;
     let notifier = Arc::new(Notifier::new(config.channels.clone())?);
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
@@ -99,17 +126,22 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     log.ensure(&own).context("making fenghuo's own topics")?;
     plans(&config, &log, &partitions)?;
 
-    let lags = Lags::default();
+    let holdings = Holdings::default();
+    let kafka = Arc::new(log);
     let shared = Arc::new(Shared {
-        log: MeasuredLog::new(log, lags.clone()),
+        log: MeasuredLog::new(Arc::<KafkaLog>::clone(&kafka), holdings.clone()),
+        kafka,
+        holdings,
+        began: Watch::start(),
         board: Arc::new(Board::new()),
         stop: AtomicBool::new(false),
         fatal: Mutex::new(None),
+        newer: AtomicBool::new(false),
         partitions,
         topology,
         config,
     });
-    let shown = Arc::new(shown(&shared, token, prometheus, lags));
+    let shown = Arc::new(shown(&shared, token, prometheus));
     tracing::info!(address = %listener.local_addr()?, "listening");
     let (closing, closed) = tokio::sync::watch::channel(false);
     let mut told = closed.clone();
@@ -126,6 +158,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(1), server).await });
     runtime.shutdown_background();
     if let Some(why) = shared.fatal() {
+        anyhow::ensure!(!shared.newer.load(Ordering::Relaxed), NewerError(why));
         anyhow::bail!(why);
     }
     anyhow::ensure!(
@@ -195,10 +228,11 @@ fn shown(
     shared: &Arc<Shared>,
     token: Option<fenghuo_notify::Secret>,
     prometheus: metrics_exporter_prometheus::PrometheusHandle,
-    lags: Lags,
 ) -> Shown {
     let config = &shared.config;
     let (for_ready, for_healthy) = (Arc::clone(shared), Arc::clone(shared));
+    let (for_held, for_elsewhere) = (shared.holdings.clone(), Arc::clone(shared));
+    let members = Mutex::new(None);
     let sources = shared
         .partitions
         .values()
@@ -215,7 +249,22 @@ fn shown(
         now_ms: Arc::new(clock::now_ms),
         ready: Arc::new(move || ready(&for_ready)),
         healthy: Arc::new(move || for_healthy.fatal().map_or(Ok(()), Err)),
-        lag: Arc::new(move || lags.all()),
+        held: Arc::new(move || for_held.all()),
+        elsewhere: Arc::new(move || {
+            // Held while the brokers are asked, so that they are asked once.
+            let mut asked = members.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*asked {
+                Some((watch, told)) if Watch::elapsed(watch) < MEMBERS_FRESH => {
+                    Ok(Vec::clone(told))
+                }
+                _ => {
+                    let told = elsewhere(&for_elsewhere)?;
+                    *asked = Some((Watch::start(), told.clone()));
+                    Ok(told)
+                }
+            }
+        }),
+        panes_partitions: config.topics.panes_partitions as usize,
         prometheus,
         limits: vec![
             (
@@ -232,17 +281,73 @@ fn shown(
     }
 }
 
-/// Ready once all panes are restored, and every source partition was read to its end, or nearly.
+/// What other members of the groups hold.
+fn elsewhere(shared: &Shared) -> Result<Vec<Elsewhere>, String> {
+    let held = shared.holdings.all();
+    let mut all = Vec::new();
+    for stage in STAGES {
+        let group = shared.topology.group_of(stage);
+        let members = shared
+            .kafka
+            .members(&group)
+            .map_err(|error| chain(&error))?;
+        for member in members {
+            let is_here = |partition: &TopicPartition| {
+                held.iter().any(|held| {
+                    (held.stage, &*held.topic, held.partition)
+                        == (stage, &*partition.topic, partition.partition)
+                })
+            };
+            let others = member.partitions.iter().filter(|one| !is_here(one));
+            let partitions: Vec<(String, u32)> = others
+                .map(|one| (one.topic.to_string(), one.partition))
+                .collect();
+            if !partitions.is_empty() {
+                all.push(Elsewhere {
+                    stage,
+                    instance: member.client_id,
+                    host: member.host,
+                    partitions,
+                });
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Ready once everything known of the partitions that this process was given is restored, and
+/// every source was read to its end, or nearly. One that was given none is a standby, after a
+/// while.
 fn ready(shared: &Shared) -> Result<(), String> {
     let now_ms = clock::now_ms();
-    let (homes, all) = (
-        shared.board.homes(),
-        shared.config.topics.panes_partitions as usize,
-    );
-    if homes < all {
+    let held = shared.holdings.all();
+    if held.is_empty() {
+        return match shared.began.elapsed() > STANDBY_AFTER {
+            true => Ok(()),
+            false => Err("no partition was given to this process yet".to_owned()),
+        };
+    }
+    if let Some(held) = held.iter().find(|held| held.behind.is_none()) {
         return Err(format!(
-            "{homes} of {all} partitions of fenghuo.panes are restored"
+            "{}/{} is being restored",
+            held.topic, held.partition
         ));
+    }
+    let panes = held.iter().filter(|held| held.stage == "evaluate").count();
+    let homes = shared.board.homes();
+    if homes < panes {
+        return Err(format!(
+            "{homes} of {panes} partitions of fenghuo.panes are restored"
+        ));
+    }
+    if panes == 0 {
+        // The clocks of the sources are where the panes are; ingest and dispatch are behind by
+        // what they have yet to read.
+        let behind: u64 = held.iter().filter_map(|held| held.behind).sum();
+        return match behind <= BEHIND_RECORDS_MAX {
+            true => Ok(()),
+            false => Err(format!("{behind} records are being caught up with")),
+        };
     }
     let standings = shared.board.sources();
     for (topic, count) in &shared.partitions {
@@ -303,7 +408,7 @@ fn start_workers(
         let open = || shared.topology.dispatch(&shared.log, &shared.board);
         let mut sender = Sender::new(&shared.config, notifier, runtime);
         work(&shared, name, &open, &mut |runner, _| {
-            sender.serve(runner.stage_mut())
+            sender.serve(runner.stage_mut(), &|| ready(&shared))
         });
     }));
     workers
@@ -336,10 +441,13 @@ fn work<S: Stage>(
             ) => {
                 return shared.fail(format!("{name}: {}", chain(&error)));
             }
+            Err(error @ Error::Newer(_)) => {
+                shared.newer.store(true, Ordering::Relaxed);
+                return shared.fail(format!("{name}: {error}"));
+            }
+            // Retention has passed us by: the next life goes on with what is there, and says so.
             Err(error @ Error::OutOfRange { .. }) => {
-                return shared.fail(format!(
-                    "{name}: {error}; retention has deleted what was not read yet"
-                ));
+                tracing::error!(worker = name, error = chain(&error), "records are lost");
             }
             Err(error @ Error::Retriable { .. }) => {
                 tracing::warn!(
@@ -410,6 +518,7 @@ struct Sender {
         mpsc::Receiver<DeliveryOutcome>,
     ),
     refreshing: Option<tokio::task::JoinHandle<()>>,
+    watchdog: Option<Watchdog>,
     began_ms: i64,
 }
 
@@ -424,12 +533,15 @@ impl Sender {
             waiting: std::collections::VecDeque::new(),
             outcomes: mpsc::channel(),
             refreshing: None,
+            watchdog: config.watchdog.clone().map(|watchdog| {
+                Watchdog::new(watchdog, config.shop.id.clone().unwrap_or_default())
+            }),
             began_ms: clock::now_ms(),
         }
     }
 
     /// Returns whether every page that was handed out has its outcome in the stage.
-    fn serve(&mut self, dispatch: &mut Dispatch) -> bool {
+    fn serve(&mut self, dispatch: &mut Dispatch, ready: &dyn Fn() -> Result<(), String>) -> bool {
         dispatch.set_time(clock::now_ms());
         // An outcome is there before its page stops to count: looked at in this order, none is
         // missed.
@@ -444,7 +556,7 @@ impl Sender {
                 refreshing.abort();
             }
         }
-        let ready = dispatch.take_ready();
+        let decided = dispatch.take_ready();
         if self.refreshing.is_none() && dispatch.is_restored() {
             for (channel, alert) in dispatch.delivered() {
                 let page = deliver::adopted(alert, &self.shop, self.public_url.clone());
@@ -453,7 +565,12 @@ impl Sender {
             let notifier = Arc::clone(&self.notifier);
             self.refreshing = Some(self.runtime.spawn(async move { notifier.refresh().await }));
         }
-        self.waiting.extend(ready);
+        if dispatch.is_restored()
+            && let Some(watchdog) = &mut self.watchdog
+        {
+            watchdog.beat(&self.notifier, &self.runtime, ready);
+        }
+        self.waiting.extend(decided);
         while self.sending.load(Ordering::Relaxed) < SENDING_MAX {
             let Some(intent) = self.waiting.pop_front() else {
                 break;

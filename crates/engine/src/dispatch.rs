@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fenghuo_alert::{Rules, Severity, State as AlertState, Transition};
-use fenghuo_log::{Append, Assigned, Progress, Record, Restore, Stage, TopicPartition};
+use fenghuo_log::{Append, Assigned, Broken, Progress, Record, Restore, Stage, TopicPartition};
 
 use crate::board::Board;
+use crate::evaluate::{damaged, newer};
 use crate::record::{
     AlertRecord, DeliveryOutcome, DeliveryRecord, Intent, PageAction, VERSION, topic,
 };
@@ -68,7 +69,7 @@ pub struct Dispatch {
     said: Vec<DeliveryRecord>,
     ready: Vec<Intent>,
     assigned: bool,
-    broken: Option<String>,
+    broken: Option<Broken>,
 }
 
 impl Dispatch {
@@ -434,25 +435,14 @@ impl Stage for Dispatch {
         match serde_json::from_slice::<AlertRecord>(value) {
             Ok(alert) if alert.version <= VERSION => self.take(alert),
             Ok(alert) => {
-                self.broken = Some(format!(
-                    "record {} of {} has version {}; this build reads up to {VERSION}",
-                    record.offset,
-                    topic::ALERTS,
-                    alert.version
-                ));
+                self.broken = Some(newer(topic::ALERTS, record.offset, alert.version));
             }
-            Err(error) => {
-                self.broken = Some(format!(
-                    "record {} of {}: {error}",
-                    record.offset,
-                    topic::ALERTS
-                ));
-            }
+            Err(error) => self.broken = Some(damaged(topic::ALERTS, record.offset, &error)),
         }
     }
 
-    fn broken(&self) -> Option<&str> {
-        self.broken.as_deref()
+    fn broken(&self) -> Option<&Broken> {
+        self.broken.as_ref()
     }
 
     fn pending(&self) -> bool {

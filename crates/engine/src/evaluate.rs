@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use fenghuo_alert::{Origin, Rules, State as AlertState, Transition};
-use fenghuo_log::{Append, Assigned, Progress, Record, Restore, Stage, TopicPartition};
+use fenghuo_log::{Append, Assigned, Broken, Progress, Record, Restore, Stage, TopicPartition};
 use fenghuo_signal::series::{SALES, TOTALS};
 use fenghuo_signal::{Entity, Kind};
 
@@ -60,7 +60,7 @@ pub struct Evaluate {
     homes: Vec<Option<Held>>,
     decisions: Vec<Decision>,
     said: Vec<Transition>,
-    broken: Option<String>,
+    broken: Option<Broken>,
 }
 
 impl Evaluate {
@@ -80,28 +80,22 @@ impl Evaluate {
         let Some(Some(held)) = self.homes.get_mut(index) else {
             return;
         };
-        held.next = record.offset + 1;
-        let Some(value) = record.value else { return };
-        match <CommitRecord as prost::Message>::decode(value) {
-            Ok(commit) if commit.version <= VERSION => {
-                held.home.apply(&commit, record.offset, &mut self.decisions);
+        let commit = match record.value.map(<CommitRecord as prost::Message>::decode) {
+            None => None,
+            Some(Ok(commit)) => Some(commit),
+            Some(Err(error)) => {
+                self.broken = Some(damaged(topic::PANES, record.offset, &error));
+                return;
             }
-            Ok(commit) => {
-                self.broken = Some(format!(
-                    "record {} of {} has version {}; this build reads up to {VERSION}",
-                    record.offset,
-                    topic::PANES,
-                    commit.version
-                ));
+        };
+        if let Some(commit) = commit {
+            if commit.version > VERSION {
+                self.broken = Some(newer(topic::PANES, record.offset, commit.version));
+                return;
             }
-            Err(error) => {
-                self.broken = Some(format!(
-                    "record {} of {}: {error}",
-                    record.offset,
-                    topic::PANES
-                ));
-            }
+            held.home.apply(&commit, record.offset, &mut self.decisions);
         }
+        held.next = record.offset + 1;
     }
 
     /// Takes the checkpoint that was read, and returns the panes offset to fold on from.
@@ -110,6 +104,15 @@ impl Evaluate {
         let reader = held.reader.take()?;
         held.rules_changed = reader.rules().is_none();
         match held.home.load(&reader) {
+            Ok(_) if reader.heads().any(|(_, head)| head.covered > held.from) => {
+                let what = format!(
+                    "it rests on more than {} holds: was that topic made anew? Then delete both, \
+                     or begin with another group",
+                    topic::PANES
+                );
+                self.broken = Some(unread(held.home.partition(), Unreadable::Damaged(what)));
+                None
+            }
             Ok(from) => {
                 if from > 0 && from < held.low {
                     // Retention took panes that no checkpoint covers.
@@ -118,7 +121,7 @@ impl Evaluate {
                 Some(from.max(held.low))
             }
             Err(unreadable) => {
-                self.broken = Some(unread(held.home.partition(), &unreadable));
+                self.broken = Some(unread(held.home.partition(), unreadable));
                 None
             }
         }
@@ -268,7 +271,7 @@ impl Stage for Evaluate {
                 if let Some(Err(unreadable)) =
                     held.reader.as_mut().map(|reader| reader.take(&record))
                 {
-                    self.broken = Some(unread(held.home.partition(), &unreadable));
+                    self.broken = Some(unread(held.home.partition(), unreadable));
                 }
             }
             1 => {
@@ -324,8 +327,8 @@ impl Stage for Evaluate {
         self.merge(index, &record);
     }
 
-    fn broken(&self) -> Option<&str> {
-        self.broken.as_deref()
+    fn broken(&self) -> Option<&Broken> {
+        self.broken.as_ref()
     }
 
     fn pending(&self) -> bool {
@@ -370,14 +373,26 @@ impl Stage for Evaluate {
     }
 }
 
-fn unread(partition: u32, why: &Unreadable) -> String {
+/// A record of one of Fenghuo's own topics that a newer build wrote.
+pub(crate) fn newer(topic: &str, offset: u64, version: u32) -> Broken {
+    Broken::Newer(format!(
+        "record {offset} of {topic} has version {version}; this build reads up to {VERSION}"
+    ))
+}
+
+/// A record of one of Fenghuo's own topics that cannot be read.
+pub(crate) fn damaged(topic: &str, offset: u64, why: &dyn std::fmt::Display) -> Broken {
+    Broken::Damaged(format!("record {offset} of {topic}: {why}"))
+}
+
+fn unread(partition: u32, why: Unreadable) -> Broken {
+    let topic = topic::STATE;
     match why {
-        Unreadable::Newer(version) => format!(
-            "{}/{partition} has records of version {version}; this build reads up to {VERSION}",
-            topic::STATE
-        ),
+        Unreadable::Newer(version) => Broken::Newer(format!(
+            "{topic}/{partition} has records of version {version}; this build reads up to {VERSION}"
+        )),
         Unreadable::Damaged(what) => {
-            format!("{}/{partition} cannot be read: {what}", topic::STATE)
+            Broken::Damaged(format!("{topic}/{partition} cannot be read: {what}"))
         }
     }
 }

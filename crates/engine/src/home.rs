@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use fenghuo_alert::{Alert, Rules, Transition};
 use fenghuo_signal::catalogue::{self, Signal};
+use fenghuo_signal::series::LOST;
 use fenghuo_signal::{Entity, Facts, Judge, Kind, Next, Reading, State, View, series};
 use fenghuo_window::{Clock, Clocks, History, Series, Shape, SourceState};
 use foldhash::fast::FixedState;
@@ -17,6 +18,7 @@ use smallvec::SmallVec;
 
 use crate::checkpoint::{SEGMENTS, segment_of};
 use crate::evaluate::{EvaluateConfig, origin};
+use crate::ingest::home_of;
 use crate::record::{CommitRecord, EntityName, SourceRange};
 
 mod kept;
@@ -154,7 +156,7 @@ impl Home {
         offset: u64,
         decisions: &mut Vec<Decision>,
     ) {
-        if self.is_repeat(&commit.sources, commit.continues) {
+        if self.is_repeat(commit, offset) {
             return;
         }
         self.merge(commit, offset);
@@ -182,26 +184,47 @@ impl Home {
     }
 
     /// Whether the commit was applied before. Notes what it covers, and a hole before it.
-    fn is_repeat(&mut self, sources: &[SourceRange], continues: bool) -> bool {
-        let key = |source: &SourceRange| (source.topic.clone(), source.partition);
-        let known = |source: &SourceRange| self.covered.get(&key(source)).copied();
+    fn is_repeat(&mut self, commit: &CommitRecord, offset: u64) -> bool {
+        let covered_before = |home: &Self, source: &SourceRange| {
+            let key = (source.topic.clone(), source.partition);
+            home.covered.get(&key).copied().filter(|_| !source.anew)
+        };
         let is_repeat = self.repeating
-            || sources.iter().any(|source| {
+            || commit.sources.iter().any(|source| {
                 source.to > source.from
-                    && known(source).is_some_and(|covered| covered > source.from)
+                    && covered_before(self, source).is_some_and(|covered| covered > source.from)
             });
-        self.repeating = is_repeat && continues;
-        if is_repeat || continues {
+        self.repeating = is_repeat && commit.continues;
+        if is_repeat || commit.continues {
             return is_repeat;
         }
-        for source in sources {
-            if known_before(&self.covered, source).is_some_and(|covered| covered < source.from) {
+        for source in &commit.sources {
+            let covered = covered_before(self, source).unwrap_or(source.from);
+            if covered < source.from {
                 self.holes += 1;
+                self.lose(&source.topic, source.from - covered, commit.at_ms, offset);
             }
             self.covered
                 .insert((source.topic.clone(), source.partition), source.to);
         }
         false
+    }
+
+    /// Counts records of a source that were gone before they were read.
+    fn lose(&mut self, source: &str, records: u64, at_ms: i64, offset: u64) {
+        let source = Entity::one(Kind::Source, source);
+        // Every home sees the hole; the one of the source tells it.
+        if home_of(&source, u32::MAX) != self.partition {
+            return;
+        }
+        let Some(id) = self
+            .entry_of(source)
+            .filter(|id| !self.is_covered(*id, offset))
+        else {
+            return;
+        };
+        let records = i64::try_from(records).unwrap_or(i64::MAX);
+        self.add(id, &LOST, LOST.cell_start(at_ms), &[records]);
     }
 
     fn merge(&mut self, commit: &CommitRecord, offset: u64) {
@@ -560,12 +583,6 @@ impl Home {
             });
         }
     }
-}
-
-fn known_before(covered: &BTreeMap<(String, u32), u64>, source: &SourceRange) -> Option<u64> {
-    covered
-        .get(&(source.topic.clone(), source.partition))
-        .copied()
 }
 
 /// What was heard of a signal's sources.

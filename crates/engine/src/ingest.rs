@@ -66,6 +66,8 @@ struct Partition {
     duplicates: Duplicates,
     trackers: Trackers,
     arrivals: Arrivals,
+    /// It begins before what was read of it: it was made anew.
+    anew: bool,
 }
 
 /// Events of one second that are not yet in a cell.
@@ -408,6 +410,7 @@ impl Stage for Ingest {
             duplicates: Duplicates::new(self.config.duplicates),
             trackers: Trackers::new(self.config.trackers),
             arrivals: Arrivals::default(),
+            anew: assigned.committed.is_some_and(|committed| from < committed),
             id: id.clone(),
         });
         // The duplicate set and the watermark come from what was read before; a first read, or
@@ -535,6 +538,7 @@ impl Stage for Ingest {
                 lateness_ms: self.config.topics[partition.source].lateness_ms,
                 at_end: progress.at_end,
                 oldest_append_ms: partition.oldest_append_ms.take(),
+                anew: std::mem::take(&mut partition.anew),
             });
         }
         appends.append(&mut self.dead_letters);

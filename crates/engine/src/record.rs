@@ -85,6 +85,10 @@ pub struct SourceRange {
     /// Append time of the oldest record read, Unix ms; absent where none was.
     #[prost(int64, optional, tag = "9")]
     pub oldest_append_ms: Option<i64>,
+    /// The partition was made anew: what was read of it before is no reason to take this for a
+    /// repeat.
+    #[prost(bool, tag = "10")]
+    pub anew: bool,
 }
 
 /// The name of an entity.

@@ -92,6 +92,11 @@ impl TopologyConfig {
             .collect()
     }
 
+    /// The consumer group of a stage.
+    pub fn group_of(&self, stage: &str) -> String {
+        format!("{}-{stage}", self.group)
+    }
+
     fn session(
         &self,
         stage: &str,
@@ -100,7 +105,7 @@ impl TopologyConfig {
         start: Start,
     ) -> SessionSpec {
         SessionSpec {
-            group: format!("{}-{stage}", self.group),
+            group: self.group_of(stage),
             member: format!("{}-{stage}-{}-{worker}", self.group, self.instance),
             topics,
             start,

@@ -9,7 +9,7 @@ use fenghuo_alert::{Rules, State};
 use fenghuo_engine::record::{AlertRecord, topic};
 use fenghuo_engine::{Board, Evaluate, Ingest, Topology};
 use fenghuo_event::{Stream, pb};
-use fenghuo_log::{Log, Runner, SessionSpec, Start, TopicPartition};
+use fenghuo_log::{Error, Log, Runner, SessionSpec, Start, TopicPartition};
 use fenghuo_signal::catalogue;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -262,4 +262,86 @@ fn a_state_of_a_newer_build_is_not_touched() {
     let mut again = Topology::open(&shop.config, &shop.log).unwrap();
     let error = again.settle(shop.now_ms + 1_000).unwrap_err().to_string();
     assert!(error.contains("version 99"), "{error}");
+}
+
+#[test]
+fn records_that_retention_took_are_counted_and_paged_and_the_rest_is_read() {
+    let mut shop = Shop::open();
+    for number in 0..10 {
+        let id = format!("o{number}");
+        shop.send(
+            Stream::Orders,
+            order(pb::order::Type::Paid, &id, "gel", 1, 2_000),
+        );
+    }
+    shop.pass(2);
+    // Seven more while it is down, of which retention takes four.
+    for number in 10..17 {
+        let id = format!("o{number}");
+        shop.send(
+            Stream::Orders,
+            order(pb::order::Type::Paid, &id, "gel", 1, 2_000),
+        );
+    }
+    shop.log.forget(&TopicPartition::new("shop.orders", 0), 14);
+    shop.restart();
+    shop.pass(2);
+    let board = shop.topology.board();
+    let (_, totals) = board.totals().pop().unwrap();
+    assert_eq!(totals.orders, 13);
+    assert_eq!(board.holes(), 3, "one for each home");
+    let open = board.open();
+    assert_eq!(open.len(), 1);
+    assert_eq!(
+        (&*open[0].rule, open[0].reading.value),
+        ("source-lost", 4.0)
+    );
+    // After an hour without another loss it is over.
+    shop.pass(3_700);
+    assert_eq!(shop.topology.board().open(), []);
+}
+
+#[test]
+fn a_source_that_was_made_anew_is_read_from_its_beginning() {
+    let mut shop = Shop::open();
+    let send = |shop: &mut Shop, number: u64| {
+        let id = format!("o{number}");
+        shop.send(
+            Stream::Orders,
+            order(pb::order::Type::Paid, &id, "gel", 1, 2_000),
+        );
+    };
+    (0..10).for_each(|number| send(&mut shop, number));
+    shop.pass(2);
+    shop.log.make_anew(&TopicPartition::new("shop.orders", 0));
+    (10..13).for_each(|number| send(&mut shop, number));
+    shop.restart();
+    shop.pass(2);
+    let (_, totals) = shop.topology.board().totals().pop().unwrap();
+    assert_eq!(totals.orders, 13);
+    (13..15).for_each(|number| send(&mut shop, number));
+    shop.pass(2);
+    let (_, totals) = shop.topology.board().totals().pop().unwrap();
+    assert_eq!(totals.orders, 15);
+}
+
+#[test]
+fn what_came_before_a_newer_record_is_committed_and_it_is_not_skipped() {
+    let mut shop = Shop::open();
+    shop.send(Stream::Catalog, floor("gel", 1_500, 1));
+    shop.pass(2);
+    let newer = |home| {
+        let to = TopicPartition::new(topic::PANES, home);
+        // Version 99.
+        fenghuo_log::Append::new(to, None, vec![0x08, 99])
+    };
+    shop.log.append((0..3).map(newer).collect()).unwrap();
+    let high = shop.log.high(&TopicPartition::new(topic::PANES, 0));
+    for _ in 0..2 {
+        let error = shop.topology.settle(shop.now_ms + 1_000).unwrap_err();
+        assert!(matches!(error, Error::Newer(_)), "{error}");
+        let committed = shop.log.committed(&TopicPartition::new(topic::PANES, 0));
+        assert_eq!(committed, Some(high - 1));
+        shop.restart();
+    }
 }

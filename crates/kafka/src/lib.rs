@@ -22,3 +22,4 @@ mod session;
 
 pub use config::{ConfigError, KafkaConfig, Mechanism, Sasl, Security, Tls};
 pub use log::KafkaLog;
+pub use query::Member;

@@ -11,7 +11,7 @@ use fenghuo_log::{Append, Error, Log, Session, SessionSpec, TopicSpec};
 use crate::admin;
 use crate::config::{ConfigError, KafkaConfig, Pace};
 use crate::producer::Appender;
-use crate::query;
+use crate::query::{self, Member};
 use crate::session::{KafkaSession, connect};
 
 /// The name under which questions are asked; it never joins a group.
@@ -50,6 +50,16 @@ impl KafkaLog {
             config: Arc::new(config),
             appender: Mutex::new(None),
         })
+    }
+}
+
+impl KafkaLog {
+    /// The members of a group, wherever they run.
+    ///
+    /// # Errors
+    /// When the brokers do not answer, or may not tell.
+    pub fn members(&self, group: &str) -> Result<Vec<Member>, Error> {
+        query::members(&connect(&self.config, NO_GROUP, Pace::Restore)?, group)
     }
 }
 

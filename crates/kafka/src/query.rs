@@ -76,6 +76,65 @@ pub(crate) fn partitions(
     }
 }
 
+/// A member of a group, and what it reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The name under which the brokers know the client.
+    pub client_id: String,
+    /// Where it connects from.
+    pub host: String,
+    /// What the group gave it.
+    pub partitions: Vec<TopicPartition>,
+}
+
+/// The members of a group.
+pub(crate) fn members(consumer: &BaseConsumer<Context>, group: &str) -> Result<Vec<Member>, Error> {
+    let doing = format!("asking who is in group {group}");
+    let list = ask(consumer, &doing, || {
+        consumer.fetch_group_list(Some(group), ANSWER_WITHIN)
+    })?;
+    let members = list.groups().iter().flat_map(|group| group.members());
+    Ok(members
+        .map(|member| Member {
+            client_id: member.client_id().to_owned(),
+            host: member.client_host().trim_start_matches('/').to_owned(),
+            partitions: member.assignment().and_then(assignment).unwrap_or_default(),
+        })
+        .collect())
+}
+
+/// An assignment as consumers write it: a version, then topics with their partitions.
+fn assignment(bytes: &[u8]) -> Option<Vec<TopicPartition>> {
+    let mut rest = bytes;
+    let mut take = |count: usize| {
+        let (taken, left) = rest.split_at_checked(count)?;
+        rest = left;
+        Some(taken)
+    };
+    let mut number = |bytes: usize| -> Option<i64> {
+        let taken = take(bytes)?.iter();
+        Some(taken.fold(0, |number, byte| number << 8 | i64::from(*byte)))
+    };
+    let _version = number(2)?;
+    let topics = number(4)?;
+    let mut all = Vec::new();
+    for _ in 0..topics {
+        let length = usize::try_from(number(2)?).ok()?;
+        let name: Vec<u8> = (0..length)
+            .map(|_| number(1).map(|byte| byte as u8))
+            .collect::<Option<_>>()?;
+        let topic: std::sync::Arc<str> = String::from_utf8(name).ok()?.into();
+        for _ in 0..number(4)? {
+            let partition = u32::try_from(number(4)?).ok()?;
+            all.push(TopicPartition::new(
+                std::sync::Arc::clone(&topic),
+                partition,
+            ));
+        }
+    }
+    Some(all)
+}
+
 /// Which offset of a partition is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Which {
@@ -192,5 +251,21 @@ fn offset_in(
     match one.offset() {
         Offset::Offset(offset) => Ok(u64::try_from(offset).ok()),
         _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assignment_is_read_and_a_broken_one_is_none() {
+        let bytes = b"\0\x01\0\0\0\x01\0\x02ab\0\0\0\x02\0\0\0\x03\0\0\0\x07\0\0\0\0";
+        let read = assignment(bytes).unwrap();
+        let expected = [3, 7].map(|partition| TopicPartition::new("ab", partition));
+        assert_eq!(read, expected);
+        assert_eq!(assignment(b""), None);
+        assert_eq!(assignment(&bytes[..20]), None);
+        assert_eq!(assignment(b"\0\0\x7f\xff\xff\xff"), None);
     }
 }

@@ -12,7 +12,7 @@ mod runner;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use runner::{Cadence, Progress, Restore, Runner, Stage, Step};
+pub use runner::{Broken, Cadence, Progress, Restore, Runner, Stage, Step};
 
 /// One partition of one topic. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -233,6 +233,10 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A newer build wrote a record that this one must neither skip nor misread: it has to give
+    /// way to the newer one.
+    #[error("{0}")]
+    Newer(String),
     /// Will not get better by itself: wrong credentials, missing topic, missing right.
     #[error("{0}")]
     Fatal(String),

@@ -196,6 +196,16 @@ impl MemoryLog {
         }
     }
 
+    /// Empties a partition and lets its offsets begin at 0 again, as deleting a topic and making
+    /// it anew does. What groups committed stays.
+    pub fn make_anew(&self, of: &TopicPartition) {
+        let mut inner = self.lock();
+        let partitions = inner.topics.get_mut(&*of.topic);
+        if let Some(kept) = partitions.and_then(|all| all.get_mut(of.partition as usize)) {
+            *kept = Kept::default();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic elsewhere leaves the log whole: every change is made after its checks.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

@@ -48,6 +48,24 @@ pub struct Progress {
     pub lag: u64,
 }
 
+/// Why a stage cannot go on: it met a record that it must neither skip nor misread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// A newer build wrote the record.
+    Newer(String),
+    /// The record is damaged, or none that belongs there.
+    Damaged(String),
+}
+
+impl From<Broken> for Error {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Newer(why) => Error::Newer(why),
+            Broken::Damaged(why) => Error::Fatal(why),
+        }
+    }
+}
+
 /// A pure fold over the records of its partitions.
 ///
 /// What it says depends on the records and the times it is given, on nothing else, so that a
@@ -76,9 +94,9 @@ pub trait Stage {
         false
     }
 
-    /// Why the stage cannot go on: it met a record that it must neither skip nor misread. Nothing
-    /// is committed after that.
-    fn broken(&self) -> Option<&str> {
+    /// Why the stage cannot go on, once it cannot. It took nothing of the record that it met last;
+    /// what came before is committed, and nothing after.
+    fn broken(&self) -> Option<&Broken> {
         None
     }
 
@@ -168,9 +186,13 @@ impl<S: Stage> Runner<S> {
         let wait = wait.min(self.until_commit(now_ms));
         let (slots, stage) = (&mut self.slots, &mut self.stage);
         let polled = self.session.poll(wait, &mut |index, record| {
-            if let Some(slot) = slots.get_mut(index).and_then(Option::as_mut) {
-                slot.to = record.offset + 1;
+            let slot = slots.get_mut(index).and_then(Option::as_mut);
+            if let Some(slot) = slot.filter(|_| stage.broken().is_none()) {
+                let next = record.offset + 1;
                 stage.apply(index, record);
+                if stage.broken().is_none() {
+                    slot.to = next;
+                }
             }
         })?;
         match polled {
@@ -198,8 +220,9 @@ impl<S: Stage> Runner<S> {
                 });
             }
         }
-        if let Some(why) = self.stage.broken() {
-            return Err(Error::Fatal(why.to_owned()));
+        if let Some(broken) = self.stage.broken().cloned() {
+            self.commit(now_ms)?;
+            return Err(broken.into());
         }
         if self.busy_since_ms.is_none() && (self.records_uncommitted > 0 || self.stage.pending()) {
             self.busy_since_ms = Some(now_ms);
@@ -269,6 +292,9 @@ impl<S: Stage> Runner<S> {
         let mut begin = Vec::with_capacity(assigned.len());
         for one in assigned {
             let from = match one.committed {
+                // Retention has passed us by, or the topic was deleted and made again: go on with
+                // what is there. The stage sees it and says so.
+                Some(offset) if offset < one.low || offset > one.high => one.low,
                 Some(offset) => offset,
                 None => self.session.resolve(&one.partition, self.start)?,
             };
@@ -298,8 +324,8 @@ impl<S: Stage> Runner<S> {
                 restores.extend(self.stage.restored(index, which));
                 which += 1;
             }
-            if let Some(why) = self.stage.broken() {
-                return Err(Error::Fatal(why.to_owned()));
+            if let Some(broken) = self.stage.broken() {
+                return Err(broken.clone().into());
             }
             begin.push((index, one.partition.clone(), from));
         }

@@ -93,7 +93,7 @@ pub struct Signal {
 }
 
 /// Every signal. Its index is its number inside a process; the log names signals by name.
-pub static ALL: [&Signal; 10] = [
+pub static ALL: [&Signal; 11] = [
     &sales::PACE,
     &sales::DROUGHT,
     &stock::AVAILABLE_TO_PROMISE,
@@ -104,6 +104,7 @@ pub static ALL: [&Signal; 10] = [
     &parcel::ETA_BREACH,
     &feedback::NEGATIVE_SHARE,
     &system::SOURCE_SILENCE,
+    &system::SOURCE_LOST,
 ];
 
 /// The names of all signals.

@@ -181,6 +181,17 @@ pub static ARRIVALS: Series = Series {
     fields: &[("events", Merge::Sum)],
 };
 
+/// Records of a source that were gone before they were read, by the time this was found out.
+pub static LOST: Series = Series {
+    id: 12,
+    name: "lost",
+    shape: Shape::Panes(&[Tier {
+        width_ms: MINUTE_MS,
+        keep_ms: 2 * HOUR_MS,
+    }]),
+    fields: &[("records", Merge::Sum)],
+};
+
 /// What a source has sent since the log began.
 pub static ARRIVED: Series = Series {
     id: 11,
@@ -194,7 +205,7 @@ pub static ARRIVED: Series = Series {
 };
 
 /// Every series, by id less one.
-pub static ALL: [&Series; 11] = [
+pub static ALL: [&Series; 12] = [
     &SALES,
     &TOTALS,
     &COMMITTED,
@@ -206,6 +217,7 @@ pub static ALL: [&Series; 11] = [
     &REVIEWS,
     &ARRIVALS,
     &ARRIVED,
+    &LOST,
 ];
 
 /// The series with this id.

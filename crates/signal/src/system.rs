@@ -6,7 +6,7 @@ use crate::catalogue::{Judge, Next, Read, Signal, View};
 use crate::entity::{Entity, Kind};
 use crate::fold::one;
 use crate::reading::Reading;
-use crate::series::{ARRIVALS, ARRIVED};
+use crate::series::{ARRIVALS, ARRIVED, LOST};
 
 const SECOND_MS: i64 = 1_000;
 const PANE_MS: i64 = 10 * SECOND_MS;
@@ -89,6 +89,33 @@ fn read_silence(view: &View<'_>) -> Read {
         reading,
         next: Next::At(now_ms + until_due_ms),
     }
+}
+
+/// `source.lost`.
+pub(crate) static SOURCE_LOST: Signal = Signal {
+    name: "source.lost",
+    unit: "records",
+    about: "records that retention deleted before they were read",
+    formula: "records between the last offset read and the first one still there, summed over the last hour; n: the same",
+    kinds: &[Kind::Source],
+    streams: &[],
+    touched_by: &[&LOST],
+    judge: Judge::EachDelta,
+    advance: None,
+    read: read_lost,
+};
+
+fn read_lost(view: &View<'_>) -> Read {
+    static SERIES: &Series = &LOST;
+    let records = view
+        .history
+        .sum(SERIES, view.now_ms - HOUR_MS, view.now_ms + MINUTE_MS)[0];
+    let reading = Reading::exact(records as f64, records.unsigned_abs());
+    let next = match records {
+        0 => Next::Touched,
+        _ => Next::At(view.now_ms + MINUTE_MS),
+    };
+    Read { reading, next }
 }
 
 /// Events a millisecond before the silence: over 10 minutes, or an hour where those were few. A

@@ -88,6 +88,12 @@ pub const METRICS: &[Metric] = &[
     metric("fenghuo_reading", Exposed::Gauge, &["signal", "entity"]),
     metric("fenghuo_readings", Exposed::Gauge, &["signal", "state"]),
     metric("fenghuo_dead_letters_total", Exposed::Counter, &["reason"]),
+    metric("fenghuo_source_holes_total", Exposed::Counter, &[]),
+    metric(
+        "fenghuo_watchdog_beats_total",
+        Exposed::Counter,
+        &["outcome"],
+    ),
     metric("fenghuo_build_info", Exposed::Gauge, &["version"]),
     metric("fenghuo_ready", Exposed::Gauge, &[]),
     metric("fenghuo_undelivered_pages_total", Exposed::Counter, &[]),

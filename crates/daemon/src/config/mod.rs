@@ -43,6 +43,8 @@ pub struct Config {
     pub ingest: Ingest,
     /// `[evaluate]`
     pub evaluate: Evaluate,
+    /// `[watchdog]`
+    pub watchdog: Option<Watchdog>,
     /// `[http]`
     pub http: Http,
     /// `[rules]`: the built-in ones with those of the files over them.
@@ -142,6 +144,15 @@ pub struct Evaluate {
     pub behind_ms_max: i64,
     /// Time within which all that is known was written down once.
     pub checkpoint_ms: i64,
+}
+
+/// `[watchdog]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watchdog {
+    /// The channel that hears it.
+    pub channel: String,
+    /// How often.
+    pub every: Duration,
 }
 
 /// `[http]`

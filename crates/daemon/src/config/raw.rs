@@ -23,8 +23,16 @@ pub struct Raw {
     pub rules: Rules,
     pub plans: Plans,
     pub shutdown: Shutdown,
+    pub watchdog: Option<Watchdog>,
     pub channel: Vec<toml::Table>,
     pub route: Vec<Route>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Watchdog {
+    pub channel: Option<String>,
+    pub every: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

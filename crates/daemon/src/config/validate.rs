@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use fenghuo_alert::Rules;
 use fenghuo_engine::{DuplicateBounds, TrackerBounds};
-use fenghuo_notify::{SecretSource, utc_offset_min};
+use fenghuo_notify::{ChannelConfig, SecretSource, utc_offset_min};
 
 use super::document::{Document, read_text};
 use super::plan::Plans;
 use super::raw::{self, Raw};
-use super::{Begin, Config, ConfigError, Evaluate, Http, Ingest, Shop};
+use super::{Begin, Config, ConfigError, Evaluate, Http, Ingest, Shop, Watchdog};
 use kafka::kafka;
 use routes::{channels, routes};
 use topics::topics;
@@ -57,6 +57,10 @@ pub fn config(document: &Document<'_>) -> Result<Config, ConfigError> {
         shutdown_deadline: match &raw.shutdown.deadline {
             None => 10 * SECOND,
             Some(text) => at.duration("shutdown.deadline", text, SECOND..=10 * MINUTE)?,
+        },
+        watchdog: match &raw.watchdog {
+            None => None,
+            Some(raw) => Some(watchdog(at, raw, &channels)?),
         },
         shop,
         plans,
@@ -212,6 +216,29 @@ fn evaluate(at: &Document<'_>, raw: &raw::Evaluate) -> Result<Evaluate, ConfigEr
             "evaluate.checkpoint",
             raw.checkpoint.as_deref().unwrap_or("2m"),
             SECOND..=DAY,
+        )?,
+    })
+}
+
+fn watchdog(
+    at: &Document<'_>,
+    raw: &raw::Watchdog,
+    channels: &[ChannelConfig],
+) -> Result<Watchdog, ConfigError> {
+    let Some(channel) = raw.channel.as_deref() else {
+        let problem = "is missing; expected the name of the channel that is to hear it";
+        return Err(at.error("watchdog.channel", problem));
+    };
+    if !channels.iter().any(|known| known.name == channel) {
+        let known = channels.iter().map(|channel| channel.name.as_str());
+        return Err(at.unknown("watchdog.channel", channel, known));
+    }
+    Ok(Watchdog {
+        channel: channel.to_owned(),
+        every: at.duration(
+            "watchdog.every",
+            raw.every.as_deref().unwrap_or("1m"),
+            SECOND..=HOUR,
         )?,
     })
 }

@@ -50,18 +50,23 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/api/v1/episodes", get(episodes))
         .route("/api/v1/totals", get(totals))
         .route("/api/v1/deliveries", get(deliveries))
+        .route("/api/v1/partitions", get(partitions))
         .route("/api/v1/snapshot", get(picture))
         .route("/api/v1/live", get(live::live))
         .fallback(async || {
             failure(
                 StatusCode::NOT_FOUND,
-                "there is nothing here; the API is /api/v1/signals, readings, alerts, episodes, totals, deliveries, snapshot \
-                 and live",
+                "there is nothing here; the API is /api/v1/signals, readings, alerts, episodes, totals, deliveries, \
+                 partitions, snapshot and live",
             )
         })
         .method_not_allowed_fallback(async || {
             failure(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here")
         })
+        .layer(middleware::map_response_with_state(
+            Arc::clone(&context),
+            tell_share,
+        ))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&context),
             guard::guard,
@@ -108,6 +113,32 @@ async fn healthy(State(context): Here) -> Response {
 
 async fn ready(State(context): Here) -> Response {
     told(&context.shown.ready)
+}
+
+/// Says of every answer from how much of the panes it is made, where that is not all of them.
+async fn tell_share(State(context): Here, mut response: Response) -> Response {
+    let shown = &context.shown;
+    let (held, all) = (shown.board.homes(), shown.panes_partitions);
+    if held < all
+        && let Ok(share) = HeaderValue::from_str(&format!("{held} of {all}"))
+    {
+        response.headers_mut().insert("fenghuo-panes", share);
+    }
+    response
+}
+
+/// Which partitions this process has, and where the rest is.
+async fn partitions(State(context): Here) -> Response {
+    large(&context, |shown| match (shown.elsewhere)() {
+        Ok(elsewhere) => Json(json!({
+            "panes": { "held": shown.board.homes(), "of": shown.panes_partitions },
+            "held": (shown.held)(),
+            "elsewhere": elsewhere,
+        }))
+        .into_response(),
+        Err(reason) => failure(StatusCode::SERVICE_UNAVAILABLE, &reason),
+    })
+    .await
 }
 
 /// What the screen shows now: its first picture, before the stream tells what changes.

@@ -10,7 +10,7 @@ use fenghuo_event::Reason;
 use fenghuo_signal::{Entity, Reading, ReadingState, catalogue};
 
 use super::exposition::{Exposition, Type};
-use super::{Lag, Shown};
+use super::{Held, Shown};
 
 /// Signals whose readings can be added up; of the others a sum means nothing.
 const ADDITIVE: [&str; 1] = ["stock.available_to_promise"];
@@ -24,7 +24,7 @@ pub(super) fn render(shown: &Shown) -> String {
     let mut out = Exposition::after(measured);
     process(shown, &mut out);
     events(&shown.board, &mut out);
-    lag(&(shown.lag)(), &mut out);
+    lag(&(shown.held)(), &mut out);
     watermarks(&shown.board, (shown.now_ms)(), &mut out);
     entries(shown, &mut out);
     alerts(&shown.board, &mut out);
@@ -82,20 +82,21 @@ fn events(board: &Board, out: &mut Exposition) {
     .sample(&[], board.holes() as f64);
 }
 
-fn lag(lag: &[Lag], out: &mut Exposition) {
+fn lag(held: &[Held], out: &mut Exposition) {
     let mut family = out.family(
         "fenghuo_consumer_lag_records",
         Type::Gauge,
         "Records that a stage has yet to read.",
     );
-    for row in lag {
+    for row in held {
+        let Some(records) = row.behind else { continue };
         let partition = row.partition.to_string();
         let labels = [
             ("stage", row.stage),
             ("topic", &row.topic),
             ("partition", &partition),
         ];
-        family.sample(&labels, row.records as f64);
+        family.sample(&labels, records as f64);
     }
 }
 

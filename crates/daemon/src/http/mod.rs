@@ -23,6 +23,7 @@ use std::sync::Arc;
 use fenghuo_engine::Board;
 use fenghuo_notify::Secret;
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
 
 pub use recorder::recorder;
 pub use server::serve;
@@ -50,8 +51,12 @@ pub struct Shown {
     pub ready: Check,
     /// Whether it is worth keeping alive.
     pub healthy: Check,
-    /// How far each stage is behind.
-    pub lag: Arc<dyn Fn() -> Vec<Lag> + Send + Sync>,
+    /// The partitions that this process holds.
+    pub held: Arc<dyn Fn() -> Vec<Held> + Send + Sync>,
+    /// Where the others are; asked of the brokers.
+    pub elsewhere: Arc<dyn Fn() -> Result<Vec<Elsewhere>, String> + Send + Sync>,
+    /// Partitions of the panes in all: the board holds what this process has of them.
+    pub panes_partitions: usize,
     /// What the process measures of itself.
     pub prometheus: PrometheusHandle,
     /// Most entries of each bounded map.
@@ -60,15 +65,29 @@ pub struct Shown {
     pub top_entities: usize,
 }
 
-/// Records that a stage has yet to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lag {
-    /// The stage.
+/// A partition that this process holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// The stage that reads it.
     pub stage: &'static str,
     /// The topic.
     pub topic: String,
     /// The partition.
     pub partition: u32,
-    /// How many.
-    pub records: u64,
+    /// Records that the stage has yet to read; absent while what was known is being restored.
+    pub behind: Option<u64>,
+}
+
+/// What another process of the group holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Elsewhere {
+    /// The stage.
+    pub stage: &'static str,
+    /// The name under which the brokers know the process: its instance and, where it has one, its
+    /// public address.
+    pub instance: String,
+    /// Where it connects from.
+    pub host: String,
+    /// Topics and partitions.
+    pub partitions: Vec<(String, u32)>,
 }

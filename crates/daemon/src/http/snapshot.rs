@@ -29,6 +29,8 @@ struct Snapshot<'a> {
     utc_offset_min: i32,
     /// Why it is not ready, if so.
     not_ready: Option<String>,
+    /// Of how many partitions of the panes this is all, where others hold the rest.
+    panes: Option<(usize, usize)>,
     /// Messages taken since the process began.
     events: u64,
     refused: u64,
@@ -104,6 +106,7 @@ pub(super) fn render(shown: &Shown) -> String {
         currency: shown.currency.as_deref(),
         utc_offset_min: shown.utc_offset_min,
         not_ready: (shown.ready)().err(),
+        panes: Some((shown.board.homes(), shown.panes_partitions)).filter(|(held, all)| held < all),
         events,
         refused,
         sources: sources(board, now_ms),

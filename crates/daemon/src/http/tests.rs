@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use super::server::Context;
-use super::{Lag, Shown, api, live, recorder};
+use super::{Elsewhere, Held, Shown, api, live, recorder};
 use crate::config::Config;
 
 const MINUTE_MS: i64 = 60_000;
@@ -84,14 +84,23 @@ fn shown() -> Shown {
         now_ms: Arc::new(move || now_ms),
         ready: Arc::new(|| Err("the orders are 90 s behind".to_owned())),
         healthy: Arc::new(|| Ok(())),
-        lag: Arc::new(|| {
-            vec![Lag {
+        held: Arc::new(|| {
+            vec![Held {
                 stage: "ingest",
                 topic: "shop.orders".to_owned(),
                 partition: 3,
-                records: 17,
+                behind: Some(17),
             }]
         }),
+        elsewhere: Arc::new(|| {
+            Ok(vec![Elsewhere {
+                stage: "evaluate",
+                instance: "fenghuo.b".to_owned(),
+                host: "10.0.0.2".to_owned(),
+                partitions: vec![("fenghuo.panes".to_owned(), 1)],
+            }])
+        }),
+        panes_partitions: 2,
         prometheus: recorder::builder().unwrap().build_recorder().handle(),
         limits: vec![("entities", 1_000)],
         top_entities: 3,

@@ -85,6 +85,8 @@ function standing() {
   const silent = now - state.data_ms;
   if (state.snapshot.not_ready) return ["quiet", word("starting"), state.snapshot.not_ready];
   if (silent > QUIET_MS) return ["quiet", word("quiet"), word("quiet_detail", { age: age(silent) })];
+  const panes = state.snapshot.panes;
+  if (panes) return ["live", word("live"), word("share", { held: panes[0], all: panes[1] })];
   return ["live", word("live"), word("live_detail", { age: age(silent) })];
 }
 

@@ -33,7 +33,6 @@ pub fn kafka(at: &Document<'_>, raw: raw::Kafka) -> Result<Kafka, ConfigError> {
         at.id(key, given.as_deref().unwrap_or(default), 64)
     };
     let group = name("kafka.group", raw.group, "fenghuo")?;
-    let client_id = name("kafka.client_id", raw.client_id, "fenghuo")?;
     let instance = match (raw.instance, raw.instance_env) {
         (Some(_), Some(_)) => {
             let problem = "is set beside instance_env; expected one of the two";
@@ -47,6 +46,11 @@ pub fn kafka(at: &Document<'_>, raw: raw::Kafka) -> Result<Kafka, ConfigError> {
         }
         (given, None) => name("kafka.instance", given, "0")?,
     };
+    let client_id = name(
+        "kafka.client_id",
+        raw.client_id,
+        &format!("fenghuo.{instance}"),
+    )?;
     let (sasl, password) = sasl(at, raw.sasl)?;
     let file = |file: Option<String>| file.map(|file| at.path(&file));
     let extra = extra(at, raw.extra)?;

@@ -87,7 +87,8 @@ pub fn routes(
             let mut named = route.channels.iter().chain(&route.fallback);
             named.any(|name| *name == channel.name)
         };
-        if !raw.route.iter().any(uses) {
+        let beats = raw.watchdog.as_ref().and_then(|dog| dog.channel.as_ref());
+        if !raw.route.iter().any(uses) && beats != Some(&channel.name) {
             warnings.push(format!("no route names the channel {:?}", channel.name));
         }
     }

@@ -79,16 +79,13 @@ pub fn topics(
     Ok(Topics {
         sources,
         panes_partitions: partitions("topics.panes_partitions", raw.panes_partitions)?,
-        panes_retention_ms: match raw.panes_retention.as_deref() {
-            Some("forever") => None,
-            None => Some(7 * DAY),
-            Some(text) if humantime::parse_duration(text).is_err() => {
+        panes_retention_ms: match raw.panes_retention.as_deref().unwrap_or("7d") {
+            "forever" => None,
+            text if humantime::parse_duration(text).is_err() => {
                 let problem = format!("is {text:?}; expected \"forever\" or a time such as \"7d\"");
                 return Err(at.error("topics.panes_retention", problem));
             }
-            Some(text) => {
-                Some(at.duration_ms("topics.panes_retention", text, HOUR..=3_650 * DAY)?)
-            }
+            text => Some(at.duration_ms("topics.panes_retention", text, HOUR..=3_650 * DAY)?),
         },
         create: raw.create.unwrap_or(true),
         source_partitions: partitions("topics.source_partitions", raw.source_partitions)?,
