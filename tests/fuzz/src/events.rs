@@ -19,8 +19,9 @@ pub(crate) fn check_json(input: &[u8]) {
     };
     // Nothing that is JSON may be taken for protobuf.
     assert_eq!(Encoding::guess(input), Encoding::Json);
-    let message = oracle::read_json(input);
-    check_same(event, &message);
+    if let Some(message) = oracle::read_json(input) {
+        check_same(event, &message);
+    }
 }
 
 pub(crate) fn check_protobuf(input: &[u8]) {

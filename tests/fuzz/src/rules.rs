@@ -29,7 +29,8 @@ pub(crate) fn check(input: &[u8]) {
             let lines = text.lines().count();
             assert!((1..=lines + 1).contains(&error.line), "{error}");
             let said = error.to_string();
-            assert!(said.chars().count() <= ERROR_CHARS_MAX, "{said}");
+            assert!(said.chars().count() <= ERROR_CHARS_MAX, "{said:.500}");
+            assert!(!said.contains(char::is_control), "{said:?}");
         }
     }
 }
