@@ -18,7 +18,9 @@ mod log;
 mod producer;
 mod query;
 mod reader;
+mod scan;
 mod session;
 
 pub use config::{ConfigError, KafkaConfig, Mechanism, Sasl, Security, Tls};
 pub use log::KafkaLog;
+pub use scan::{Scan, Scanned};
