@@ -236,7 +236,8 @@ Each letter's own bytes, key and content type go back to the topic that they cam
 build under this config would take them; the others are shown and left. Letters of the reason
 \"late\" are never re-submitted: totals and levels have them already. What was re-submitted is
 noted in fenghuo.dead-letter.replayed in the same transaction, so a second replay, or one that was
-cut off, re-submits nothing twice. An event that is older than the horizon by now comes late: it
+cut off, re-submits nothing twice. Let the daemon run with the mended config first: one that would
+still reject a letter writes a new one. An event that is older than the horizon by now comes late: it
 counts in totals and levels only.")]
 pub struct DeadLetterReplay {
     /// Brokers, topics, and what is taken.

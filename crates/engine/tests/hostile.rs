@@ -340,3 +340,120 @@ fn what_was_refused_and_is_mended_counts_when_it_comes_again() {
     assert_eq!(count(&again, Outcome::Accepted), 1);
     assert_eq!(count(&again, Outcome::Duplicate), 2);
 }
+
+/// Sends `orders` orders of `lines` lines each, every line of a sku that was never seen, and lets
+/// the stages have them `at_once` orders at a time. The log forgets what was read, so that what is
+/// measured is the stages.
+fn attack(config: &TopologyConfig, orders: usize, lines: usize, at_once: usize) -> Topology {
+    use fenghuo_event::pb;
+    let log = log();
+    let mut topology = Topology::open(config, &log).unwrap();
+    let mut sku = 0_u64;
+    for (round, first) in (0..orders).step_by(at_once).enumerate() {
+        let now_ms = START_MS + 100 * round as i64;
+        log.set_time(now_ms);
+        let batch = (first..orders.min(first + at_once)).map(|number| {
+            let lines = (0..lines).map(|_| {
+                sku += 1;
+                pb::OrderLine {
+                    sku_id: format!("sku-{sku}"),
+                    quantity: 1,
+                    ..Default::default()
+                }
+            });
+            let order = pb::Order {
+                r#type: pb::order::Type::Paid.into(),
+                order_id: format!("o{number}"),
+                campaign_id: "c1".to_owned(),
+                lines: lines.collect(),
+                ..Default::default()
+            };
+            let meta = pb::Meta {
+                event_id: format!("e{number}"),
+                source: "attack".to_owned(),
+                occurred_at: Some(fenghuo_event::Timestamp(now_ms).into()),
+                ..Default::default()
+            };
+            let event = pb::Event {
+                meta: Some(meta),
+                body: Some(pb::event::Body::Order(order)),
+            };
+            plain(Stream::Orders, fenghuo_event::to_protobuf(&event))
+        });
+        log.append(batch.collect()).unwrap();
+        topology.settle(now_ms).unwrap();
+        for partition in 0..config.ingest.panes_partitions {
+            let panes = TopicPartition::new(topic::PANES, partition);
+            log.forget(&panes, log.high(&panes));
+        }
+        let source = source(Stream::Orders);
+        log.forget(&source, log.high(&source));
+    }
+    topology
+}
+
+/// Everything that a board holds is within what the config says.
+fn assert_bounded(topology: &Topology, config: &TopologyConfig, orders: usize) {
+    let board = topology.board();
+    assert_eq!(count(topology, Outcome::Accepted), orders as u64);
+    let entities = config.entities_max * config.ingest.panes_partitions as usize;
+    let entries: BTreeMap<&str, u64> = board.entries().into_iter().collect();
+    let held = |map: &str| entries.get(map).copied().unwrap_or(0) as usize;
+    assert!(held("entities") <= entities, "{entries:?}");
+    assert!(
+        held("duplicates") <= 2 * config.ingest.duplicates.entries_max,
+        "{entries:?}"
+    );
+    assert!(board.readings().len() <= entities * catalogue::ALL.len());
+    assert!(board.totals().len() <= entities && board.charts().len() <= entities);
+    // What is about the shop was there before there was no room, and counts on.
+    let totals = board.totals();
+    let shop = totals
+        .iter()
+        .find(|(entity, _)| *entity == fenghuo_signal::Entity::shop());
+    assert_eq!(shop.expect("the shop's totals").1.orders, orders as i64);
+}
+
+#[test]
+fn more_skus_than_there_is_room_for_stay_within_the_bounds() {
+    let config = config("42");
+    let topology = attack(&config, 5_000, 4, 100);
+    assert_bounded(&topology, &config, 5_000);
+    let entries: BTreeMap<&str, u64> = topology.board().entries().into_iter().collect();
+    println!("{entries:?}");
+}
+
+/// The most memory that this process ever had, and has now, in MiB.
+fn resident_mib() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or(0) / 1024
+    };
+    (of("VmHWM:"), of("VmRSS:"))
+}
+
+/// By hand: `cargo test --release -p fenghuo-engine --test hostile -- --ignored --nocapture`.
+#[test]
+#[ignore = "needs a release build: ten million skus take minutes without one"]
+fn ten_million_skus_stay_within_the_bounds() {
+    let mut config = config("42");
+    // The defaults of an installation.
+    config.entities_max = 1_000_000;
+    config.ingest.duplicates.entries_max = 1_000_000;
+    config.ingest.panes_partitions = 4;
+    let (before, _) = resident_mib();
+    let topology = attack(&config, 10_000_000, 1, 10_000);
+    let (peak, now) = resident_mib();
+    println!("one sku an order: {before} MiB before, {peak} at most, {now} after");
+    assert_bounded(&topology, &config, 10_000_000);
+    println!("{:?}", topology.board().entries());
+    drop(topology);
+    // As many as come in one fetch of 16 MiB.
+    config.entities_max = 100_000;
+    let topology = attack(&config, 2_500, 4_096, 250);
+    let (peak, now) = resident_mib();
+    println!("4,096 skus an order: {peak} MiB at most, {now} after");
+    assert_bounded(&topology, &config, 2_500);
+}

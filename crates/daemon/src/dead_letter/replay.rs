@@ -10,6 +10,7 @@ use std::fmt;
 
 use fenghuo_engine::record::topic;
 use fenghuo_engine::{Ingest, IngestConfig};
+use fenghuo_event::Encoding;
 use fenghuo_kafka::KafkaLog;
 use fenghuo_log::{
     Append, Commit, Log, Record, Session, SessionSpec, Start, TopicPartition, TopicSpec,
@@ -133,7 +134,11 @@ impl Judge<'_> {
         if letter.is_cut() {
             return Fate::Cut;
         }
-        let content_type = letter.content_type.as_deref();
+        let content_type = match (&letter.content_type, &letter.origin) {
+            // What is loaded is JSON, line by line.
+            (None, Origin::File { .. }) => Some(Encoding::Json.content_type().as_bytes()),
+            (content_type, _) => content_type.as_deref(),
+        };
         let (topic, key) = match &letter.origin {
             Origin::Record { topic, .. } => (topic.clone(), letter.key.clone()),
             // A line of a file goes where it would have been loaded to.

@@ -174,6 +174,8 @@ fn a_line_of_a_file_goes_where_it_would_have_been_loaded_to() {
     let partition = crate::load::partition_for(b"o1", 3);
     assert_eq!(append.to, TopicPartition::new("shop.orders", partition));
     assert_eq!(append.key.as_deref(), Some(b"o1".as_slice()));
+    let json = ("content-type", b"application/json".to_vec());
+    assert_eq!(append.headers, [json]);
 }
 
 #[test]
