@@ -50,6 +50,11 @@ pub enum Problem {
     },
 }
 
+/// The most of a text from a file that an error repeats, in characters.
+const SHOWN_CHARS_MAX: usize = 80;
+/// The longest list of names that an error gives, in characters.
+const HINT_CHARS_MAX: usize = 1_000;
+
 impl Problem {
     pub(crate) fn unknown<'k>(
         what: impl Into<String>,
@@ -65,15 +70,15 @@ impl Problem {
             None => format!("expected one of {}", known.join(", ")),
         };
         Problem::Unknown {
-            what: what.into(),
-            name: name.to_owned(),
-            hint,
+            what: shown(what, SHOWN_CHARS_MAX),
+            name: shown(name, SHOWN_CHARS_MAX),
+            hint: shown(hint, HINT_CHARS_MAX),
         }
     }
 
     pub(crate) fn missing(key: impl Into<String>, expected: &str) -> Problem {
         Problem::Missing {
-            key: key.into(),
+            key: shown(key, SHOWN_CHARS_MAX),
             expected: expected.to_owned(),
         }
     }
@@ -84,15 +89,39 @@ impl Problem {
         expected: impl Into<String>,
     ) -> Problem {
         Problem::Unfit {
-            key: key.into(),
-            found: found.into(),
+            key: shown(key, SHOWN_CHARS_MAX),
+            found: shown(found, SHOWN_CHARS_MAX),
             expected: expected.into(),
         }
     }
+
+    pub(crate) fn syntax(message: &str) -> Problem {
+        Problem::Syntax(shown(message, HINT_CHARS_MAX))
+    }
 }
+
+/// A text from a file, cut so that no error grows with the file, and on one line.
+fn shown(text: impl Into<String>, chars_max: usize) -> String {
+    let mut text: String = text.into();
+    if let Some((end, _)) = text.char_indices().nth(chars_max) {
+        text.truncate(end);
+        text.push('…');
+    }
+    match text.contains(char::is_control) {
+        true => text.replace(char::is_control, " "),
+        false => text,
+    }
+}
+
+/// The longest name that is compared with the known ones.
+const NAME_BYTES_COMPARED_MAX: usize = 256;
 
 /// The name within three edits that are also fewer than half of what was typed.
 fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    // What is far longer than any name is near to none, and comparing it would cost its square.
+    if name.len() > NAME_BYTES_COMPARED_MAX {
+        return None;
+    }
     let most = (name.chars().count() / 2).min(3);
     known
         .iter()

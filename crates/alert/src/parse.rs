@@ -50,7 +50,7 @@ pub(crate) fn overlay(
     };
     let root = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        reader.error(at, Problem::Syntax(error.message().to_owned()))
+        reader.error(at, Problem::syntax(error.message()))
     })?;
     reader.check_keys("", root.get_ref(), &["rule"])?;
     let tables = match root.get_ref().get("rule") {

@@ -50,6 +50,9 @@ pub enum Command {
     Replay(Replay),
     /// List the signals and the built-in rules
     Signals(Signals),
+    /// Show what could not be taken, and re-submit it once mended
+    #[command(subcommand)]
+    DeadLetter(DeadLetter),
 }
 
 /// `fenghuo demo`
@@ -188,6 +191,77 @@ pub struct Signals {
     pub rules: bool,
 }
 
+/// `fenghuo dead-letter`
+#[derive(Debug, Subcommand)]
+pub enum DeadLetter {
+    /// Show dead letters: when, why, from where, and how they begin
+    List(DeadLetterList),
+    /// Re-submit dead letters that would be taken now, each once
+    Replay(DeadLetterReplay),
+}
+
+/// `fenghuo dead-letter list`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo dead-letter list --config fenghuo.toml
+  fenghuo dead-letter list --config fenghuo.toml --reason other_shop --since 1h
+  fenghuo dead-letter list --config fenghuo.toml --json | jq -r .reason | sort | uniq -c
+
+What a letter says comes from outside: it is shown cut, on one line, with everything that a
+terminal would not print written as escapes.")]
+pub struct DeadLetterList {
+    /// Brokers and topics.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Which letters.
+    #[command(flatten)]
+    pub filter: DeadLetterFilter,
+    /// How many of the newest are shown; the others are counted.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `fenghuo dead-letter replay`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo dead-letter replay --config fenghuo.toml --dry-run
+  fenghuo dead-letter replay --config fenghuo.toml --reason other_currency
+
+Each letter's own bytes, key and content type go back to the topic that they came from, if this
+build under this config would take them; the others are shown and left. Letters of the reason
+\"late\" are never re-submitted: totals and levels have them already. What was re-submitted is
+noted in fenghuo.dead-letter.replayed in the same transaction, so a second replay, or one that was
+cut off, re-submits nothing twice. Let the daemon run with the mended config first: one that would
+still reject a letter writes a new one. An event that is older than the horizon by now comes late: it
+counts in totals and levels only.")]
+pub struct DeadLetterReplay {
+    /// Brokers, topics, and what is taken.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Which letters.
+    #[command(flatten)]
+    pub filter: DeadLetterFilter,
+    /// Only show what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Which dead letters.
+#[derive(Debug, Default, Args)]
+pub struct DeadLetterFilter {
+    /// Only those with this reason, such as malformed or other_shop; can be given several times.
+    #[arg(long = "reason", value_name = "REASON")]
+    pub reasons: Vec<String>,
+    /// Only those of this last time, such as 1h.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub since: Option<Duration>,
+}
+
 /// How files that are no JSON lines are read.
 #[derive(Debug, Args)]
 pub struct Csv {
@@ -309,6 +383,10 @@ mod tests {
             "fenghuo replay a --until yesterday",
             "fenghuo replay a --every 1h",
             "fenghuo signals --json --rules",
+            "fenghuo dead-letter",
+            "fenghuo dead-letter list",
+            "fenghuo dead-letter list --config c --limit 0",
+            "fenghuo dead-letter replay --config c --since ever",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod clock;
 mod config;
+mod dead_letter;
 mod deliver;
 mod demo;
 mod exit;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Signals(args) => Ok(signals::run(args)),
+        Command::DeadLetter(args) => dead_letter::run(args),
     };
     match done {
         Ok(exit) => exit.into(),

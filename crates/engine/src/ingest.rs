@@ -14,6 +14,7 @@ use fenghuo_window::Combiner;
 
 use crate::board::{Board, Outcome};
 use crate::duplicates::{DuplicateBounds, Duplicates};
+use crate::letters::{self, Letters};
 use crate::record::{CommitRecord, Delta, EntityName, FactRow, SourceRange, VERSION, topic};
 use crate::trackers::{TrackerBounds, Trackers};
 
@@ -22,6 +23,13 @@ const RECORD_BYTES_MAX: usize = 512 * 1024;
 
 /// Bytes of a rejected message that are kept.
 const DEAD_LETTER_BYTES_MAX: usize = 900 * 1024;
+/// Bytes of its key and of its content type that are kept. Key, value and headers are one record
+/// again, and one that is too large to be sent would stop its partition for good.
+const DEAD_LETTER_KEY_BYTES_MAX: usize = 4 * 1024;
+const DEAD_LETTER_HEADER_BYTES_MAX: usize = 256;
+
+/// The reason of events that levels and totals took and panes did not.
+const LATE: &str = "late";
 
 /// A source topic and the stream that it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +76,15 @@ struct Partition {
     arrivals: Arrivals,
     /// It begins before what was read of it: it was made anew.
     anew: bool,
+    restoring: Vec<Restoring>,
+}
+
+/// What a restore reads.
+#[derive(Clone, Copy)]
+enum Restoring {
+    Letters,
+    Source,
+    Trackers,
 }
 
 /// Events of one second that are not yet in a cell.
@@ -86,6 +103,7 @@ pub struct Ingest {
     cells: Combiner<Entity>,
     facts: Vec<(Entity, Fact)>,
     dead_letters: Vec<Append>,
+    letters: Letters,
     counts: BTreeMap<(Stream, Outcome), u64>,
     reasons: BTreeMap<&'static str, u64>,
 }
@@ -103,7 +121,9 @@ impl Ingest {
     /// A stage without partitions.
     pub fn new(config: IngestConfig, board: Arc<Board>) -> Self {
         let cells = Combiner::new(config.seed);
+        let letters = Letters::new(config.duplicates.entries_max);
         Self {
+            letters,
             config,
             board,
             partitions: Vec::new(),
@@ -138,17 +158,46 @@ impl Ingest {
             ("timestamp-ms", record.timestamp_ms.to_string().into_bytes()),
         ];
         if let Some(content_type) = record.content_type {
-            headers.push(("content-type", content_type.to_vec()));
+            let kept = &content_type[..content_type.len().min(DEAD_LETTER_HEADER_BYTES_MAX)];
+            headers.push(("content-type", kept.to_vec()));
         }
         if kept.len() < value.len() {
             headers.push(("bytes", value.len().to_string().into_bytes()));
         }
+        if let Some(key) = record.key {
+            let kept = &key[..key.len().min(DEAD_LETTER_KEY_BYTES_MAX)];
+            headers.push(("key", kept.to_vec()));
+            if kept.len() < key.len() {
+                headers.push(("key-bytes", key.len().to_string().into_bytes()));
+            }
+        }
+        // What is late was taken: to a restart it is no refusal.
+        let key = match reason {
+            LATE => LATE.as_bytes().to_vec(),
+            _ => letters::key(id, record.offset),
+        };
         self.dead_letters.push(Append {
             to: TopicPartition::new(topic::DEAD_LETTER, 0),
-            key: record.key.map(<[u8]>::to_vec),
+            key: Some(key),
             value: Some(kept.to_vec()),
             headers,
         });
+    }
+
+    /// Why a record of `source` would be rejected if it came now, as reason and detail, by what it
+    /// says alone: whether it is a repeat or late is known where its partition is read.
+    pub fn examine(
+        config: &IngestConfig,
+        source: &SourceTopic,
+        record: &Record<'_>,
+    ) -> Result<(), (&'static str, String)> {
+        let decoded = fenghuo_event::decode(record.value.unwrap_or_default(), record.content_type);
+        let event = decoded.map_err(|rejected| (rejected.reason.as_str(), rejected.detail))?;
+        let none = Duplicates::new(config.duplicates);
+        match Self::check(config, source, &event, record, &none, 0) {
+            Err(Refusal::Rejected { reason, detail }) => Err((reason, detail)),
+            Err(Refusal::Duplicate) | Ok(()) => Ok(()),
+        }
     }
 
     /// Everything that can be wrong with an event that decodes.
@@ -223,7 +272,7 @@ impl Ingest {
         if late {
             fold_arrivals(&mut self.cells, &partition.id.topic, at_ms, 1, true);
             let detail = format!("meta.occurred_at: {late_ms} ms behind the watermark");
-            self.dead_letter(&partition.id, record, "late", detail);
+            self.dead_letter(&partition.id, record, LATE, detail);
         } else {
             partition
                 .arrivals
@@ -411,6 +460,7 @@ impl Stage for Ingest {
             trackers: Trackers::new(self.config.trackers),
             arrivals: Arrivals::default(),
             anew: assigned.committed.is_some_and(|committed| from < committed),
+            restoring: Vec::new(),
             id: id.clone(),
         });
         // The duplicate set and the watermark come from what was read before; a first read, or
@@ -421,14 +471,23 @@ impl Stage for Ingest {
                 .max(assigned.low),
             None => from,
         };
-        let mut restores = vec![Restore {
+        // Letters first: they tell what of the source was refused when it came.
+        let letters = self.letters.restore();
+        let mut restores: Vec<Restore> = letters.into_iter().collect();
+        restores.push(Restore {
             partition: id.clone(),
             from: warm_from,
             to: from,
-        }];
+        });
         if tracked {
             let partition = TopicPartition::new(topic::trackers(&id.topic), id.partition);
             restores.push(Restore::all(partition));
+        }
+        if let Some(Some(partition)) = self.partitions.get_mut(index) {
+            // As many as there are, in their order.
+            let order = [Restoring::Letters, Restoring::Source, Restoring::Trackers];
+            let without_letters = usize::from(restores[0].partition == id);
+            partition.restoring = order[without_letters..].to_vec();
         }
         restores
     }
@@ -437,10 +496,17 @@ impl Stage for Ingest {
         let Some(Some(partition)) = self.partitions.get_mut(index) else {
             return;
         };
-        if which == 1 {
-            partition
-                .trackers
-                .restore(record.key.unwrap_or_default(), record.value);
+        match partition.restoring.get(which) {
+            Some(Restoring::Letters) => return self.letters.note(&record),
+            Some(Restoring::Source) => {}
+            Some(Restoring::Trackers) | None => {
+                let key = record.key.unwrap_or_default();
+                return partition.trackers.restore(key, record.value);
+            }
+        }
+        // Judged by what was decided then, not by today's config and decoder: what was refused and
+        // is mended now may still come, and is no repeat of itself.
+        if self.letters.has(&partition.id, record.offset) {
             return;
         }
         let Some(value) = record.value else { return };
@@ -517,6 +583,7 @@ impl Stage for Ingest {
     }
 
     fn flush(&mut self, at_ms: i64, progress: &[Progress], appends: &mut Vec<Append>) {
+        self.letters.age();
         let mut sources = Vec::with_capacity(progress.len());
         for progress in progress {
             let Some(Some(partition)) = self.partitions.get_mut(progress.index) else {

@@ -15,6 +15,7 @@ mod duplicates;
 mod evaluate;
 mod home;
 mod ingest;
+mod letters;
 mod playback;
 mod topology;
 mod trackers;

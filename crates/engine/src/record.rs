@@ -22,6 +22,8 @@ pub mod topic {
     pub const DELIVERIES: &str = "fenghuo.deliveries";
     /// Messages that could not be taken, with their reason.
     pub const DEAD_LETTER: &str = "fenghuo.dead-letter";
+    /// Which dead letters were re-submitted; one partition.
+    pub const REPLAYED: &str = "fenghuo.dead-letter.replayed";
 
     /// Trackers of the open lives of a source topic; compacted, with equal partitions.
     pub fn trackers(source: &str) -> String {

@@ -36,6 +36,10 @@ pub(crate) trait Field<'a>: Sized {
     /// The layout of one of many in a packed list, where the type can be packed.
     const PACKED: Option<Wire> = None;
 
+    /// Whether a second value is an error and neither takes the first one's place nor is merged
+    /// with it.
+    const ONCE: bool = false;
+
     /// Reads the value.
     fn merge_wire(&mut self, wire: Wire, input: &mut Reader<'a>) -> Result<(), Fault>;
 
@@ -47,6 +51,9 @@ pub(crate) trait Field<'a>: Sized {
 /// A value without fields.
 pub(crate) trait Scalar<'a>: Sized {
     const WIRE: Wire;
+
+    /// As in [`Field`].
+    const ONCE: bool = false;
 
     /// Ends "expected …".
     const EXPECTED: &'static str;
@@ -88,6 +95,7 @@ impl<'a, T: Scalar<'a>> Field<'a> for T {
         Wire::Length => None,
         wire => Some(wire),
     };
+    const ONCE: bool = T::ONCE;
 
     fn merge_wire(&mut self, wire: Wire, input: &mut Reader<'a>) -> Result<(), Fault> {
         input.expect(T::WIRE, wire)?;
@@ -112,6 +120,9 @@ impl<'a, T: Scalar<'a>> Field<'a> for T {
 
 impl<'a, T: Field<'a> + Default> Field<'a> for Option<T> {
     fn merge_wire(&mut self, wire: Wire, input: &mut Reader<'a>) -> Result<(), Fault> {
+        if T::ONCE && self.is_some() {
+            return Err(input.invalid("given twice"));
+        }
         self.get_or_insert_default().merge_wire(wire, input)
     }
 
@@ -257,6 +268,8 @@ float! {
 
 impl<'a> Scalar<'a> for Timestamp {
     const WIRE: Wire = Wire::Length;
+    // Two halves could be merged into an instant that neither says; nobody writes that in good faith.
+    const ONCE: bool = true;
     const EXPECTED: &'static str = "an RFC 3339 time such as 2026-11-11T12:00:00Z";
 
     fn read(input: &mut Reader<'a>) -> Result<Self, Fault> {
@@ -272,6 +285,8 @@ impl<'a> Scalar<'a> for Timestamp {
 
 impl<'a> Scalar<'a> for DurationMs {
     const WIRE: Wire = Wire::Length;
+    // Two halves could be merged into a span that neither says; nobody writes that in good faith.
+    const ONCE: bool = true;
     const EXPECTED: &'static str = "a span of time in seconds such as \"3.5s\"";
 
     fn read(input: &mut Reader<'a>) -> Result<Self, Fault> {

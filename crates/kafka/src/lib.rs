@@ -18,8 +18,10 @@ mod log;
 mod producer;
 mod query;
 mod reader;
+mod scan;
 mod session;
 
 pub use config::{ConfigError, KafkaConfig, Mechanism, Sasl, Security, Tls};
 pub use log::KafkaLog;
 pub use query::Member;
+pub use scan::{Scan, Scanned};

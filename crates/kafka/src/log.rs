@@ -6,12 +6,13 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fenghuo_log::{Append, Error, Log, Session, SessionSpec, TopicSpec};
+use fenghuo_log::{Append, Error, Log, Session, SessionSpec, TopicPartition, TopicSpec};
 
 use crate::admin;
 use crate::config::{ConfigError, KafkaConfig, Pace};
 use crate::producer::Appender;
 use crate::query::{self, Member};
+use crate::scan::Scan;
 use crate::session::{KafkaSession, connect};
 
 /// The name under which questions are asked; it never joins a group.
@@ -51,9 +52,20 @@ impl KafkaLog {
             appender: Mutex::new(None),
         })
     }
-}
 
-impl KafkaLog {
+    /// Begins to read a partition from its first record at or after `from_ms`, Unix ms, or from
+    /// the first there is; `None` where there is no such topic.
+    ///
+    /// # Errors
+    /// When the brokers cannot be asked or refuse.
+    pub fn scan(
+        &self,
+        partition: TopicPartition,
+        from_ms: Option<i64>,
+    ) -> Result<Option<Scan>, Error> {
+        Scan::open(&self.config, NO_GROUP, partition, from_ms)
+    }
+
     /// The members of a group, wherever they run.
     ///
     /// # Errors

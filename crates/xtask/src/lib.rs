@@ -11,6 +11,7 @@
 pub mod binary;
 pub mod debian;
 pub mod deploy;
+pub mod fuzz;
 pub mod keeper;
 pub mod monitoring;
 pub mod serve;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{serve, test, tidy};
+use xtask::{fuzz, serve, test, tidy};
 
 /// Chores of the workspace.
 #[derive(Parser)]
@@ -25,6 +25,8 @@ enum Chore {
     Services,
     /// Run every test, after installing what the tests need. The one test command.
     Test(test::Arguments),
+    /// Let libFuzzer look for input that breaks a decoder or the reader of rules.
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -46,5 +48,6 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Tidy => tidy::run(&root),
         Chore::Services => serve::run(),
         Chore::Test(arguments) => test::run(&root, &arguments),
+        Chore::Fuzz(arguments) => fuzz::run(&root, &arguments),
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::services::{Kafka, run as output_of};
-use crate::{debian, deploy, tidy};
+use crate::{debian, deploy, fuzz, tidy};
 
 /// Packages whose tests, but for those beside the code, start services.
 const WITH_SERVICES: [&str; 3] = ["fenghuo-kafka", "fenghuo-tests", "xtask"];
@@ -74,7 +74,7 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     };
     if arguments.fast {
         println!(
-            "--fast: without the service tests of {}, and without promtool and amtool",
+            "--fast: without the service tests of {}, without promtool and amtool, and without fuzzing",
             WITH_SERVICES.join(", ")
         );
     } else {
@@ -109,6 +109,9 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<()> {
         // The end-to-end tests run the binary that people run.
         steps.cargo(&["build", "--release", "--package", "fenghuo-daemon"])?;
         steps.cargo(&["test", "--workspace"])?;
+        steps.step("fuzz, for a fixed count", || {
+            fuzz::run(root, &fuzz::Arguments::default())
+        })?;
         if std::env::var_os("FENGHUO_UCI").is_some() {
             let uci = ["test", "--package", "fenghuo-tests", "--test", "orders"];
             steps.cargo(&[&uci[..], &["--", "--ignored"]].concat())?;

@@ -17,6 +17,17 @@ use super::ConfigError;
 /// Bytes of a config, rules or plan file that are read at most.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// The most that is said of one mistake, in characters: no error grows with its file.
+const SAID_CHARS_MAX: usize = 1_200;
+
+fn cut(mut said: String) -> String {
+    if let Some((end, _)) = said.char_indices().nth(SAID_CHARS_MAX) {
+        said.truncate(end);
+        said.push('…');
+    }
+    said
+}
+
 /// Reads a file that must be text and of bearable size.
 pub fn read_text(path: &Path) -> Result<String, ConfigError> {
     use std::io::Read as _;
@@ -50,7 +61,7 @@ impl<'t> Document<'t> {
                 file: file.to_owned(),
                 line: line(text, error.span().map_or(0, |span| span.start)),
                 key: String::new(),
-                problem: format!("no valid TOML: {}", error.message()),
+                problem: cut(format!("no valid TOML: {}", error.message())),
             }),
         }
     }
@@ -69,8 +80,8 @@ impl<'t> Document<'t> {
             ConfigError::At {
                 file: self.file.to_owned(),
                 line: line(self.text, at),
-                key,
-                problem,
+                key: cut(key),
+                problem: cut(problem),
             }
         })
     }
@@ -81,8 +92,8 @@ impl<'t> Document<'t> {
         ConfigError::At {
             file: self.file.to_owned(),
             line: line(self.text, at),
-            key: key.to_owned(),
-            problem: problem.into(),
+            key: cut(key.to_owned()),
+            problem: cut(problem.into()),
         }
     }
 
@@ -185,6 +196,9 @@ fn line(text: &str, at: usize) -> usize {
     1 + before.filter(|byte| *byte == b'\n').count()
 }
 
+/// The longest name that is compared with the known ones.
+const NAME_BYTES_COMPARED_MAX: usize = 256;
+
 /// The nearest of the known names, or all of them.
 pub fn hint(name: &str, known: &[&str]) -> String {
     let most = (name.chars().count() / 2).clamp(1, 3);
@@ -196,6 +210,8 @@ pub fn hint(name: &str, known: &[&str]) -> String {
     };
     let near = known
         .iter()
+        // What is far longer than any name is near to none, and comparing costs its square.
+        .filter(|_| name.len() <= NAME_BYTES_COMPARED_MAX)
         .map(|known| match begins(known) {
             true => (1, known),
             false => (strsim::damerau_levenshtein(name, known), known),

@@ -270,3 +270,49 @@ fn what_is_hardly_meant_is_a_warning() {
         ]
     );
 }
+
+/// Pieces of configs put together at random: each holds or is refused, at a line of its text and in
+/// a few words, and nothing brings the reader down.
+#[test]
+fn spoilt_configs_bring_nothing_down() {
+    let example = std::fs::read_to_string(deploy("fenghuo.toml")).unwrap();
+    let compose = std::fs::read_to_string(deploy("compose/fenghuo.toml")).unwrap();
+    let mut seeds: Vec<String> = include_str!("mistakes.toml")
+        .split("\n# ---\n")
+        .map(str::to_owned)
+        .collect();
+    seeds.extend([example, compose]);
+    let long = "x".repeat(5_000);
+    seeds.push(format!("shop.id = \"{long}\""));
+    seeds.push(format!("{long} = 1"));
+    seeds.push(format!("shop.{long}.{long} = 1"));
+    seeds.push(format!("shop.time_zone = \"{long}\""));
+    seeds.push(format!("a = {}", "[".repeat(10_000)));
+    seeds.push(format!("a{} = 1", ".a".repeat(5_000)));
+    let mut held = 0;
+    for seed in 0..1_500_u64 {
+        let mut state = seed;
+        let mut below = |end: usize| {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let bits = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            ((bits >> 32) as usize) % end.max(1)
+        };
+        let mut text = seeds[below(seeds.len())].clone();
+        for _ in 0..=seed % 3 {
+            let from = text.floor_char_boundary(below(text.len()));
+            let to = text.floor_char_boundary((from + below(24)).min(text.len()));
+            let other = &seeds[below(seeds.len())];
+            let start = other.floor_char_boundary(below(other.len()));
+            let end = other.floor_char_boundary((start + below(40)).min(other.len()));
+            text.replace_range(from..to, &other[start..end]);
+        }
+        match Config::parse("nowhere/fenghuo.toml", &text) {
+            Ok(_) => held += 1,
+            Err(error) => {
+                let said = format!("{:#}", anyhow::Error::from(error));
+                assert!(said.chars().count() < 3_000, "seed {seed}: {said:.500}");
+            }
+        }
+    }
+    assert!(held > 5, "{held} of the spoilt configs hold");
+}

@@ -28,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("benches", &["daemon"]),
     ("tests", &["daemon", "xtask"]),
+    ("fuzz", &["daemon"]),
     ("xtask", &[]),
 ];
 
