@@ -53,6 +53,7 @@ fn config(shop: &str) -> TopologyConfig {
         commit_ms: 50,
         batch_records_max: 10_000,
         panes_retention_ms: None,
+        checkpoint_ms: None,
     }
 }
 
