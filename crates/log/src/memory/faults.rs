@@ -183,6 +183,16 @@ impl MemoryLog {
         Some(inner.land(&held.place, held.commit))
     }
 
+    /// Whether a commit of a member is on its way.
+    pub fn is_held(&self, member: &str) -> bool {
+        self.lock().faults.held.contains_key(member)
+    }
+
+    /// Nothing goes wrong with the commits of a member that are to come.
+    pub fn heal(&self, member: &str) {
+        self.lock().faults.armed.remove(member);
+    }
+
     /// The process of a member is gone without a word. Its session can do nothing more; its group
     /// keeps its place until [`MemoryLog::expel`], or until it is opened again.
     pub fn sever(&self, member: &str) {
@@ -288,6 +298,22 @@ impl MemoryLog {
             let is_alone = records_of.get(&stored.key) == Some(&1);
             stored.value.is_some() || *offset >= durable || !is_alone || keeps(*offset)
         });
+    }
+
+    /// Leaves a hole up to an offset, as if what lay there was aborted.
+    pub fn skip_to(&self, of: &TopicPartition, offset: u64) {
+        if let Some(kept) = self.lock().kept_mut(of) {
+            kept.high = kept.high.max(offset);
+        }
+    }
+
+    /// A header of a record, by its name.
+    pub fn header(&self, of: &TopicPartition, offset: u64, name: &str) -> Option<Vec<u8>> {
+        let inner = self.lock();
+        let (at, stored) = inner.kept(of).ok()?.from(offset).next()?;
+        let mut headers = stored.headers.iter().filter(|_| at == offset);
+        let header = headers.find(|(found, _)| *found == name)?;
+        Some(header.1.clone())
     }
 
     /// Where a group stands.
