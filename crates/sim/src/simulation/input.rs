@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use fenghuo_event::pb::{self, courier::Status, order::Type};
 use fenghuo_event::{Stream, to_json, to_protobuf};
+use fenghuo_log::TopicPartition;
 
 use super::scenario::{
     AHEAD_MS_MAX, DUPLICATES_MAX, DUPLICATES_MS, HORIZON_MS, LATENESS_MS, SOURCES, START_MS, source,
@@ -104,6 +105,13 @@ pub struct Message {
     pub value: Option<Vec<u8>>,
     /// What it means.
     pub meaning: Meaning,
+}
+
+impl Message {
+    /// Where it is appended.
+    pub fn to(&self) -> TopicPartition {
+        TopicPartition::new(source(SOURCES[self.topic].0), self.partition)
+    }
 }
 
 /// Courier, warehouse and lane of a parcel.

@@ -88,6 +88,26 @@ pub struct Report {
     pub pages: usize,
 }
 
+impl Report {
+    /// Adds what another run did.
+    pub fn add(&mut self, other: &Report) {
+        if self.fates.is_empty() {
+            self.fates = other.fates.iter().map(|(fate, _)| (*fate, 0)).collect();
+        }
+        for ((_, into), (_, count)) in self.fates.iter_mut().zip(&other.fates) {
+            *into += count;
+        }
+        self.messages += other.messages;
+        self.faults += other.faults;
+        self.commits += other.commits;
+        self.failed += other.failed;
+        self.taken_back += other.taken_back;
+        self.episodes += other.episodes;
+        self.intents += other.intents;
+        self.pages += other.pages;
+    }
+}
+
 /// Plays a scenario; with a planted bug, if one is given.
 pub fn run(scenario: &Scenario, plant: Option<Plant>) -> Result<Report, Violation> {
     let world = world::World::new(scenario, plant);

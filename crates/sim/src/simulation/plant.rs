@@ -12,7 +12,7 @@ use fenghuo_log::{
 };
 
 /// A bug.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Plant {
     /// Offsets are committed first, and what is to be appended after that.
     OffsetsFirst,

@@ -45,11 +45,6 @@ impl Sender {
         self.waiting.extend(dispatch.take_ready());
     }
 
-    /// Whether nothing is under way.
-    pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.sending.is_empty() && self.outcomes.is_empty()
-    }
-
     /// Lets time pass for the pages on their way.
     pub fn pass(
         &mut self,

@@ -182,7 +182,7 @@ impl<'a> World<'a> {
             && message.turn <= self.turn
         {
             self.appended += 1;
-            let of = TopicPartition::new(source(SOURCES[message.topic].0), message.partition);
+            let of = message.to();
             let offset = self.memory.high(&of);
             let append = Append {
                 to: of.clone(),
