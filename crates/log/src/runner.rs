@@ -250,12 +250,13 @@ impl<S: Stage> Runner<S> {
         }
         let mut commit = Commit::default();
         self.stage.flush(now_ms, &progress, &mut commit.appends);
+        let worth = !commit.appends.is_empty() || progress.iter().any(|one| one.to > one.from);
+        // Those that did not move as well: by its offsets the log tells a member whose partitions
+        // have moved on, and what it has to say without having read anything must not land either.
         commit.offsets = progress
-            .iter()
-            .filter(|progress| progress.to > progress.from)
-            .map(|progress| (progress.partition.clone(), progress.to))
+            .into_iter()
+            .map(|progress| (progress.partition, progress.to))
             .collect();
-        let worth = !commit.appends.is_empty() || !commit.offsets.is_empty();
         if worth {
             self.session.commit(commit)?;
         }

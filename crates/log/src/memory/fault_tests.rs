@@ -206,6 +206,26 @@ impl Stage for Count {
     }
 }
 
+/// Guards: a commit that moved no offset once landed after its partitions had moved on.
+#[test]
+fn a_runner_whose_partitions_moved_on_commits_nothing_even_if_it_read_nothing() {
+    let log = open();
+    let cadence = Cadence {
+        busy_ms: 0,
+        idle_ms: Some(1_000),
+        records_max: usize::MAX,
+    };
+    let session = log.open(&spec("m")).unwrap();
+    let mut runner = Runner::new(session, Count::default(), Start::Earliest, cadence);
+    for _ in 0..2 {
+        runner.step(0, Duration::ZERO).unwrap();
+    }
+    let before = state(&log, "out");
+    log.expel("m");
+    runner.commit(1_000).unwrap_err();
+    assert_eq!(state(&log, "out"), before);
+}
+
 #[test]
 fn a_runner_lets_nothing_out_before_it_is_durable_and_reads_nothing_meanwhile() {
     let log = open();
