@@ -169,7 +169,7 @@ impl<'a> World<'a> {
         }
         self.send()?;
         self.memory.set_away(false);
-        if !slow && self.scenario.random(self.turn, SYNC).chance(0.5) {
+        if !slow && self.scenario.random(self.turn, SYNC).chance(0.25) {
             self.memory.sync();
         }
         self.audit.look(&self.memory, &self.oracle)?;
