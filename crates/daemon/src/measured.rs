@@ -166,6 +166,10 @@ impl Session for Measured {
         result
     }
 
+    fn durable(&mut self, wait: Duration) -> Result<bool, Error> {
+        self.session.durable(wait)
+    }
+
     fn read(
         &mut self,
         partition: &TopicPartition,

@@ -188,6 +188,13 @@ pub trait Session: Send {
     /// the session must be dropped and opened again under the same member name, which settles it.
     fn commit(&mut self, commit: Commit) -> Result<(), Error>;
 
+    /// Waits up to `wait` until the last commit is durable, that is, no crash can take it back.
+    /// Where a commit is durable when it returns, as on Kafka, there is nothing to wait for.
+    fn durable(&mut self, wait: Duration) -> Result<bool, Error> {
+        let _ = wait;
+        Ok(true)
+    }
+
     /// Reads `from..to` of any partition in order, outside the group, committed records only;
     /// `to` is capped by what can be seen when the call begins. For restoring.
     fn read(

@@ -3,7 +3,10 @@
 //! It serves the demo, replays and simulations, and must behave as the others do: records appear
 //! whole commits at a time, a second session of a member fences the first, and the members of a
 //! group share its partitions. Its time is what [`MemoryLog::set_time`] last said. It keeps every
-//! record until [`MemoryLog::forget`] drops it, as retention would.
+//! record until [`MemoryLog::forget`] drops it, as retention would, or [`MemoryLog::compact`] does.
+//! What can go wrong with it is told by hand: see `faults`.
+
+mod faults;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +17,9 @@ use crate::{
     TopicPartition, TopicSpec,
 };
 
-/// Records handed over by one poll at most.
-const POLL_RECORDS_MAX: usize = 4096;
+pub use faults::CommitFault;
+
+use faults::{Faults, Held, Undo};
 
 #[derive(Debug)]
 struct Stored {
@@ -41,23 +45,31 @@ impl Stored {
     }
 }
 
-/// The records of one partition, from the first one still there.
+/// The records of one partition, from the first one still there. Their offsets rise, with holes
+/// where compaction or the mark of a transaction took one.
 #[derive(Default)]
 struct Kept {
+    compacted: bool,
     low: u64,
-    records: VecDeque<Arc<Stored>>,
+    high: u64,
+    records: VecDeque<(u64, Arc<Stored>)>,
 }
 
 impl Kept {
-    fn high(&self) -> u64 {
-        self.low + self.records.len() as u64
+    /// Where the first record at or after an offset is.
+    fn position(&self, offset: u64) -> usize {
+        self.records.partition_point(|(at, _)| *at < offset)
     }
 
     /// The records from an offset on, with their offsets; those that are gone are left out.
     fn from(&self, offset: u64) -> impl Iterator<Item = (u64, &Arc<Stored>)> {
-        let from = offset.clamp(self.low, self.high());
-        let records = self.records.range((from - self.low) as usize..);
-        (from..).zip(records)
+        let records = self.records.range(self.position(offset)..);
+        records.map(|(offset, stored)| (*offset, stored))
+    }
+
+    fn push(&mut self, stored: Stored) {
+        self.records.push_back((self.high, Arc::new(stored)));
+        self.high += 1;
     }
 }
 
@@ -81,6 +93,11 @@ struct Inner {
     groups: HashMap<String, Group>,
     /// The life of each member: a session of an earlier life is fenced.
     lives: HashMap<String, u64>,
+    faults: Faults,
+    /// How to take back each commit that is not durable, the oldest first.
+    undo: VecDeque<Undo>,
+    /// Commits so far, with those that are not durable.
+    commits: u64,
 }
 
 impl Inner {
@@ -91,11 +108,19 @@ impl Inner {
             .ok_or_else(|| Error::Fatal(format!("there is no topic partition {of}")))
     }
 
-    fn append(&mut self, appends: Vec<Append>) -> Result<(), Error> {
-        // All or nothing: look before the first one is taken.
-        for append in &appends {
-            self.kept(&append.to)?;
-        }
+    fn kept_mut(&mut self, of: &TopicPartition) -> Option<&mut Kept> {
+        let partitions = self.topics.get_mut(&*of.topic)?;
+        partitions.get_mut(of.partition as usize)
+    }
+
+    /// All or nothing: to be looked at before the first record is taken.
+    fn check(&self, appends: &[Append]) -> Result<(), Error> {
+        appends
+            .iter()
+            .try_for_each(|append| self.kept(&append.to).map(drop))
+    }
+
+    fn append(&mut self, appends: Vec<Append>) {
         let timestamp_ms = self.now_ms;
         for Append {
             to,
@@ -104,18 +129,56 @@ impl Inner {
             headers,
         } in appends
         {
-            if let Some(partitions) = self.topics.get_mut(&*to.topic) {
-                let stored = Stored {
+            if let Some(kept) = self.kept_mut(&to) {
+                kept.push(Stored {
                     timestamp_ms,
                     key,
                     value,
                     headers,
-                };
-                partitions[to.partition as usize]
-                    .records
-                    .push_back(Arc::new(stored));
+                });
             }
         }
+    }
+
+    fn join(&mut self, group: &str, member: &str, topics: BTreeSet<String>) {
+        let members = &mut self.groups.entry(group.to_owned()).or_default().members;
+        let joined = Member {
+            topics,
+            ..Member::default()
+        };
+        members.insert(member.to_owned(), joined);
+        self.rebalance(group);
+    }
+
+    fn leave(&mut self, group: &str, member: &str) {
+        if let Some(group) = self.groups.get_mut(group) {
+            group.members.remove(member);
+        }
+        self.rebalance(group);
+    }
+
+    /// Lands a commit, if its member still has the right to.
+    fn land(&mut self, place: &Place, commit: Commit) -> Result<(), Error> {
+        place.check(self)?;
+        let group = self.groups.get(&place.group);
+        let member = group.and_then(|group| group.members.get(&place.member));
+        let owns = |partition: &TopicPartition| member.is_some_and(|m| m.owned.contains(partition));
+        if let Some((partition, _)) = commit.offsets.iter().find(|(p, _)| !owns(p)) {
+            return Err(Error::Retriable {
+                doing: format!("committing an offset of {partition}"),
+                source: "the partition belongs to another member".into(),
+            });
+        }
+        self.check(&commit.appends)?;
+        self.note_undo(&place.group, &commit);
+        let written: BTreeSet<TopicPartition> =
+            commit.appends.iter().map(|one| one.to.clone()).collect();
+        self.append(commit.appends);
+        self.mark(&written);
+        if let Some(group) = self.groups.get_mut(&place.group) {
+            group.offsets.extend(commit.offsets);
+        }
+        self.commits += 1;
         Ok(())
     }
 
@@ -167,7 +230,7 @@ impl MemoryLog {
 
     /// The offset after the last record of a partition; 0 where there is none.
     pub fn high(&self, of: &TopicPartition) -> u64 {
-        self.lock().kept(of).map_or(0, Kept::high)
+        self.lock().kept(of).map_or(0, |kept| kept.high)
     }
 
     /// The offset before which every group that reads a partition has committed all; `None` where
@@ -188,10 +251,9 @@ impl MemoryLog {
     /// Drops the records before an offset, as retention does. What is left keeps its offsets.
     pub fn forget(&self, of: &TopicPartition, before: u64) {
         let mut inner = self.lock();
-        let partitions = inner.topics.get_mut(&*of.topic);
-        if let Some(kept) = partitions.and_then(|all| all.get_mut(of.partition as usize)) {
-            let before = before.clamp(kept.low, kept.high());
-            kept.records.drain(..(before - kept.low) as usize);
+        if let Some(kept) = inner.kept_mut(of) {
+            let before = before.clamp(kept.low, kept.high);
+            kept.records.drain(..kept.position(before));
             kept.low = before;
         }
     }
@@ -226,7 +288,11 @@ impl Log for MemoryLog {
                 }
                 Some(_) => {}
                 None => {
-                    let partitions = (0..spec.partitions).map(|_| Kept::default()).collect();
+                    let kept = |_| Kept {
+                        compacted: spec.compacted,
+                        ..Kept::default()
+                    };
+                    let partitions = (0..spec.partitions).map(kept).collect();
                     inner.topics.insert(spec.name.clone(), partitions);
                 }
             }
@@ -248,6 +314,7 @@ impl Log for MemoryLog {
 
     fn open(&self, spec: &SessionSpec) -> Result<Box<dyn Session>, Error> {
         let mut inner = self.lock();
+        inner.faults.reach("opening a session")?;
         for topic in &spec.topics {
             if !inner.topics.contains_key(topic) {
                 return Err(Error::Fatal(format!("there is no topic {topic}")));
@@ -256,46 +323,45 @@ impl Log for MemoryLog {
         let life = inner.lives.entry(spec.member.clone()).or_default();
         *life += 1;
         let life = *life;
-        let group = inner.groups.entry(spec.group.clone()).or_default();
-        let topics = spec.topics.iter().cloned().collect();
-        group.members.insert(
-            spec.member.clone(),
-            Member {
-                topics,
-                ..Member::default()
-            },
-        );
-        inner.rebalance(&spec.group);
+        let topics: BTreeSet<String> = spec.topics.iter().cloned().collect();
+        inner.join(&spec.group, &spec.member, topics.clone());
         drop(inner);
         Ok(Box::new(MemorySession {
             log: self.clone(),
-            group: spec.group.clone(),
-            member: spec.member.clone(),
-            life,
+            place: Place {
+                group: spec.group.clone(),
+                member: spec.member.clone(),
+                life,
+            },
+            topics,
             positions: Vec::new(),
             next: 0,
             batch: Vec::new(),
+            commits: 0,
+            broken: false,
         }))
     }
 
     fn append(&self, appends: Vec<Append>) -> Result<(), Error> {
-        self.lock().append(appends)
+        let mut inner = self.lock();
+        inner.check(&appends)?;
+        inner.settle_before(&appends);
+        inner.append(appends);
+        Ok(())
     }
 }
 
-struct MemorySession {
-    log: MemoryLog,
+/// Who a session is.
+#[derive(Clone)]
+struct Place {
     group: String,
     member: String,
     life: u64,
-    positions: Vec<Option<(TopicPartition, u64)>>,
-    /// Which partition is polled first, so that none starves.
-    next: usize,
-    batch: Vec<(usize, u64, Arc<Stored>)>,
 }
 
-impl MemorySession {
-    fn fenced(&self, inner: &Inner) -> Result<(), Error> {
+impl Place {
+    /// Fails where a later life has taken over the name.
+    fn check(&self, inner: &Inner) -> Result<(), Error> {
         if inner.lives.get(&self.member) == Some(&self.life) {
             Ok(())
         } else {
@@ -304,13 +370,51 @@ impl MemorySession {
             })
         }
     }
+}
+
+struct MemorySession {
+    log: MemoryLog,
+    place: Place,
+    topics: BTreeSet<String>,
+    positions: Vec<Option<(TopicPartition, u64)>>,
+    /// Which partition is polled first, so that none starves.
+    next: usize,
+    batch: Vec<(usize, u64, Arc<Stored>)>,
+    /// The number of its last commit.
+    commits: u64,
+    /// A commit went wrong: nothing more is to be had from it.
+    broken: bool,
+}
+
+impl MemorySession {
+    fn usable(&self, inner: &Inner) -> Result<(), Error> {
+        self.place.check(inner)?;
+        if self.broken {
+            return Err(faults::failed("using a session whose commit failed"));
+        }
+        Ok(())
+    }
+
+    /// The group has given it up: it joins anew, and what it read is void.
+    fn rejoin(&self, inner: &mut Inner) -> Option<Polled> {
+        inner.join(&self.place.group, &self.place.member, self.topics.clone());
+        let held = self.positions.iter().flatten();
+        let lost: Vec<_> = held.map(|(partition, _)| partition.clone()).collect();
+        (!lost.is_empty()).then_some(Polled::Lost(lost))
+    }
+
+    fn member_mut<'a>(&self, inner: &'a mut Inner) -> Option<&'a mut Member> {
+        let group = inner.groups.get_mut(&self.place.group)?;
+        group.members.get_mut(&self.place.member)
+    }
 
     fn rebalanced(&self, inner: &mut Inner) -> Result<Option<Polled>, Error> {
-        let Some(group) = inner.groups.get(&self.group) else {
+        let Place { group, member, .. } = &self.place;
+        let Some(group) = inner.groups.get(group) else {
             return Ok(None);
         };
-        let Some(member) = group.members.get(&self.member) else {
-            return Ok(None);
+        let Some(member) = group.members.get(member) else {
+            return Ok(self.rejoin(inner));
         };
         let revoked: Vec<_> = member.owned.difference(&member.target).cloned().collect();
         if !revoked.is_empty() {
@@ -337,15 +441,11 @@ impl MemorySession {
                 partitions: inner.topics[&*partition.topic].len() as u32,
                 committed: group.offsets.get(partition).copied(),
                 low: kept.low,
-                high: kept.high(),
+                high: kept.high,
                 partition: partition.clone(),
             });
         }
-        if let Some(member) = inner
-            .groups
-            .get_mut(&self.group)
-            .and_then(|group| group.members.get_mut(&self.member))
-        {
+        if let Some(member) = self.member_mut(inner) {
             member.owned.extend(free);
         }
         Ok(Some(Polled::Assigned(assigned)))
@@ -360,7 +460,10 @@ impl Session for MemorySession {
     ) -> Result<Polled, Error> {
         let log = self.log.clone();
         let mut inner = log.lock();
-        self.fenced(&inner)?;
+        self.usable(&inner)?;
+        if inner.faults.is_away() {
+            return Ok(Polled::Records(0));
+        }
         if let Some(polled) = self.rebalanced(&mut inner)? {
             return Ok(polled);
         }
@@ -377,13 +480,21 @@ impl Session for MemorySession {
                     partition: partition.clone(),
                     offset: *position,
                     low: kept.low,
-                    high: kept.high(),
+                    high: kept.high,
                 });
             }
-            let room = POLL_RECORDS_MAX - self.batch.len();
-            for (offset, stored) in kept.from(*position).take(room) {
+            let room = inner
+                .faults
+                .poll_records_max
+                .saturating_sub(self.batch.len());
+            let mut left = kept.from(*position);
+            for (offset, stored) in left.by_ref().take(room) {
                 self.batch.push((index, offset, Arc::clone(stored)));
                 *position = offset + 1;
+            }
+            if left.next().is_none() {
+                // Nothing but marks of transactions is left.
+                *position = kept.high;
             }
         }
         self.next = self.next.wrapping_add(1);
@@ -414,11 +525,8 @@ impl Session for MemorySession {
             }
         }
         let mut inner = self.log.lock();
-        let member = inner
-            .groups
-            .get_mut(&self.group)
-            .and_then(|group| group.members.get_mut(&self.member));
-        if let Some(member) = member {
+        self.usable(&inner)?;
+        if let Some(member) = self.member_mut(&mut inner) {
             member
                 .owned
                 .retain(|partition| !partitions.contains(partition));
@@ -428,13 +536,15 @@ impl Session for MemorySession {
 
     fn resolve(&mut self, partition: &TopicPartition, start: Start) -> Result<u64, Error> {
         let inner = self.log.lock();
+        inner.faults.reach("finding a start")?;
         let kept = inner.kept(partition)?;
         Ok(match start {
             Start::Earliest => kept.low,
-            Start::Latest => kept.high(),
+            Start::Latest => kept.high,
             Start::At(at_ms) => {
-                let is_before = |stored: &Arc<Stored>| stored.timestamp_ms < at_ms;
-                kept.low + kept.records.partition_point(is_before) as u64
+                let is_before = |(_, stored): &(u64, Arc<Stored>)| stored.timestamp_ms < at_ms;
+                let first = kept.records.partition_point(is_before);
+                kept.records.get(first).map_or(kept.high, |(at, _)| *at)
             }
         })
     }
@@ -452,21 +562,35 @@ impl Session for MemorySession {
 
     fn commit(&mut self, commit: Commit) -> Result<(), Error> {
         let mut inner = self.log.lock();
-        self.fenced(&inner)?;
-        let group = inner.groups.get(&self.group);
-        let member = group.and_then(|group| group.members.get(&self.member));
-        let owns = |partition: &TopicPartition| member.is_some_and(|m| m.owned.contains(partition));
-        if let Some((partition, _)) = commit.offsets.iter().find(|(p, _)| !owns(p)) {
-            return Err(Error::Retriable {
-                doing: format!("committing an offset of {partition}"),
-                source: "the partition belongs to another member".into(),
-            });
-        }
-        inner.append(commit.appends)?;
-        if let Some(group) = inner.groups.get_mut(&self.group) {
-            group.offsets.extend(commit.offsets);
-        }
-        Ok(())
+        self.usable(&inner)?;
+        let fault = inner.faults.next(&self.place.member);
+        let landed = match fault {
+            Err(error) => Err(error),
+            Ok(None) => inner.land(&self.place, commit),
+            Ok(Some(CommitFault::Refused)) => Err(faults::failed("sending a commit")),
+            Ok(Some(CommitFault::Aborted)) => {
+                inner.abort(&commit);
+                Err(faults::failed("committing, and it was aborted"))
+            }
+            Ok(Some(CommitFault::Unanswered)) => {
+                let landed = inner.land(&self.place, commit);
+                landed.and(Err(faults::failed("awaiting the answer to a commit")))
+            }
+            Ok(Some(CommitFault::Held)) => {
+                let place = self.place.clone();
+                inner.faults.hold(Held { place, commit });
+                Err(faults::failed("awaiting the answer to a commit"))
+            }
+        };
+        self.broken = landed.is_err();
+        self.commits = inner.commits;
+        landed
+    }
+
+    fn durable(&mut self, _wait: Duration) -> Result<bool, Error> {
+        let inner = self.log.lock();
+        self.usable(&inner)?;
+        Ok(self.commits <= inner.commits - inner.undo.len() as u64)
     }
 
     fn read(
@@ -477,6 +601,8 @@ impl Session for MemorySession {
         each: &mut dyn FnMut(Record<'_>),
     ) -> Result<(), Error> {
         let inner = self.log.lock();
+        self.usable(&inner)?;
+        inner.faults.reach("restoring")?;
         let kept = inner.kept(partition)?;
         let read: Vec<(u64, Arc<Stored>)> = kept
             .from(from)
@@ -494,14 +620,14 @@ impl Session for MemorySession {
 impl Drop for MemorySession {
     fn drop(&mut self) {
         let mut inner = self.log.lock();
-        if self.fenced(&inner).is_ok() {
-            if let Some(group) = inner.groups.get_mut(&self.group) {
-                group.members.remove(&self.member);
-            }
-            inner.rebalance(&self.group);
+        if self.place.check(&inner).is_ok() {
+            inner.leave(&self.place.group, &self.place.member);
         }
     }
 }
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod fault_tests;

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use crate::{Append, Assigned, Commit, Error, Polled, Record, Session, Start, TopicPartition};
 
+/// A commit waits this long for the one before it to become durable.
+const DURABLE_WITHIN: Duration = Duration::from_secs(1);
+
 /// Records to read before the first record of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restore {
@@ -145,6 +148,9 @@ pub struct Runner<S> {
     records_uncommitted: usize,
     busy_since_ms: Option<i64>,
     committed_at_ms: Option<i64>,
+    /// The last commit is not yet durable: nothing more is read until it is, so that what the
+    /// stage then lets out of the process is what was committed, and nothing beyond.
+    waiting: bool,
 }
 
 impl<S: Stage> Runner<S> {
@@ -159,6 +165,7 @@ impl<S: Stage> Runner<S> {
             records_uncommitted: 0,
             busy_since_ms: None,
             committed_at_ms: None,
+            waiting: false,
         }
     }
 
@@ -183,6 +190,9 @@ impl<S: Stage> Runner<S> {
     /// not committed. A new session and a new stage begin at the last commit.
     pub fn step(&mut self, now_ms: i64, wait: Duration) -> Result<Step, Error> {
         let mut step = Step::default();
+        if !self.settle(wait)? {
+            return Ok(step);
+        }
         let wait = wait.min(self.until_commit(now_ms));
         let (slots, stage) = (&mut self.slots, &mut self.stage);
         let polled = self.session.poll(wait, &mut |index, record| {
@@ -233,8 +243,26 @@ impl<S: Stage> Runner<S> {
         Ok(step)
     }
 
-    /// Commits what was read, whatever the cadence says; for a drain.
+    /// Whether the last commit is not yet durable, so that nothing that rests on it was let out.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// Lets out what rests on the last commit as soon as that is durable; `false` if it is not.
+    fn settle(&mut self, wait: Duration) -> Result<bool, Error> {
+        if self.waiting && self.session.durable(wait)? {
+            self.waiting = false;
+            self.stage.committed();
+        }
+        Ok(!self.waiting)
+    }
+
+    /// Commits what was read, whatever the cadence says; for a drain. `false` where there was
+    /// nothing to commit, or the commit before this one is not durable yet.
     pub fn commit(&mut self, now_ms: i64) -> Result<bool, Error> {
+        if !self.settle(DURABLE_WITHIN)? {
+            return Ok(false);
+        }
         let mut progress = Vec::with_capacity(self.slots.len());
         for (index, slot) in self.slots.iter().enumerate() {
             if let Some(slot) = slot {
@@ -251,12 +279,13 @@ impl<S: Stage> Runner<S> {
         }
         let mut commit = Commit::default();
         self.stage.flush(now_ms, &progress, &mut commit.appends);
+        let worth = !commit.appends.is_empty() || progress.iter().any(|one| one.to > one.from);
+        // Those that did not move as well: by its offsets the log tells a member whose partitions
+        // have moved on, and what it has to say without having read anything must not land either.
         commit.offsets = progress
-            .iter()
-            .filter(|progress| progress.to > progress.from)
-            .map(|progress| (progress.partition.clone(), progress.to))
+            .into_iter()
+            .map(|progress| (progress.partition, progress.to))
             .collect();
-        let worth = !commit.appends.is_empty() || !commit.offsets.is_empty();
         if worth {
             self.session.commit(commit)?;
         }
@@ -266,7 +295,8 @@ impl<S: Stage> Runner<S> {
         self.records_uncommitted = 0;
         self.busy_since_ms = None;
         self.committed_at_ms = Some(now_ms);
-        self.stage.committed();
+        self.waiting = true;
+        self.settle(Duration::ZERO)?;
         Ok(worth)
     }
 

@@ -20,6 +20,7 @@ mod events;
 mod life;
 mod opening;
 mod random;
+pub mod simulation;
 mod stock;
 mod troubles;
 

@@ -16,6 +16,7 @@ pub mod keeper;
 pub mod monitoring;
 pub mod serve;
 pub mod services;
+pub mod simulate;
 pub mod test;
 pub mod tidy;
 pub mod wait;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{fuzz, serve, test, tidy};
+use xtask::{fuzz, serve, simulate, test, tidy};
 
 /// Chores of the workspace.
 #[derive(Parser)]
@@ -23,6 +23,8 @@ enum Chore {
     Tidy,
     /// Start the services that tests run against, and keep them until Ctrl-C.
     Services,
+    /// Play the whole topology in virtual time from seeds, with everything going wrong that can.
+    Simulate(simulate::Arguments),
     /// Run every test, after installing what the tests need. The one test command.
     Test(test::Arguments),
     /// Let libFuzzer look for input that breaks a decoder or the reader of rules.
@@ -47,6 +49,7 @@ fn run(chore: Chore) -> Result<()> {
     match chore {
         Chore::Tidy => tidy::run(&root),
         Chore::Services => serve::run(),
+        Chore::Simulate(arguments) => simulate::run(&root, &arguments),
         Chore::Test(arguments) => test::run(&root, &arguments),
         Chore::Fuzz(arguments) => fuzz::run(&root, &arguments),
     }

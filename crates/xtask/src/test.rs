@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::services::{Kafka, run as output_of};
-use crate::{debian, deploy, fuzz, tidy};
+use crate::{debian, deploy, fuzz, simulate, tidy};
 
 /// Packages whose tests, but for those beside the code, start services.
 const WITH_SERVICES: [&str; 3] = ["fenghuo-kafka", "fenghuo-tests", "xtask"];
@@ -117,6 +117,7 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<()> {
             steps.cargo(&[&uci[..], &["--", "--ignored"]].concat())?;
         }
     }
+    steps.step("simulate", || simulate::fixed_and_fresh(root))?;
     steps.cargo_with(&["doc", "--workspace", "--no-deps"], "-D warnings")?;
 
     println!("\nAll passed:");

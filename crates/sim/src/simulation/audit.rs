@@ -1,0 +1,575 @@
+//! The audit: reads everything that the stages commit, as it comes, and holds it against what
+//! must be so.
+//!
+//! It knows records, never stages: how a stage restores itself is none of its business.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fenghuo_alert::{State, Transition};
+use fenghuo_engine::record::{
+    AlertRecord, CommitRecord, DeliveryOutcome, DeliveryRecord, Intent, PageAction, topic,
+};
+use fenghuo_engine::{Board, TopologyConfig};
+use fenghuo_log::memory::MemoryLog;
+use fenghuo_log::{Append, Error, Log, Session, SessionSpec, Start, TopicPartition};
+use fenghuo_signal::{Entity, Kind, ReadingState, series};
+
+use super::Violation;
+use super::oracle::{Oracle, Sums, counted};
+use super::scenario::{HOMES, SOURCES, source};
+
+/// Totals of an entity, in the order of their series.
+type Totals = [i64; 7];
+
+/// A commit record as it lies in the log.
+struct Piece {
+    offset: u64,
+    timestamp_ms: i64,
+    bytes: Vec<u8>,
+    record: CommitRecord,
+}
+
+/// One panes partition.
+#[derive(Default)]
+struct Home {
+    pieces: Vec<Piece>,
+    /// Next offset of each source partition.
+    covered: BTreeMap<(String, u32), u64>,
+    /// Deltas of a commit whose last part has not come.
+    sums: Sums,
+    /// Pieces that are in `totals`.
+    counted: usize,
+    totals: BTreeMap<Entity, Totals>,
+}
+
+/// What was committed so far.
+pub struct Audit {
+    session: Box<dyn Session>,
+    read: BTreeMap<TopicPartition, u64>,
+    homes: Vec<Home>,
+    /// Steps of every episode.
+    episodes: BTreeMap<String, Vec<Transition>>,
+    /// The open episode of each rule and entity.
+    open: BTreeMap<(String, Entity), String>,
+    intents: BTreeMap<String, Intent>,
+    outcomes: BTreeMap<String, DeliveryOutcome>,
+    letters: BTreeSet<(String, u32, u64)>,
+    offsets: BTreeMap<(&'static str, TopicPartition), u64>,
+}
+
+const GROUPS: [&str; 3] = ["fenghuo-ingest", "fenghuo-evaluate", "fenghuo-dispatch"];
+
+fn broken(error: impl std::fmt::Display) -> Violation {
+    Violation::new("every record can be read", error.to_string())
+}
+
+/// The panes partition of an entity.
+pub fn home_of(entity: &Entity) -> usize {
+    if matches!(entity.kind, Kind::Sku | Kind::SkuLocation) {
+        let hash = xxhash_rust::xxh3::xxh3_64(entity.first.as_bytes());
+        (hash % u64::from(HOMES)) as usize
+    } else {
+        0
+    }
+}
+
+fn panes(home: usize) -> TopicPartition {
+    TopicPartition::new(topic::PANES, home as u32)
+}
+
+impl Audit {
+    /// Begins with what the log holds.
+    pub fn new(log: &MemoryLog) -> Result<Self, Error> {
+        let session = log.open(&SessionSpec {
+            group: "audit".to_owned(),
+            member: "audit".to_owned(),
+            topics: Vec::new(),
+            start: Start::Earliest,
+            low_latency: false,
+        })?;
+        Ok(Self {
+            session,
+            read: BTreeMap::new(),
+            homes: (0..HOMES).map(|_| Home::default()).collect(),
+            episodes: BTreeMap::new(),
+            open: BTreeMap::new(),
+            intents: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            letters: BTreeSet::new(),
+            offsets: BTreeMap::new(),
+        })
+    }
+
+    /// Reads what was committed since the last look.
+    pub fn look(&mut self, log: &MemoryLog, oracle: &Oracle) -> Result<(), Violation> {
+        self.offsets(log)?;
+        for home in 0..self.homes.len() {
+            for piece in self.fresh(log, &panes(home))? {
+                self.pane(home, piece, oracle)?;
+            }
+        }
+        let of = TopicPartition::new(topic::ALERTS, 0);
+        for (_, _, value) in self.fresh(log, &of)? {
+            let record: AlertRecord = serde_json::from_slice(&value).map_err(broken)?;
+            self.alert(record.transition)?;
+        }
+        let of = TopicPartition::new(topic::DELIVERIES, 0);
+        for (_, _, value) in self.fresh(log, &of)? {
+            self.delivery(serde_json::from_slice(&value).map_err(broken)?)?;
+        }
+        let of = TopicPartition::new(topic::DEAD_LETTER, 0);
+        for (offset, ..) in self.fresh(log, &of)? {
+            self.letter(log, &of, offset)?;
+        }
+        Ok(())
+    }
+
+    fn fresh(
+        &mut self,
+        log: &MemoryLog,
+        of: &TopicPartition,
+    ) -> Result<Vec<(u64, i64, Vec<u8>)>, Violation> {
+        let from = self.read.get(of).copied().unwrap_or(0);
+        let high = log.high(of);
+        if high == from {
+            return Ok(Vec::new());
+        }
+        let mut read = Vec::new();
+        let mut each = |record: fenghuo_log::Record<'_>| {
+            let value = record.value.unwrap_or_default().to_vec();
+            read.push((record.offset, record.timestamp_ms, value));
+        };
+        self.session
+            .read(of, from, high, &mut each)
+            .map_err(broken)?;
+        self.read.insert(of.clone(), high);
+        Ok(read)
+    }
+
+    fn offsets(&mut self, log: &MemoryLog) -> Result<(), Violation> {
+        for group in GROUPS {
+            for (of, offset) in log.offsets(group) {
+                let before = self.offsets.insert((group, of.clone()), offset);
+                if before.is_some_and(|before| before > offset) {
+                    let detail = format!("{group} in {of}: from {before:?} to {offset}");
+                    return Err(Violation::new("offsets never go back", detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A commit record: its ranges follow those before, and its deltas are what the messages of
+    /// its ranges add up to.
+    fn pane(
+        &mut self,
+        at: usize,
+        (offset, timestamp_ms, bytes): (u64, i64, Vec<u8>),
+        oracle: &Oracle,
+    ) -> Result<(), Violation> {
+        let record: CommitRecord = prost::Message::decode(&bytes[..]).map_err(broken)?;
+        let home = &mut self.homes[at];
+        let place = format!("offset {offset} of {}", panes(at));
+        let name = |index: u32| {
+            let name = record.entities.get(index as usize)?;
+            let kind = Kind::from_number(name.kind)?;
+            Some(Entity::pair(kind, &name.first, &name.second))
+        };
+        for delta in &record.deltas {
+            let Some(fields) = counted(delta.series) else {
+                continue;
+            };
+            let Some(entity) = name(delta.entity) else {
+                return Err(broken(format!("{place}: an entity is not named")));
+            };
+            let width = series::by_id(delta.series).map_or(0, |series| series.fields.len());
+            let cell = (delta.series, entity, delta.start_ms);
+            let sums = home.sums.entry(cell).or_insert_with(|| vec![0; width]);
+            for field in fields {
+                sums[field] += delta.values[field];
+            }
+        }
+        if !record.continues {
+            let mut expected = Sums::new();
+            for range in &record.sources {
+                let key = (range.topic.clone(), range.partition);
+                let covered = home.covered.insert(key, range.to).unwrap_or(0);
+                if covered != range.from {
+                    let detail = format!(
+                        "{place}: {}/{} from {} to {}, where {covered} is next",
+                        range.topic, range.partition, range.from, range.to
+                    );
+                    return Err(Violation::new("each range is committed once", detail));
+                }
+                let of = TopicPartition::new(range.topic.as_str(), range.partition);
+                let wanted = |entity: &Entity| home_of(entity) == at;
+                oracle.sum(&of, range.from, range.to, &wanted, &mut expected);
+            }
+            let mut sums = std::mem::take(&mut home.sums);
+            sums.retain(|_, values| values.iter().any(|value| *value != 0));
+            expected.retain(|_, values| values.iter().any(|value| *value != 0));
+            if let Some(detail) = difference(&sums, &expected) {
+                let detail = format!("{place}: {detail}");
+                return Err(Violation::new("deltas are the naive sum", detail));
+            }
+        }
+        home.pieces.push(Piece {
+            offset,
+            timestamp_ms,
+            bytes,
+            record,
+        });
+        Ok(())
+    }
+
+    fn alert(&mut self, step: Transition) -> Result<(), Violation> {
+        let what = format!(
+            "{} of {} about {}: {} to {} at {}",
+            step.episode,
+            step.rule,
+            step.entity,
+            step.from.as_str(),
+            step.to.as_str(),
+            step.at_ms
+        );
+        let steps = self.episodes.entry(step.episode.clone()).or_default();
+        let before = steps.last().map(|step| step.to);
+        let fits = match before {
+            None => {
+                matches!(step.from, State::Inactive | State::Pending) && step.to == State::Firing
+            }
+            Some(State::Resolved) => false,
+            Some(before) => before == step.from,
+        };
+        if !fits {
+            let detail = format!("{what}, after {before:?}");
+            return Err(Violation::new("an episode is decided once", detail));
+        }
+        if step.to == State::Resolved && step.reading.state != ReadingState::Ok {
+            return Err(Violation::new("missing data resolves nothing", what));
+        }
+        let key = (step.rule.clone(), step.entity.clone());
+        let open = self.open.get(&key);
+        if open.is_some_and(|open| *open != step.episode) {
+            let detail = format!("{what}, while {open:?} is open");
+            return Err(Violation::new("one open episode a rule and entity", detail));
+        }
+        if step.to == State::Resolved {
+            self.open.remove(&key);
+        } else {
+            self.open.insert(key, step.episode.clone());
+        }
+        steps.push(step);
+        Ok(())
+    }
+
+    fn delivery(&mut self, record: DeliveryRecord) -> Result<(), Violation> {
+        let twice = match record {
+            DeliveryRecord::Intent(intent) => {
+                if !self.episodes.contains_key(&intent.alert.episode) {
+                    let detail = format!("{}, {}", intent.delivery_id, intent.alert.episode);
+                    return Err(Violation::new("a page is about an episode", detail));
+                }
+                let key = intent.delivery_id.clone();
+                self.intents.insert(key.clone(), *intent).map(|_| key)
+            }
+            DeliveryRecord::Outcome(outcome) => {
+                let key = outcome.delivery_id.clone();
+                self.outcomes.insert(key.clone(), outcome).map(|_| key)
+            }
+        };
+        match twice {
+            Some(key) => {
+                let detail = format!("{key} has two intents or two outcomes");
+                Err(Violation::new("a delivery is recorded once", detail))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn letter(
+        &mut self,
+        log: &MemoryLog,
+        of: &TopicPartition,
+        offset: u64,
+    ) -> Result<(), Violation> {
+        let text = |name| {
+            let header = log.header(of, offset, name).unwrap_or_default();
+            String::from_utf8_lossy(&header).into_owned()
+        };
+        let number = |name| text(name).parse::<u64>().map_err(broken);
+        let origin = (
+            text("topic"),
+            number("partition")? as u32,
+            number("offset")?,
+        );
+        if !self.letters.insert(origin.clone()) {
+            let detail = format!("{origin:?}");
+            return Err(Violation::new("a message is dead-lettered once", detail));
+        }
+        Ok(())
+    }
+
+    /// The board of whoever holds a home shows what is committed there up to an offset.
+    pub fn board(&mut self, at: usize, offset: u64, board: &Board) -> Result<(), Violation> {
+        let home = &mut self.homes[at];
+        while let Some(piece) = home.pieces.get(home.counted)
+            && piece.offset < offset
+        {
+            home.counted += 1;
+            for delta in &piece.record.deltas {
+                if delta.series != u32::from(series::TOTALS.id) {
+                    continue;
+                }
+                let name = &piece.record.entities[delta.entity as usize];
+                let Some(kind) = Kind::from_number(name.kind) else {
+                    continue;
+                };
+                let entity = Entity::pair(kind, &name.first, &name.second);
+                let totals = home.totals.entry(entity).or_default();
+                for (into, value) in totals.iter_mut().zip(&delta.values) {
+                    *into += value;
+                }
+            }
+        }
+        let shown = board.totals();
+        let mut shown = shown.iter().filter(|(entity, _)| home_of(entity) == at);
+        let mut expected = home.totals.iter();
+        loop {
+            let (shown, expected) = (shown.next(), expected.next());
+            let same = match (shown, expected) {
+                (None, None) => return Ok(()),
+                (Some((one, totals)), Some((other, expected))) => {
+                    one == other && in_order(totals) == *expected
+                }
+                _ => false,
+            };
+            if !same {
+                let detail =
+                    format!("home {at} at offset {offset}: {shown:?}, expected {expected:?}");
+                return Err(Violation::new("the board is the naive sum", detail));
+            }
+        }
+    }
+
+    /// What left the process is in the log.
+    pub fn contains(&self, sent: &BTreeSet<String>, shown: &[Transition]) -> Result<(), Violation> {
+        let invariant = "nothing leaves before it is durable";
+        if let Some(key) = sent.iter().find(|key| !self.intents.contains_key(*key)) {
+            return Err(Violation::new(invariant, format!("page {key} was sent")));
+        }
+        for step in shown {
+            let steps = self.episodes.get(&step.episode);
+            if !steps.is_some_and(|steps| steps.contains(step)) {
+                let detail = format!("{} to {} was shown", step.episode, step.to.as_str());
+                return Err(Violation::new(invariant, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many episodes and intents there are.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.episodes.len(), self.intents.len())
+    }
+
+    /// At the end, when all is quiet.
+    pub fn end(
+        &self,
+        log: &MemoryLog,
+        oracle: &Oracle,
+        config: &TopologyConfig,
+        taken: &BTreeSet<String>,
+    ) -> Result<Arc<Board>, Violation> {
+        self.all_read(log)?;
+        if self.letters != oracle.dead_letters() {
+            let expected = oracle.dead_letters();
+            let odd: Vec<_> = self.letters.symmetric_difference(&expected).collect();
+            let detail = format!("{odd:?}");
+            return Err(Violation::new("dead letters are what was refused", detail));
+        }
+        self.pages(config, taken)?;
+        self.refold(config)
+    }
+
+    fn all_read(&self, log: &MemoryLog) -> Result<(), Violation> {
+        let stuck = |group: &str, of: &TopicPartition, at: Option<u64>, end: u64| {
+            let detail = format!("{group} is at {at:?} of {of}, which ends at {end}");
+            Violation::new("everything is read in the end", detail)
+        };
+        let ingest = log.offsets(GROUPS[0]);
+        for (stream, partitions) in SOURCES {
+            for partition in 0..partitions {
+                let of = TopicPartition::new(source(stream), partition);
+                let (at, end) = (ingest.get(&of).copied(), log.high(&of));
+                if end > at.unwrap_or(0) {
+                    return Err(stuck(GROUPS[0], &of, at, end));
+                }
+            }
+        }
+        let evaluate = log.offsets(GROUPS[1]);
+        for (at, home) in self.homes.iter().enumerate() {
+            let (of, end) = (
+                panes(at),
+                home.pieces.last().map_or(0, |last| last.offset + 1),
+            );
+            let at = evaluate.get(&of).copied();
+            if end > at.unwrap_or(0) {
+                return Err(stuck(GROUPS[1], &of, at, end));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every page has its outcome, and everybody who is to be told is told.
+    fn pages(&self, config: &TopologyConfig, taken: &BTreeSet<String>) -> Result<(), Violation> {
+        for intent in self.intents.values() {
+            let key = &intent.delivery_id;
+            let Some(outcome) = self.outcomes.get(key) else {
+                let detail = format!("{key} through {}", intent.channel);
+                return Err(Violation::new("every page has an outcome", detail));
+            };
+            if outcome.delivered && !taken.contains(key) {
+                let detail = format!("{key} through {}", intent.channel);
+                return Err(Violation::new("what is delivered was taken", detail));
+            }
+            let steps = self.episodes.get(&intent.alert.episode);
+            let over = steps.and_then(|steps| steps.last());
+            let is_over = over.is_some_and(|step| step.to == State::Resolved);
+            if intent.action == PageAction::Trigger && outcome.delivered && is_over {
+                let resolved = self.intents.values().any(|other| {
+                    other.action == PageAction::Resolve
+                        && other.channel == intent.channel
+                        && other.alert.episode == intent.alert.episode
+                });
+                if !resolved {
+                    let detail = format!("{key} through {}", intent.channel);
+                    return Err(Violation::new(
+                        "who was told is told that it is over",
+                        detail,
+                    ));
+                }
+            }
+        }
+        for step in self.episodes.values().flatten() {
+            let inhibited = config
+                .rules
+                .named(&step.rule)
+                .is_some_and(|(_, rule)| !rule.inhibited_by.is_empty());
+            if step.to != State::Firing || inhibited {
+                continue;
+            }
+            let route = config.routes.route(step);
+            for channel in route.iter().flat_map(|route| &route.channels) {
+                let told = self.intents.values().any(|intent| {
+                    intent.channel == *channel
+                        && intent.alert.episode == step.episode
+                        && intent.severity >= step.severity
+                });
+                if !told {
+                    let detail = format!("{} of {} through {channel}", step.episode, step.rule);
+                    return Err(Violation::new("every firing episode is paged", detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One life that folds the panes without a fault decides the same, to the last word.
+    fn refold(&self, config: &TopologyConfig) -> Result<Arc<Board>, Violation> {
+        let (episodes, board) = self.fold_again(config).map_err(broken)?;
+        if episodes == self.episodes {
+            return Ok(board);
+        }
+        let invariant = "decisions are those of a fault-free fold";
+        let ids: BTreeSet<&String> = episodes.keys().chain(self.episodes.keys()).collect();
+        for id in ids {
+            let (here, there) = (self.episodes.get(id), episodes.get(id));
+            if here != there {
+                let say = |steps: Option<&Vec<Transition>>| {
+                    let steps = steps.into_iter().flatten();
+                    let steps = steps.map(|step| {
+                        let (from, to) = (step.from.as_str(), step.to.as_str());
+                        format!("{} {} {from}>{to} {}", step.rule, step.entity, step.at_ms)
+                    });
+                    steps.collect::<Vec<_>>().join(", ")
+                };
+                let detail = format!("{id}: [{}], expected [{}]", say(here), say(there));
+                return Err(Violation::new(invariant, detail));
+            }
+        }
+        Err(Violation::new(invariant, String::new()))
+    }
+
+    fn fold_again(
+        &self,
+        config: &TopologyConfig,
+    ) -> Result<(BTreeMap<String, Vec<Transition>>, Arc<Board>), Error> {
+        let log = MemoryLog::new();
+        log.ensure(&config.own_topics(&|_| 1))?;
+        let mut now_ms = 0;
+        for (at, home) in self.homes.iter().enumerate() {
+            for piece in &home.pieces {
+                log.skip_to(&panes(at), piece.offset);
+                log.set_time(piece.timestamp_ms);
+                log.append(vec![Append::new(panes(at), None, piece.bytes.clone())])?;
+                now_ms = now_ms.max(piece.timestamp_ms);
+            }
+        }
+        let board = Arc::new(Board::new());
+        let mut runner = config.evaluate(&log, &board, 0)?;
+        let ends = self.homes.iter().enumerate();
+        let ends: Vec<_> = ends
+            .filter_map(|(at, home)| Some((panes(at), home.pieces.last()?.offset + 1)))
+            .collect();
+        let group = GROUPS[1];
+        while ends
+            .iter()
+            .any(|(of, end)| log.offsets(group).get(of) != Some(end))
+        {
+            runner.step(now_ms, Duration::ZERO)?;
+        }
+        let mut again = Audit::new(&log)?;
+        let of = TopicPartition::new(topic::ALERTS, 0);
+        let read = again
+            .fresh(&log, &of)
+            .map_err(|v| Error::Fatal(v.to_string()))?;
+        for (_, _, value) in read {
+            let record: AlertRecord =
+                serde_json::from_slice(&value).map_err(|error| Error::Fatal(error.to_string()))?;
+            let steps = again.episodes.entry(record.transition.episode.clone());
+            steps.or_default().push(record.transition);
+        }
+        Ok((again.episodes, board))
+    }
+}
+
+fn in_order(totals: &fenghuo_engine::board::Totals) -> Totals {
+    [
+        totals.orders,
+        totals.units,
+        totals.revenue_minor,
+        totals.cancelled_orders,
+        totals.cancelled_units,
+        totals.cancelled_revenue_minor,
+        totals.placed_orders,
+    ]
+}
+
+/// The first cell in which two sums differ.
+fn difference(found: &Sums, expected: &Sums) -> Option<String> {
+    let cells: BTreeSet<_> = found.keys().chain(expected.keys()).collect();
+    let cell = cells
+        .into_iter()
+        .find(|cell| found.get(cell) != expected.get(cell))?;
+    let name = series::by_id(cell.0).map_or("?", |series| series.name);
+    Some(format!(
+        "{name} of {} at {}: {:?}, expected {:?}",
+        cell.1,
+        cell.2,
+        found.get(cell),
+        expected.get(cell)
+    ))
+}

@@ -1,0 +1,154 @@
+//! Bugs that are planted to see that a simulation finds them. They wrap the log, so that no stage
+//! and no log that ships holds a line of them.
+
+use std::time::Duration;
+
+use fenghuo_alert::State;
+use fenghuo_engine::record::{AlertRecord, topic};
+use fenghuo_log::memory::MemoryLog;
+use fenghuo_log::{
+    Append, Commit, Error, Log, Polled, Record, Session, SessionSpec, Start, TopicPartition,
+    TopicSpec,
+};
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Plant {
+    /// Offsets are committed first, and what is to be appended after that.
+    OffsetsFirst,
+    /// A restart forgets a tracker.
+    ForgottenTracker,
+    /// An episode whose reading cannot be told is resolved.
+    ResolvedUnknown,
+}
+
+impl Plant {
+    /// All of them.
+    pub const ALL: [Plant; 3] = [
+        Plant::OffsetsFirst,
+        Plant::ForgottenTracker,
+        Plant::ResolvedUnknown,
+    ];
+}
+
+/// A log with a bug in it.
+pub struct Planted {
+    log: MemoryLog,
+    plant: Plant,
+}
+
+impl Planted {
+    /// Plants a bug.
+    pub fn new(log: MemoryLog, plant: Plant) -> Self {
+        Self { log, plant }
+    }
+}
+
+impl Log for Planted {
+    fn ensure(&self, topics: &[TopicSpec]) -> Result<(), Error> {
+        self.log.ensure(topics)
+    }
+
+    fn partitions(&self, topic: &str) -> Result<Option<u32>, Error> {
+        self.log.partitions(topic)
+    }
+
+    fn open(&self, spec: &SessionSpec) -> Result<Box<dyn Session>, Error> {
+        Ok(Box::new(PlantedSession {
+            session: self.log.open(spec)?,
+            plant: self.plant,
+        }))
+    }
+
+    fn append(&self, appends: Vec<Append>) -> Result<(), Error> {
+        self.log.append(appends)
+    }
+}
+
+struct PlantedSession {
+    session: Box<dyn Session>,
+    plant: Plant,
+}
+
+impl Session for PlantedSession {
+    fn poll(
+        &mut self,
+        wait: Duration,
+        each: &mut dyn FnMut(usize, Record<'_>),
+    ) -> Result<Polled, Error> {
+        self.session.poll(wait, each)
+    }
+
+    fn start(&mut self, partitions: &[(usize, TopicPartition, u64)]) -> Result<(), Error> {
+        self.session.start(partitions)
+    }
+
+    fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        self.session.release(partitions)
+    }
+
+    fn resolve(&mut self, partition: &TopicPartition, start: Start) -> Result<u64, Error> {
+        self.session.resolve(partition, start)
+    }
+
+    fn at_end(&mut self, index: usize) -> bool {
+        self.session.at_end(index)
+    }
+
+    fn lag(&mut self, index: usize) -> u64 {
+        self.session.lag(index)
+    }
+
+    fn commit(&mut self, mut commit: Commit) -> Result<(), Error> {
+        match self.plant {
+            Plant::OffsetsFirst => {
+                let offsets = std::mem::take(&mut commit.offsets);
+                let appends = Vec::new();
+                self.session.commit(Commit { appends, offsets })?;
+            }
+            Plant::ResolvedUnknown => commit.appends.iter_mut().for_each(resolve_unknown),
+            Plant::ForgottenTracker => {}
+        }
+        self.session.commit(commit)
+    }
+
+    fn durable(&mut self, wait: Duration) -> Result<bool, Error> {
+        self.session.durable(wait)
+    }
+
+    fn read(
+        &mut self,
+        partition: &TopicPartition,
+        from: u64,
+        to: u64,
+        each: &mut dyn FnMut(Record<'_>),
+    ) -> Result<(), Error> {
+        let is_trackers = partition.topic.starts_with(&topic::trackers(""));
+        if self.plant != Plant::ForgottenTracker || !is_trackers {
+            return self.session.read(partition, from, to, each);
+        }
+        // That of the newest record: most likely its life is still open.
+        let mut forgotten = None;
+        self.session.read(partition, from, to, &mut |record| {
+            forgotten = record.key.map(<[u8]>::to_vec);
+        })?;
+        self.session.read(partition, from, to, &mut |record| {
+            if record.key != forgotten.as_deref() {
+                each(record);
+            }
+        })
+    }
+}
+
+fn resolve_unknown(append: &mut Append) {
+    if *append.to.topic != *topic::ALERTS {
+        return;
+    }
+    let value = append.value.as_deref().unwrap_or_default();
+    if let Ok(mut record) = serde_json::from_slice::<AlertRecord>(value)
+        && record.transition.to == State::Unknown
+    {
+        record.transition.to = State::Resolved;
+        append.value = serde_json::to_vec(&record).ok();
+    }
+}

@@ -1,0 +1,95 @@
+//! The simulation itself: that it passes, repeats itself, and finds what is planted.
+
+use fenghuo_log::memory::CommitFault;
+
+use super::*;
+
+#[test]
+fn a_run_without_faults_keeps_every_promise_and_does_much() {
+    let report = run(&Scenario::new(1).without_faults(), None).unwrap();
+    assert_eq!((report.faults, report.failed, report.taken_back), (0, 0, 0));
+    assert!(report.episodes > 10, "{report:?}");
+    assert!(report.pages > 10, "{report:?}");
+    for (fate, count) in &report.fates {
+        assert!(*count > 3, "{fate:?} in {report:?}");
+    }
+}
+
+#[test]
+fn a_scenario_goes_the_same_way_every_time_and_is_large_enough() {
+    let mut modes = Vec::new();
+    for seed in 1..7 {
+        let report = run(&Scenario::new(seed), None).unwrap();
+        assert_eq!(run(&Scenario::new(seed), None).unwrap(), report);
+        assert!(report.messages >= 2_000, "seed {seed}: {report:?}");
+        assert!(report.faults >= 20, "seed {seed}: {report:?}");
+        modes.push(Scenario::new(seed).mode);
+    }
+    assert!(modes.contains(&Mode::Kafka) && modes.contains(&Mode::Embedded));
+}
+
+/// What a planted bug breaks, found within a few seeds and shrunk to a few messages.
+#[test]
+fn every_planted_bug_is_found_and_its_history_is_short() {
+    for (plant, invariant) in [
+        (Plant::OffsetsFirst, "each range is committed once"),
+        (Plant::ForgottenTracker, "deltas are the naive sum"),
+        (Plant::ResolvedUnknown, "missing data resolves nothing"),
+    ] {
+        let mut failures = (1..6).filter_map(|seed| {
+            let scenario = Scenario::new(seed);
+            let violation = run(&scenario, Some(plant)).err()?;
+            Some((scenario, violation))
+        });
+        let (scenario, violation) = failures.next().expect("a seed that fails");
+        assert_eq!(violation.invariant, invariant, "{plant:?}");
+        let short = shrink(scenario, violation, Some(plant));
+        assert_eq!(short.violation.invariant, invariant, "{plant:?}");
+        let (faults, messages) = (short.scenario.faults.len(), short.scenario.messages.len());
+        assert!(faults <= 3 && messages <= 10, "{faults} and {messages}");
+    }
+}
+
+/// Guards: the idle tick of an ingest that stood still once landed after its partitions had moved.
+#[test]
+fn a_zombie_of_each_stage_changes_nothing() {
+    for within in Stage::ALL {
+        let mut scenario = Scenario::new(4).without_faults();
+        for (nth, turn) in (100..1_900).step_by(150).enumerate() {
+            scenario.faults.push(Fault {
+                turn,
+                turns: 100,
+                kind: Kind::Zombie {
+                    instance: nth % 3,
+                    within: Some(within),
+                },
+            });
+        }
+        let report = run(&scenario, None).unwrap();
+        assert!(report.failed >= 3, "{within:?}: {report:?}");
+    }
+}
+
+#[test]
+fn a_commit_of_each_stage_may_end_in_any_way() {
+    for fault in [
+        CommitFault::Refused,
+        CommitFault::Aborted,
+        CommitFault::Unanswered,
+    ] {
+        let mut scenario = Scenario::new(2).without_faults();
+        for (nth, turn) in (10..1_990).step_by(20).enumerate() {
+            scenario.faults.push(Fault {
+                turn,
+                turns: 1,
+                kind: Kind::Commit {
+                    instance: nth % 3,
+                    stage: Stage::ALL[nth / 3 % 3],
+                    fault,
+                },
+            });
+        }
+        let report = run(&scenario, None).unwrap();
+        assert!(report.failed >= 30, "{fault:?}: {report:?}");
+    }
+}

@@ -1,0 +1,54 @@
+//! `cargo xtask simulate`: the simulation of the whole topology, built for speed.
+//!
+//! It must stay a thin front: what is simulated, and what a seed means, is in `fenghuo-sim`.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+
+/// What to play; all of it goes on to the program `simulate` (`--help` tells what there is).
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(disable_help_flag = true)]
+pub struct Arguments {
+    /// `--seeds N`, `--from S`, `--seed S`, `--plant BUG`, `--threads N`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Seeds that every test run plays.
+const FIXED: u64 = 200;
+
+/// Seeds that nobody has played before, in every test run.
+const FRESH: u64 = 50;
+
+/// Plays what it is asked to.
+pub fn run(root: &Path, arguments: &Arguments) -> Result<()> {
+    let arguments: Vec<&str> = arguments.arguments.iter().map(String::as_str).collect();
+    play(root, &arguments)
+}
+
+/// Plays a fixed set of seeds and some fresh ones, for the test command.
+pub fn fixed_and_fresh(root: &Path) -> Result<()> {
+    play(root, &["--seeds", &FIXED.to_string()])?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let from = now.as_millis().to_string();
+    println!("fresh seeds from {from}");
+    play(root, &["--from", &from, "--seeds", &FRESH.to_string()])
+}
+
+fn play(root: &Path, arguments: &[&str]) -> Result<()> {
+    let build = ["run", "--release", "--quiet", "--package", "fenghuo-sim"];
+    let status = Command::new("cargo")
+        .args(build)
+        .args(["--bin", "simulate", "--"])
+        .args(arguments)
+        .current_dir(root)
+        .status()
+        .context("starting cargo")?;
+    if !status.success() {
+        bail!("simulate ended with {status}");
+    }
+    Ok(())
+}
