@@ -118,6 +118,23 @@ fn wire_takes_what_other_writers_may_do() {
     assert_eq!(decode(&unpacked, None).unwrap(), expected);
 }
 
+/// Protobuf would merge the two halves into a time that neither says. JSON refuses them too.
+#[test]
+fn a_time_given_twice_is_refused() {
+    let wire = to_wire(&with_body(SAMPLES[6].2));
+    // Into the meta, which comes first and is no longer than its length byte tells.
+    let twice = [0x1a, 0x02, 0x08, 0x01];
+    let meta_end = 2 + usize::from(wire[1]);
+    let mut spoilt = wire.clone();
+    spoilt.splice(meta_end..meta_end, twice);
+    spoilt[1] += twice.len() as u8;
+    let rejected = decode(&spoilt, None).unwrap_err();
+    assert!(
+        rejected.detail.starts_with("meta.occurred_at: given twice"),
+        "{rejected}"
+    );
+}
+
 #[test]
 fn encoding_is_told_by_header_or_first_bytes() {
     let json = with_body(SAMPLES[8].2);
