@@ -20,6 +20,9 @@ use super::Violation;
 use super::oracle::{Oracle, Sums, counted};
 use super::scenario::{HOMES, SOURCES, source};
 
+/// The steps of every episode, by its id.
+type Episodes = BTreeMap<String, Vec<Transition>>;
+
 /// Totals of an entity, in the order of their series.
 type Totals = [i64; 7];
 
@@ -49,8 +52,7 @@ pub struct Audit {
     session: Box<dyn Session>,
     read: BTreeMap<TopicPartition, u64>,
     homes: Vec<Home>,
-    /// Steps of every episode.
-    episodes: BTreeMap<String, Vec<Transition>>,
+    episodes: Episodes,
     /// The open episode of each rule and entity.
     open: BTreeMap<(String, Entity), String>,
     intents: BTreeMap<String, Intent>,
@@ -503,10 +505,7 @@ impl Audit {
         Err(Violation::new(invariant, String::new()))
     }
 
-    fn fold_again(
-        &self,
-        config: &TopologyConfig,
-    ) -> Result<(BTreeMap<String, Vec<Transition>>, Arc<Board>), Error> {
+    fn fold_again(&self, config: &TopologyConfig) -> Result<(Episodes, Arc<Board>), Error> {
         let log = MemoryLog::new();
         log.ensure(&config.own_topics(&|_| 1))?;
         let mut now_ms = 0;

@@ -117,7 +117,7 @@ impl Message {
 /// Courier, warehouse and lane of a parcel.
 pub fn parcel_place(parcel: u64) -> (&'static str, &'static str, &'static str) {
     let courier = COURIERS[(mix(parcel) % 2) as usize];
-    let lane = if mix(parcel ^ 1) % 2 == 0 {
+    let lane = if mix(parcel ^ 1).is_multiple_of(2) {
         "BJ>SH"
     } else {
         "GZ>CD"

@@ -138,20 +138,12 @@ impl<'a> World<'a> {
         for fault in scenario.faults.iter().filter(|fault| fault.turn == turn) {
             self.begin(fault.kind, fault.turns)?;
         }
-        let covering = |is: fn(&Kind) -> bool| {
-            let mut faults = self.scenario.faults.iter();
-            faults.any(|fault| fault.covers(self.turn) && is(&fault.kind))
-        };
-        let away = covering(|kind| matches!(kind, Kind::Away));
-        let slow = covering(|kind| matches!(kind, Kind::SlowDisk));
-        let trickle = self
-            .scenario
-            .faults
-            .iter()
-            .find_map(|fault| match fault.kind {
-                Kind::Trickle { records_max } if fault.covers(self.turn) => Some(records_max),
-                _ => None,
-            });
+        let away = self.under_way().any(|kind| matches!(kind, Kind::Away));
+        let slow = self.under_way().any(|kind| matches!(kind, Kind::SlowDisk));
+        let trickle = self.under_way().find_map(|kind| match kind {
+            Kind::Trickle { records_max } => Some(*records_max),
+            _ => None,
+        });
         self.memory.limit_polls(trickle);
         self.seats_change()?;
 
@@ -196,6 +188,14 @@ impl<'a> World<'a> {
             self.oracle.take(&of, offset, self.now_ms, message);
         }
         Ok(())
+    }
+
+    /// Faults that are under way; none once the last turn is over.
+    fn under_way(&self) -> impl Iterator<Item = &'a Kind> + use<'a> {
+        let (turn, is_calm) = (self.turn, self.turn >= self.scenario.times_ms.len());
+        let faults = self.scenario.faults.iter();
+        let faults = faults.filter(move |fault| !is_calm && fault.covers(turn));
+        faults.map(|fault| &fault.kind)
     }
 
     fn begin(&mut self, kind: Kind, turns: usize) -> Result<(), Violation> {
@@ -339,17 +339,13 @@ impl<'a> World<'a> {
     }
 
     fn step(&mut self, instance: usize, stage: Stage) -> Result<(), Violation> {
-        let ahead_ms = self
-            .scenario
-            .faults
-            .iter()
-            .find_map(|fault| match fault.kind {
-                Kind::Clock {
-                    instance: whose,
-                    ahead_ms,
-                } if whose == instance && fault.covers(self.turn) => Some(ahead_ms),
-                _ => None,
-            });
+        let ahead_ms = self.under_way().find_map(|kind| match kind {
+            Kind::Clock {
+                instance: whose,
+                ahead_ms,
+            } if *whose == instance => Some(*ahead_ms),
+            _ => None,
+        });
         let now_ms = self.now_ms + ahead_ms.unwrap_or(0);
         let seat = &mut self.seats[instance];
         if seat.paused.is_some() {
@@ -386,16 +382,16 @@ impl<'a> World<'a> {
     }
 
     fn send(&mut self) -> Result<(), Violation> {
-        let (scenario, turn) = (self.scenario, self.turn);
-        let mood = |channel: &str| {
-            let mut moods = scenario.faults.iter().filter_map(|fault| match fault.kind {
-                Kind::Receiver {
-                    channel: which,
-                    mood,
-                } if CHANNELS[which] == channel && fault.covers(turn) => Some(mood),
+        let moods: Vec<(&str, Mood)> = self
+            .under_way()
+            .filter_map(|kind| match kind {
+                Kind::Receiver { channel, mood } => Some((CHANNELS[*channel], *mood)),
                 _ => None,
-            });
-            moods.next().unwrap_or(Mood::Up)
+            })
+            .collect();
+        let mood = |channel: &str| {
+            let found = moods.iter().find(|(which, _)| *which == channel);
+            found.map_or(Mood::Up, |(_, mood)| *mood)
         };
         for seat in self.seats.iter_mut().filter(|seat| seat.paused.is_none()) {
             if let Some(process) = &mut seat.process {
@@ -409,7 +405,7 @@ impl<'a> World<'a> {
 
     /// Nothing holds more than it may.
     fn bounds(&self) -> Result<(), Violation> {
-        if self.turn % 16 != 0 {
+        if !self.turn.is_multiple_of(16) {
             return Ok(());
         }
         let sources: u32 = SOURCES.iter().map(|(_, partitions)| partitions).sum();
