@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{fuzz, serve, test, tidy};
+use xtask::{chaos, fuzz, serve, test, tidy};
 
 /// Chores of the workspace.
 #[derive(Parser)]
@@ -23,6 +23,9 @@ enum Chore {
     Tidy,
     /// Start the services that tests run against, and keep them until Ctrl-C.
     Services,
+    /// Break instances on a real broker by a plan, and say whether anything was lost or told twice.
+    #[command(disable_help_flag = true)]
+    Chaos(chaos::Arguments),
     /// Run every test, after installing what the tests need. The one test command.
     Test(test::Arguments),
     /// Let libFuzzer look for input that breaks a decoder or the reader of rules.
@@ -47,6 +50,7 @@ fn run(chore: Chore) -> Result<()> {
     match chore {
         Chore::Tidy => tidy::run(&root),
         Chore::Services => serve::run(),
+        Chore::Chaos(arguments) => chaos::run(&root, &arguments),
         Chore::Test(arguments) => test::run(&root, &arguments),
         Chore::Fuzz(arguments) => fuzz::run(&root, &arguments),
     }
