@@ -50,6 +50,9 @@ impl Stream {
             .arg(SEPARATOR.to_string())
             .args(["-X", "enable.idempotence=true", "-X", "acks=all"])
             .args(["-X", "linger.ms=20", "-X", "message.timeout.ms=600000"])
+            // With more than one, the librdkafka 2.0 of kcat can lose the order of its own
+            // retries over a restart of the broker, and gives up.
+            .args(["-X", "max.in.flight.requests.per.connection=1"])
             .args(["-X", "reconnect.backoff.max.ms=500"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
