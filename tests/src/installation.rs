@@ -221,13 +221,21 @@ impl Process {
         }
     }
 
+    /// Sends it a signal, by the name that `kill` knows it by.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let id = self.id().to_string();
+        let told = Command::new("kill")
+            .args([&format!("-{name}"), &id])
+            .status()?;
+        if !told.success() {
+            bail!("kill -{name} {id}: {told}");
+        }
+        Ok(())
+    }
+
     /// Asks it to end, as a service manager does, and waits until it has.
     pub fn terminate(mut self) -> Result<(ExitStatus, String)> {
-        let id = self.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &id]).status()?;
-        if !told.success() {
-            bail!("kill -TERM {id}: {told}");
-        }
+        self.signal("TERM")?;
         self.wait()
     }
 
@@ -249,7 +257,7 @@ impl Process {
     }
 
     /// Whether it has ended, without waiting for it: its directory in /proc has no program.
-    fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         let stat = fs::read_to_string(Path::new("/proc").join(self.id().to_string()).join("stat"));
         // Past the name in brackets comes the state; Z has ended and was not waited for.
         stat.map_or(true, |stat| {

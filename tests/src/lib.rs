@@ -9,12 +9,15 @@
     reason = "tests run on the real machine: its clock, its environment, its processes"
 )]
 
+pub mod chaos;
+pub mod consumer;
 pub mod http;
 pub mod installation;
 pub mod oracle;
 pub mod pagerduty;
 pub mod producer;
 pub mod shop;
+pub mod webhook;
 
 use std::time::{Duration, SystemTime};
 

@@ -4,6 +4,7 @@
 //! must never be kinder than PagerDuty is.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
@@ -14,6 +15,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+
+use crate::now_ms;
 
 const BODY_BYTES_MAX: usize = 512 * 1024;
 
@@ -44,7 +47,9 @@ const PAYLOAD_KEYS: [&str; 8] = [
 pub struct Seen {
     /// Events answered with 202.
     pub taken: Vec<Value>,
-    /// Events answered with 500, as the script wants it.
+    /// When each of them came, Unix ms.
+    pub taken_at_ms: Vec<i64>,
+    /// Events answered with 500 or 503, as the script wants it.
     pub failed: Vec<Value>,
     /// What broke the contract, and was answered with 400.
     pub violations: Vec<String>,
@@ -55,6 +60,7 @@ struct Shared {
     seen: Mutex<Seen>,
     routing_key: String,
     failures: usize,
+    is_down: AtomicBool,
 }
 
 impl Shared {
@@ -106,6 +112,16 @@ impl PagerDuty {
         format!("http://{}/v2/enqueue", self.address)
     }
 
+    /// Where it listens, on loopback.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Answers every good event with 503 from now on, or no longer.
+    pub fn set_down(&self, is_down: bool) {
+        self.shared.is_down.store(is_down, Ordering::Relaxed);
+    }
+
     /// What has come in so far.
     pub fn seen(&self) -> Seen {
         self.shared.seen().clone()
@@ -130,6 +146,10 @@ async fn enqueue(
             seen.violations.push(violation);
             (StatusCode::BAD_REQUEST, answer.to_string())
         }
+        Ok(event) if shared.is_down.load(Ordering::Relaxed) => {
+            seen.failed.push(event);
+            (StatusCode::SERVICE_UNAVAILABLE, String::new())
+        }
         Ok(event) if seen.failed.len() < shared.failures => {
             seen.failed.push(event);
             (StatusCode::INTERNAL_SERVER_ERROR, String::new())
@@ -137,6 +157,7 @@ async fn enqueue(
         Ok(event) => {
             let answer = json!({"status": "success", "dedup_key": event["dedup_key"]});
             seen.taken.push(event);
+            seen.taken_at_ms.push(now_ms());
             (StatusCode::ACCEPTED, answer.to_string())
         }
     }

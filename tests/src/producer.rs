@@ -1,7 +1,8 @@
 //! Foreign producers: they put events into topics without any code of ours.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -28,6 +29,72 @@ pub fn console(kafka: &Kafka, topic: &str, events: &[(String, Value)]) -> Result
         .args(["--property", "parse.key=true"])
         .args(["--property", &format!("key.separator={SEPARATOR}")]);
     feed(&mut command, events)
+}
+
+/// A kcat that produces what it is given for as long as it is kept, each message once and in
+/// order, however long the broker is away.
+#[derive(Debug)]
+pub struct Stream {
+    child: Child,
+    input: Option<ChildStdin>,
+    /// What it tells; a file, because nobody reads it before the end.
+    told: File,
+}
+
+impl Stream {
+    /// Starts one for a topic.
+    pub fn start(bootstrap: &str, topic: &str) -> Result<Self> {
+        let told = tempfile::tempfile().context("a file for what kcat tells")?;
+        let mut child = Command::new(debian::kcat()?)
+            .args(["-P", "-E", "-b", bootstrap, "-t", topic, "-K"])
+            .arg(SEPARATOR.to_string())
+            .args(["-X", "enable.idempotence=true", "-X", "acks=all"])
+            .args(["-X", "linger.ms=20", "-X", "message.timeout.ms=600000"])
+            // With more than one, the librdkafka 2.0 of kcat can lose the order of its own
+            // retries over a restart of the broker, and gives up.
+            .args(["-X", "max.in.flight.requests.per.connection=1"])
+            .args(["-X", "reconnect.backoff.max.ms=500"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(told.try_clone()?)
+            .spawn()
+            .context("starting kcat")?;
+        let input = child.stdin.take();
+        Ok(Self { child, input, told })
+    }
+
+    /// Hands over a message. Key and value are text of one line.
+    pub fn send(&mut self, key: &str, value: &str) -> Result<()> {
+        let input = self.input.as_mut().context("kcat without input")?;
+        let sent = writeln!(input, "{key}{SEPARATOR}{value}");
+        sent.with_context(|| format!("kcat takes no more: {}", self.told()))
+    }
+
+    /// What it has told so far.
+    fn told(&mut self) -> String {
+        let mut text = String::new();
+        let read = self
+            .told
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| self.told.read_to_string(&mut text));
+        match read {
+            Ok(_) => text,
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Waits until the broker has acknowledged every message.
+    pub fn finish(mut self) -> Result<()> {
+        // The end of its input.
+        self.input = None;
+        let status = self.child.wait()?;
+        let text = self.told();
+        // kcat tells of what was given up, and of lost connections, which are none of its faults.
+        if !status.success() || text.contains("Delivery failed") {
+            bail!("kcat ended with {status}: {text}");
+        }
+        Ok(())
+    }
 }
 
 fn feed(command: &mut Command, events: &[(String, Value)]) -> Result<()> {

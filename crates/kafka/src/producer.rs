@@ -97,6 +97,12 @@ impl Transactions {
 
     /// Ends the open transaction. If that fails too, the next session under the same name does it.
     fn abort(&self) {
+        // librdkafka waits until every record has its report, and reports are handed out by polls
+        // alone: unpolled, it would wait for all of its time while the records are long there, and
+        // with it everyone who waits for this member to leave. Each is delivered or times out.
+        while self.producer.in_flight_count() > 0 {
+            self.producer.poll(REPORTS);
+        }
         if let Err(error) = self.producer.abort_transaction(CALL_WITHIN) {
             tracing::warn!(member = %self.member, %error, "a transaction was not aborted; the next session will");
         }

@@ -226,6 +226,11 @@ impl KafkaSession {
             return fault_told(format!("reading {partition} at {position}"), code, reason);
         }
         match query::range(self.records.consumer(), &partition) {
+            // It is there: librdkafka asked one past the end that it had handed out, as it does
+            // when it connects anew. Nothing is gone; the next session reads from the last commit.
+            Ok((low, high)) if (low..=high).contains(&position) => {
+                fault_told(format!("reading {partition} at {position}"), code, reason)
+            }
             Ok((low, high)) => Error::OutOfRange {
                 partition,
                 offset: position,

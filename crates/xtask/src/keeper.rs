@@ -15,6 +15,8 @@ use crate::wait;
 
 /// How many bytes of a service's log an error shows.
 const TAIL_BYTES: usize = 4096;
+/// How long a killed process may take to be gone.
+const GONE_WITHIN: Duration = Duration::from_secs(30);
 
 /// The watch over the service: a shell that ends it, by its process id, when the pipe to the
 /// shell's standard input closes. So a service that is held in a static, or whose owner was
@@ -65,6 +67,25 @@ impl Kept {
     /// The process's own directory.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Kills the process as a crash would, and waits until it is gone; its directory stays.
+    ///
+    /// # Errors
+    /// When it has no id yet, or does not go.
+    pub fn kill(&self) -> Result<()> {
+        let id = fs::read_to_string(self.directory.join("pid")).context("a process without id")?;
+        let ended = self.directory.join("ended");
+        if !ended.exists() {
+            let told = Command::new("kill").args(["-KILL", id.trim()]).status()?;
+            // It may have ended by itself between the look and the signal.
+            if !told.success() && !ended.exists() {
+                bail!("kill -KILL {}: {told}", id.trim());
+            }
+        }
+        wait::until("a killed process to be gone", GONE_WITHIN, || {
+            ended.exists().then_some(())
+        })
     }
 
     /// All that the process has written so far.
@@ -136,6 +157,18 @@ mod tests {
         drop(kept);
         assert!(!process.exists());
         assert!(!directory.exists());
+    }
+
+    #[test]
+    fn what_was_killed_leaves_its_directory_to_who_comes_after() {
+        let kept = start("echo up; exec cat /dev/zero > /dev/null");
+        kept.wait_until_up("a busy process", LIMIT, || kept.log() == "up\n")
+            .unwrap();
+        kept.kill().unwrap();
+        let pid = fs::read_to_string(kept.directory().join("pid")).unwrap();
+        assert!(!Path::new("/proc").join(pid.trim()).exists());
+        assert!(kept.log().starts_with("up\n"));
+        kept.kill().unwrap();
     }
 
     #[test]

@@ -9,6 +9,7 @@
 )]
 
 pub mod binary;
+pub mod chaos;
 pub mod debian;
 pub mod deploy;
 pub mod fuzz;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{fuzz, serve, simulate, test, tidy};
+use xtask::{chaos, fuzz, serve, simulate, test, tidy};
 
 /// Chores of the workspace.
 #[derive(Parser)]
@@ -25,6 +25,9 @@ enum Chore {
     Services,
     /// Play the whole topology in virtual time from seeds, with everything going wrong that can.
     Simulate(simulate::Arguments),
+    /// Break instances on a real broker by a plan, and say whether anything was lost or told twice.
+    #[command(disable_help_flag = true)]
+    Chaos(chaos::Arguments),
     /// Run every test, after installing what the tests need. The one test command.
     Test(test::Arguments),
     /// Let libFuzzer look for input that breaks a decoder or the reader of rules.
@@ -50,6 +53,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Tidy => tidy::run(&root),
         Chore::Services => serve::run(),
         Chore::Simulate(arguments) => simulate::run(&root, &arguments),
+        Chore::Chaos(arguments) => chaos::run(&root, &arguments),
         Chore::Test(arguments) => test::run(&root, &arguments),
         Chore::Fuzz(arguments) => fuzz::run(&root, &arguments),
     }

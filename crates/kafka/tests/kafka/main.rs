@@ -4,5 +4,6 @@
 mod brokers;
 mod groups;
 mod member;
+mod restarts;
 mod topics;
 mod transactions;

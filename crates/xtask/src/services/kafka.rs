@@ -24,6 +24,9 @@ const LOG4J_VERSION: &str = "2.24.3";
 const UP_WITHIN: Duration = Duration::from_secs(90);
 /// Tries with other ports, for the case that someone took a free one before the broker did.
 const TRIES: u32 = 3;
+/// Files of the broker's directory.
+const PROPERTIES: &str = "server.properties";
+const LOG4J_PROPERTIES: &str = "log4j2.properties";
 const JAVA_PACKAGES: [&str; 2] = ["openjdk-17-jre-headless", "maven"];
 
 /// A user of the SASL listener.
@@ -50,18 +53,31 @@ pub const GUEST: Credentials = Credentials {
 /// owns it ends without dropping it.
 #[derive(Debug)]
 pub struct Kafka {
+    /// The process that runs after a restart; it ends before the directory that it uses.
+    again: Option<Kept>,
+    /// The first process, and the directory of all.
     kept: Kept,
     jars: PathBuf,
     ports: Ports,
     certificates: Certificates,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Ports {
     plain: u16,
     sasl: u16,
     tls: u16,
     controller: u16,
+    relayed: Vec<Relayed>,
+}
+
+/// A plain-text listener that clients reach through a relay.
+#[derive(Clone, Copy, Debug)]
+struct Relayed {
+    /// Where the broker listens.
+    port: u16,
+    /// Where it says that it is: the relay's port.
+    advertised: u16,
 }
 
 impl Kafka {
@@ -71,11 +87,21 @@ impl Kafka {
     /// When java, maven or openssl are missing and cannot be installed, when the jars cannot be
     /// fetched, or when the broker does not come up; the end of its log is in the error.
     pub fn start() -> Result<Self> {
+        Self::start_behind(&[])
+    }
+
+    /// The same with one more plain-text listener for each of `relays`, ports on loopback: who
+    /// comes through a relay is told that the broker is there, and stays behind the relay. Where
+    /// a relay is to send what it gets says [`Kafka::relayed_port`].
+    ///
+    /// # Errors
+    /// As [`Kafka::start`].
+    pub fn start_behind(relays: &[u16]) -> Result<Self> {
         require("java", &JAVA_PACKAGES)?;
         let jars = fetch_jars()?;
         let mut last = None;
         for _ in 0..TRIES {
-            match Self::start_once(&jars) {
+            match Self::start_once(&jars, relays) {
                 Ok(kafka) => return Ok(kafka),
                 Err(error) => last = Some(error),
             }
@@ -86,6 +112,46 @@ impl Kafka {
     /// The plain-text listener, `host:port`.
     pub fn bootstrap(&self) -> String {
         address(self.ports.plain)
+    }
+
+    /// Where the broker listens for the relay of this number.
+    ///
+    /// # Panics
+    /// When it was started with fewer relays.
+    pub fn relayed_port(&self, relay: usize) -> u16 {
+        self.ports.relayed[relay].port
+    }
+
+    /// Kills the broker as a crash would: nothing is flushed, nobody is told.
+    ///
+    /// # Errors
+    /// When it does not go.
+    pub fn kill(&self) -> Result<()> {
+        self.again.as_ref().unwrap_or(&self.kept).kill()
+    }
+
+    /// Starts the broker again after [`Kafka::kill`], on the same disk and ports, and does not wait
+    /// for it.
+    ///
+    /// # Errors
+    /// When there is no room for its log, or no shell.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.again = None;
+        let directory = self.kept.directory();
+        let log = tempfile::Builder::new()
+            .prefix("fenghuo-kafka-again-")
+            .tempdir()
+            .context("temporary directory")?;
+        self.again = Some(Kept::start(&broker(&self.jars, directory), log)?);
+        Ok(())
+    }
+
+    /// Waits until the broker answers.
+    ///
+    /// # Errors
+    /// When it does not come up; the end of its log is in the error.
+    pub fn wait_until_up(&self) -> Result<()> {
+        wait_until_up(self.again.as_ref().unwrap_or(&self.kept), &self.ports)
     }
 
     /// The listener with TLS and SASL, `host:port`.
@@ -124,45 +190,64 @@ impl Kafka {
         java(&self.jars, class)
     }
 
-    fn start_once(jars: &Path) -> Result<Self> {
+    fn start_once(jars: &Path, relays: &[u16]) -> Result<Self> {
         let temporary = tempfile::Builder::new()
             .prefix("fenghuo-kafka-")
             .tempdir()
             .context("temporary directory")?;
         let certificates = Certificates::make(temporary.path())?;
         let [plain, sasl, tls, controller] = free_ports()?;
+        let mut relayed = Vec::new();
+        for advertised in relays {
+            let [port] = free_ports()?;
+            relayed.push(Relayed {
+                port,
+                advertised: *advertised,
+            });
+        }
         let ports = Ports {
             plain,
             sasl,
             tls,
             controller,
+            relayed,
         };
-        let properties = temporary.path().join("server.properties");
+        let properties = temporary.path().join(PROPERTIES);
         fs::write(
             &properties,
-            server_properties(temporary.path(), ports, &certificates),
+            server_properties(temporary.path(), &ports, &certificates),
         )?;
-        let log4j = temporary.path().join("log4j2.properties");
-        fs::write(&log4j, LOG4J)?;
+        fs::write(temporary.path().join(LOG4J_PROPERTIES), LOG4J)?;
         format_storage(jars, &properties)?;
 
-        let mut broker = Command::new("java");
-        broker
-            .arg("-Xmx1g")
-            .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()))
-            .args(java(jars, "kafka.Kafka").get_args())
-            .arg(properties);
-        let kept = Kept::start(&broker, temporary)?;
-        kept.wait_until_up("Apache Kafka", UP_WITHIN, || {
-            answers(ports.plain) && connect(ports.sasl).is_some()
-        })?;
+        let kept = Kept::start(&broker(jars, temporary.path()), temporary)?;
+        wait_until_up(&kept, &ports)?;
         Ok(Self {
+            again: None,
             kept,
             jars: jars.to_owned(),
             ports,
             certificates,
         })
     }
+}
+
+/// The broker's command line, with what it needs in `directory`.
+fn broker(jars: &Path, directory: &Path) -> Command {
+    let log4j = directory.join(LOG4J_PROPERTIES);
+    let mut broker = Command::new("java");
+    broker
+        .arg("-Xmx1g")
+        .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()))
+        .args(java(jars, "kafka.Kafka").get_args())
+        .arg(directory.join(PROPERTIES));
+    broker
+}
+
+fn wait_until_up(kept: &Kept, ports: &Ports) -> Result<()> {
+    kept.wait_until_up("Apache Kafka", UP_WITHIN, || {
+        answers(ports.plain) && connect(ports.sasl).is_some()
+    })
 }
 
 fn java(jars: &Path, class: &str) -> Command {
@@ -258,13 +343,24 @@ fn format_storage(jars: &Path, properties: &Path) -> Result<()> {
     Ok(())
 }
 
-fn server_properties(dir: &Path, ports: Ports, certificates: &Certificates) -> String {
+fn server_properties(dir: &Path, ports: &Ports, certificates: &Certificates) -> String {
     let Ports {
         plain,
         sasl,
         tls,
         controller,
+        relayed,
     } = ports;
+    let each = |text: &dyn Fn(usize, &Relayed) -> String| -> String {
+        let texts = relayed.iter().enumerate();
+        texts
+            .map(|(number, relayed)| text(number, relayed))
+            .collect()
+    };
+    let listeners = each(&|number, relayed| format!(",R{number}://127.0.0.1:{}", relayed.port));
+    let advertised =
+        each(&|number, relayed| format!(",R{number}://127.0.0.1:{}", relayed.advertised));
+    let protocols = each(&|number, _| format!(",R{number}:PLAINTEXT"));
     let data = dir.join("data");
     let plain_users: String = [SUPER_USER, GUEST]
         .map(|Credentials { user, password }| format!(" user_{user}=\"{password}\""))
@@ -275,9 +371,9 @@ fn server_properties(dir: &Path, ports: Ports, certificates: &Certificates) -> S
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAIN://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},TLS://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAIN://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},TLS://127.0.0.1:{tls}
-listener.security.protocol.map=PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_SSL,TLS:SSL
+listeners=PLAIN://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},TLS://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}{listeners}
+advertised.listeners=PLAIN://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},TLS://127.0.0.1:{tls}{advertised}
+listener.security.protocol.map=PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_SSL,TLS:SSL{protocols}
 inter.broker.listener.name=PLAIN
 log.dirs={data}
 auto.create.topics.enable=false
