@@ -127,6 +127,8 @@ pub fn run(plan: &Plan, logs: &Path) -> Result<Report> {
     found.pager = world.pagerduty.seen();
     found.hook = world.webhook.seen();
     world.save_answers(logs)?;
+    save_topic(&logs.join("alerts.jsonl"), &found.alerts)?;
+    save_topic(&logs.join("deliveries.jsonl"), &found.deliveries)?;
     let not_ended_well = world.terminate()?;
     let mut checks = verdict::checks(&ledger, &found);
     let takeovers = takeovers(&happened, began_ms, &delays);
@@ -295,6 +297,12 @@ fn look(world: &World, bootstrap: &str, counted: Shown) -> Result<Found> {
         messages,
         ..Found::default()
     })
+}
+
+/// Keeps what a topic held, a record a line.
+fn save_topic(path: &Path, records: &[Value]) -> Result<()> {
+    let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
+    std::fs::write(path, lines).with_context(|| format!("writing {}", path.display()))
 }
 
 fn takeovers(happened: &[Planned], began_ms: i64, delays: &[(i64, i64)]) -> Vec<Takeover> {
