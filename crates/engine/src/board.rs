@@ -4,7 +4,7 @@
 //! Only what is committed and durable is put here. No guard of a map is held across a call:
 //! readers get copies.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -120,8 +120,9 @@ pub struct Board {
     deliveries: DashMap<String, Delivery>,
     delivery_order: Mutex<VecDeque<String>>,
     sources: DashMap<(String, u32), SourceStanding>,
-    /// Panes partitions whose content is on the board.
-    homes: DashMap<u32, ()>,
+    /// Panes partitions whose content is on the board, and which stage put it there.
+    homes: Mutex<BTreeMap<u32, u64>>,
+    stages: AtomicU64,
     events: DashMap<(Stream, Outcome), u64>,
     dead_letters: DashMap<&'static str, u64>,
     entries: DashMap<&'static str, u64>,
@@ -222,18 +223,31 @@ impl Board {
         *self.dead_letters.entry(reason).or_default() += letters;
     }
 
-    pub(crate) fn publish_home(&self, partition: u32) {
-        self.homes.insert(partition, ());
+    /// A name by which a stage owns what it puts on the board.
+    pub(crate) fn new_owner(&self) -> u64 {
+        self.stages.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes a panes partition off the board, with its entities and its episodes.
+    /// A panes partition is on the board now, put there by `owner`.
+    pub(crate) fn publish_home(&self, partition: u32, owner: u64) {
+        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        homes.insert(partition, owner);
+    }
+
+    /// Takes a panes partition off the board, with its entities and its episodes, unless another
+    /// stage of this process has put it there again.
     pub(crate) fn withdraw_home<'a>(
         &self,
         partition: u32,
+        owner: u64,
         entities: impl Iterator<Item = &'a Entity>,
         is_its: &dyn Fn(&Entity) -> bool,
     ) {
-        self.homes.remove(&partition);
+        // Held to the end: who takes over publishes the home first, and waits here.
+        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        if homes.get(&partition) != Some(&owner) {
+            return;
+        }
         for entity in entities {
             self.totals.remove(entity);
             self.charts.remove(entity);
@@ -245,6 +259,7 @@ impl Board {
         let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         closed.retain(|episode| !is_its(&episode.entity));
         drop(closed);
+        homes.remove(&partition);
         self.changed();
     }
 
@@ -357,7 +372,10 @@ impl Board {
 
     /// Number of panes partitions whose content is shown.
     pub fn homes(&self) -> usize {
-        self.homes.len()
+        self.homes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     /// Messages by stream and outcome since the process began.

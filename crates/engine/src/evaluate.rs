@@ -57,6 +57,7 @@ struct Held {
 pub struct Evaluate {
     config: Arc<EvaluateConfig>,
     board: Arc<Board>,
+    owner: u64,
     homes: Vec<Option<Held>>,
     decisions: Vec<Decision>,
     said: Vec<Transition>,
@@ -68,6 +69,7 @@ impl Evaluate {
     pub fn new(config: EvaluateConfig, board: Arc<Board>) -> Self {
         Self {
             config: Arc::new(config),
+            owner: board.new_owner(),
             board,
             homes: Vec::new(),
             decisions: Vec::new(),
@@ -96,6 +98,13 @@ impl Evaluate {
             held.home.apply(&commit, record.offset, &mut self.decisions);
         }
         held.next = record.offset + 1;
+    }
+
+    fn withdraw(&self, held: &Held) {
+        let (home, partitions) = (&held.home, held.partitions);
+        let is_its = |entity: &Entity| home_of(entity, partitions) == home.partition();
+        self.board
+            .withdraw_home(home.partition(), self.owner, home.entities(), &is_its);
     }
 
     /// Takes the checkpoint that was read, and returns the panes offset to fold on from.
@@ -156,7 +165,7 @@ impl Evaluate {
 
     fn publish(&mut self) {
         for Held { home, .. } in self.homes.iter_mut().flatten() {
-            self.board.publish_home(home.partition());
+            self.board.publish_home(home.partition(), self.owner);
             for (topic, partition, state) in home.clocks() {
                 let standing = SourceStanding {
                     newest_ms: (state.newest_ms != i64::MIN).then_some(state.newest_ms),
@@ -238,6 +247,16 @@ fn chart(
         .collect()
 }
 
+/// A stage that ends without being asked for its partitions leaves nothing behind that nobody
+/// keeps up.
+impl Drop for Evaluate {
+    fn drop(&mut self) {
+        for held in self.homes.iter().flatten() {
+            self.withdraw(held);
+        }
+    }
+}
+
 impl Stage for Evaluate {
     fn assign(&mut self, index: usize, assigned: &Assigned, from: u64) -> Vec<Restore> {
         if self.homes.len() <= index {
@@ -316,10 +335,7 @@ impl Stage for Evaluate {
 
     fn revoke(&mut self, index: usize) {
         if let Some(held) = self.homes.get_mut(index).and_then(Option::take) {
-            let is_its =
-                |entity: &Entity| home_of(entity, held.partitions) == held.home.partition();
-            self.board
-                .withdraw_home(held.home.partition(), held.home.entities(), &is_its);
+            self.withdraw(&held);
         }
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct Context {
     closing: AtomicBool,
     refusal: Mutex<Option<Refusal>>,
     undelivered: Mutex<Option<Undelivered>>,
+    /// It was told that all brokers are away.
+    told_away: AtomicBool,
 }
 
 /// The first record of a batch that a producer could not deliver.
@@ -64,6 +66,14 @@ impl Context {
     /// The oldest change that was not taken yet.
     pub(crate) fn next_change(&self) -> Option<Change> {
         lock(&self.changes).pop_front()
+    }
+
+    /// Whether partitions are gone and that was not taken yet.
+    pub(crate) fn is_lost(&self) -> bool {
+        let changes = lock(&self.changes);
+        changes
+            .iter()
+            .any(|change| matches!(change, Change::Lost(_)))
     }
 
     /// From now on changes are answered at once: nobody will.
@@ -112,7 +122,13 @@ impl ClientContext for Context {
         if code == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
-        tracing::warn!(target: "librdkafka", %error, reason, "client error");
+        // While brokers are away librdkafka says so many times a second: once is enough.
+        let is_away = code == Some(RDKafkaErrorCode::AllBrokersDown);
+        if is_away && self.told_away.swap(true, Ordering::Relaxed) {
+            tracing::debug!(target: "librdkafka", %error, reason, "client error");
+        } else {
+            tracing::warn!(target: "librdkafka", %error, reason, "client error");
+        }
         if let Some(code @ (RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL)) = code {
             lock(&self.refusal).get_or_insert_with(|| Refusal {
                 code,

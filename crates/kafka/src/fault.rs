@@ -82,6 +82,20 @@ pub(crate) fn is_fenced(code: Code) -> bool {
     )
 }
 
+/// The group did not take offsets because it is changing, or has changed.
+pub(crate) fn is_stale(error: &Error) -> bool {
+    let Error::Retriable { source, .. } = error else {
+        return false;
+    };
+    let code = source
+        .downcast_ref::<KafkaError>()
+        .and_then(KafkaError::rdkafka_error_code);
+    matches!(
+        code,
+        Some(Code::IllegalGeneration | Code::RebalanceInProgress)
+    )
+}
+
 /// What a person has to do, for errors that only a person can heal.
 fn remedy(code: Code) -> Option<&'static str> {
     Some(match code {

@@ -18,7 +18,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use crate::batch::{BatchConsumer, Origin, Source, Taken};
 use crate::config::{KafkaConfig, Pace};
 use crate::context::{Change, Context};
-use crate::fault::{fault, fault_of, fault_told, unusable};
+use crate::fault::{fault, fault_of, fault_told, is_stale, unusable};
 use crate::producer::Transactions;
 use crate::query::{self, Which};
 use crate::reader::Reader;
@@ -27,6 +27,10 @@ use crate::reader::Reader;
 const SLICE: Duration = Duration::from_millis(50);
 /// How long librdkafka may take to note a position; it asks nobody for it.
 const SEEK_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often a commit is tried while the group changes, and how long the news is waited for.
+const GENERATION_TRIES: u32 = 20;
+const GENERATION_WAIT: Duration = Duration::from_millis(50);
 
 /// A member of a group with its transactional producer.
 pub(crate) struct KafkaSession {
@@ -333,7 +337,32 @@ impl Session for KafkaSession {
     }
 
     fn commit(&mut self, commit: Commit) -> Result<(), Error> {
-        self.transactions.commit(&commit, self.records.consumer())
+        let consumer = self.records.consumer();
+        let mut tried = 1;
+        loop {
+            let error = match self.transactions.commit(&commit, consumer) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            // The group has gone on to a generation that this member is about to hear of. What it
+            // reads is its own until it answers; where it was thrown out it hears of no generation
+            // before it has answered for what it lost, and is refused to the last.
+            let lost = consumer.client().context().is_lost();
+            if tried == GENERATION_TRIES || lost || !is_stale(&error) {
+                return Err(error);
+            }
+            tried += 1;
+            match consumer.poll(GENERATION_WAIT) {
+                None => {}
+                Some(Ok(_)) => {
+                    return Err(fault_of(
+                        "a record came beside its queue",
+                        Code::Inconsistent,
+                    ));
+                }
+                Some(Err(error)) => judge(error)?,
+            }
+        }
     }
 
     fn read(
