@@ -79,7 +79,7 @@ fn play(from: u64, seeds: u64, arguments: &Arguments) -> Result<Report, (u64, Vi
                     let Ok(mut all) = all.lock() else { return };
                     all.0 += 1;
                     all.1.add(&report);
-                    if all.0.is_multiple_of(500) {
+                    if all.0.is_multiple_of(100) {
                         progress(all.0, seeds, start);
                     }
                 }
