@@ -345,3 +345,25 @@ fn what_came_before_a_newer_record_is_committed_and_it_is_not_skipped() {
         shop.restart();
     }
 }
+
+#[test]
+fn an_old_order_after_a_restart_is_judged_as_before_it() {
+    for restart in [false, true] {
+        let mut shop = checkpointed();
+        shop.send(Stream::Catalog, floor("gel", 1_500, 1));
+        shop.send(
+            Stream::Orders,
+            order(pb::order::Type::Paid, "o0", "other", 1, 2_000),
+        );
+        shop.pass(130);
+        if restart {
+            shop.restart();
+            shop.pass(2);
+        }
+        let at_ms = shop.now_ms - 530_000;
+        let low = order(pb::order::Type::Paid, "o1", "gel", 1, 150);
+        shop.send_as(Stream::Orders, low, "o1", at_ms);
+        shop.pass(2);
+        assert_eq!(shop.topology.board().open().len(), 1, "restart: {restart}");
+    }
+}

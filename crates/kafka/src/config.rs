@@ -247,6 +247,11 @@ impl KafkaConfig {
         // A partition that is given is restored before the next poll, which may read for long.
         consumer.set("max.poll.interval.ms", "3600000");
         consumer.set("heartbeat.interval.ms", "1500");
+        // A connection that brokers or the network have silently dropped is found out by a request
+        // without an answer. Until then its partitions look as if nothing came, while heartbeats on
+        // another connection keep them: a minute, by default.
+        consumer.set("socket.timeout.ms", "6000");
+        consumer.set("socket.connection.setup.timeout.ms", "5000");
         let mut consumer = self.common(consumer)?;
         consumer.set("group.id", group);
         consumer.set("partition.assignment.strategy", "cooperative-sticky");

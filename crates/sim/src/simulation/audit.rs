@@ -11,9 +11,9 @@ use fenghuo_alert::{State, Transition};
 use fenghuo_engine::record::{
     AlertRecord, CommitRecord, DeliveryOutcome, DeliveryRecord, Intent, PageAction, topic,
 };
-use fenghuo_engine::{Board, TopologyConfig};
+use fenghuo_engine::{Board, Evaluate, TopologyConfig};
 use fenghuo_log::memory::MemoryLog;
-use fenghuo_log::{Append, Error, Log, Session, SessionSpec, Start, TopicPartition};
+use fenghuo_log::{Append, Error, Log, Runner, Session, SessionSpec, Start, TopicPartition};
 use fenghuo_signal::{Entity, Kind, ReadingState, series};
 
 use super::Violation;
@@ -384,7 +384,7 @@ impl Audit {
         oracle: &Oracle,
         config: &TopologyConfig,
         taken: &BTreeSet<String>,
-    ) -> Result<Arc<Board>, Violation> {
+    ) -> Result<Life, Violation> {
         self.all_read(log)?;
         if self.letters != oracle.dead_letters() {
             let expected = oracle.dead_letters();
@@ -480,10 +480,10 @@ impl Audit {
     }
 
     /// One life that folds the panes without a fault decides the same, to the last word.
-    fn refold(&self, config: &TopologyConfig) -> Result<Arc<Board>, Violation> {
-        let (episodes, board) = self.fold_again(config).map_err(broken)?;
+    fn refold(&self, config: &TopologyConfig) -> Result<Life, Violation> {
+        let (episodes, life) = self.fold_again(config).map_err(broken)?;
         if episodes == self.episodes {
-            return Ok(board);
+            return Ok(life);
         }
         let invariant = "decisions are those of a fault-free fold";
         let ids: BTreeSet<&String> = episodes.keys().chain(self.episodes.keys()).collect();
@@ -505,7 +505,7 @@ impl Audit {
         Err(Violation::new(invariant, String::new()))
     }
 
-    fn fold_again(&self, config: &TopologyConfig) -> Result<(Episodes, Arc<Board>), Error> {
+    fn fold_again(&self, config: &TopologyConfig) -> Result<(Episodes, Life), Error> {
         let log = MemoryLog::new();
         log.ensure(&config.own_topics(&|_| 1))?;
         let mut now_ms = 0;
@@ -541,8 +541,18 @@ impl Audit {
             let steps = again.episodes.entry(record.transition.episode.clone());
             steps.or_default().push(record.transition);
         }
-        Ok((again.episodes, board))
+        let life = Life {
+            board,
+            _stage: runner,
+        };
+        Ok((again.episodes, life))
     }
+}
+
+/// A life of evaluate, and what it shows: it takes that with it when it ends.
+pub struct Life {
+    pub board: Arc<Board>,
+    _stage: Runner<Evaluate>,
 }
 
 fn in_order(totals: &fenghuo_engine::board::Totals) -> Totals {

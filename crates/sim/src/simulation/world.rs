@@ -471,7 +471,7 @@ impl<'a> World<'a> {
         let (log, oracle) = (&self.memory, &self.oracle);
         let taken = &self.receivers.taken;
         let expected = self.audit.end(log, oracle, &self.config, taken)?;
-        self.boards(&expected)
+        self.boards(&expected.board)
     }
 
     /// At the end the boards together show what one fault-free life shows.
