@@ -10,6 +10,9 @@ use xtask::debian;
 use xtask::services::Kafka;
 
 /// What stands between key and value on a producer's line; no key or JSON has it.
+/// Bytes that kcat reads at a time.
+const BLOCK_BYTES: usize = 1_024;
+
 const SEPARATOR: char = '\t';
 
 /// Produces with kcat: a key and a JSON event each.
@@ -63,10 +66,15 @@ impl Stream {
         Ok(Self { child, input, told })
     }
 
-    /// Hands over a message. Key and value are text of one line.
+    /// Hands over a message. Key and value are text of one line, the value such that spaces behind
+    /// it mean nothing.
     pub fn send(&mut self, key: &str, value: &str) -> Result<()> {
         let input = self.input.as_mut().context("kcat without input")?;
-        let sent = writeln!(input, "{key}{SEPARATOR}{value}");
+        // kcat reads whole blocks: what does not fill one would wait there for the next message.
+        let length = key.len() + SEPARATOR.len_utf8() + value.len() + 1;
+        let padding = length.next_multiple_of(BLOCK_BYTES) - length;
+        let line = format!("{key}{SEPARATOR}{value}{:padding$}\n", "");
+        let sent = input.write_all(line.as_bytes());
         sent.with_context(|| format!("kcat takes no more: {}", self.told()))
     }
 
