@@ -245,6 +245,7 @@ fn stages(c: &mut Criterion) {
                         .collect(),
                     entities_max: config.entities_max,
                     behind_ms_max: config.behind_ms_max,
+                    checkpoint_ms: None,
                 };
                 let mut stage = Evaluate::new(evaluate, Arc::new(Board::new()));
                 stage.assign(0, &assigned("fenghuo.panes"), 0);

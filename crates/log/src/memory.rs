@@ -602,6 +602,8 @@ impl Session for MemorySession {
     ) -> Result<(), Error> {
         let inner = self.log.lock();
         self.usable(&inner)?;
+        // What is restored may rest on an earlier life's commit that is not durable yet.
+        self.commits = inner.commits;
         inner.faults.reach("restoring")?;
         let kept = inner.kept(partition)?;
         let read: Vec<(u64, Arc<Stored>)> = kept

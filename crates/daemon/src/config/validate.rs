@@ -204,7 +204,7 @@ fn evaluate(at: &Document<'_>, raw: &raw::Evaluate) -> Result<Evaluate, ConfigEr
         workers: workers(at, "evaluate.workers", raw.workers)?,
         entities_max: at.number(
             "evaluate.entities_max",
-            raw.entities_max.unwrap_or(1_000_000),
+            raw.entities_max.unwrap_or(100_000),
             1_000..=100_000_000,
         )?,
         behind_ms_max: at.duration_ms(
