@@ -120,11 +120,14 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     fenghuo_notify::describe_metrics();
 
     let log = KafkaLog::new(kafka).context("kafka")?;
-    let partitions = topics(&config, &log)?;
     let topology = config.topology(clock::now_ms());
-    let own = topology.own_topics(&|name| partitions.get(name).copied().unwrap_or(1));
-    log.ensure(&own).context("making fenghuo's own topics")?;
-    plans(&config, &log, &partitions)?;
+    let partitions = until_reached(|| {
+        let partitions = topics(&config, &log)?;
+        let own = topology.own_topics(&|name| partitions.get(name).copied().unwrap_or(1));
+        log.ensure(&own).context("making fenghuo's own topics")?;
+        plans(&config, &log, &partitions)?;
+        Ok(partitions)
+    })?;
 
     let holdings = Holdings::default();
     let kafka = Arc::new(log);
@@ -167,6 +170,24 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     );
     tracing::info!("drained");
     Ok(Exit::Done)
+}
+
+/// Tries until the brokers are there: a daemon that is started while they are away waits for them,
+/// as one does that they leave. What trying again does not heal ends it.
+fn until_reached<T>(mut ask: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let mut backoff = BACKOFF.0;
+    loop {
+        let error = match ask() {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let Some(Error::Retriable { .. }) = error.downcast_ref::<Error>() else {
+            return Err(error);
+        };
+        tracing::warn!(error = format!("{error:#}"), "waiting for the brokers");
+        clock::wait(backoff);
+        backoff = (backoff * 2).min(BACKOFF.1);
+    }
 }
 
 /// Makes the shop's topics where that is allowed, and tells how many partitions each has.

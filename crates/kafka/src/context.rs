@@ -123,7 +123,10 @@ impl ClientContext for Context {
             return;
         }
         // While brokers are away librdkafka says so many times a second: once is enough.
-        let is_away = code == Some(RDKafkaErrorCode::AllBrokersDown);
+        let is_away = matches!(
+            code,
+            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure)
+        );
         if is_away && self.told_away.swap(true, Ordering::Relaxed) {
             tracing::debug!(target: "librdkafka", %error, reason, "client error");
         } else {
