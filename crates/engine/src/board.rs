@@ -125,7 +125,8 @@ pub struct Board {
     stages: AtomicU64,
     events: DashMap<(Stream, Outcome), u64>,
     dead_letters: DashMap<&'static str, u64>,
-    entries: DashMap<&'static str, u64>,
+    /// Entries of each bounded map, by the stage that keeps it: a process has several of a kind.
+    entries: DashMap<(u64, &'static str), u64>,
     holes: AtomicU64,
     /// Goes up with every change that a screen would show.
     revision: AtomicU64,
@@ -267,8 +268,13 @@ impl Board {
         self.holes.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_entries(&self, map: &'static str, entries: u64) {
-        self.entries.insert(map, entries);
+    pub(crate) fn set_entries(&self, owner: u64, map: &'static str, entries: u64) {
+        self.entries.insert((owner, map), entries);
+    }
+
+    /// A stage ends, and its maps with it.
+    pub(crate) fn withdraw_entries(&self, owner: u64) {
+        self.entries.retain(|(of, _), _| *of != owner);
     }
 
     /// Every reading, sorted by signal and entity.
@@ -402,11 +408,11 @@ impl Board {
 
     /// Entries held by each bounded map, the board's own among them.
     pub fn entries(&self) -> Vec<(&'static str, u64)> {
-        let mut all: Vec<_> = self
-            .entries
-            .iter()
-            .map(|entry| (*entry.key(), *entry.value()))
-            .collect();
+        let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for entry in &self.entries {
+            *sums.entry(entry.key().1).or_default() += *entry.value();
+        }
+        let mut all: Vec<_> = sums.into_iter().collect();
         all.push(("readings", self.readings.len() as u64));
         all.push(("totals", self.totals.len() as u64));
         all.push(("episodes", self.open.len() as u64));

@@ -200,9 +200,11 @@ impl Evaluate {
         }
         let homes = || self.homes.iter().flatten().map(|held| &held.home);
         let entities: usize = homes().map(Home::len).sum();
-        self.board.set_entries("entities", entities as u64);
+        self.board
+            .set_entries(self.owner, "entities", entities as u64);
         let refused: u64 = homes().map(|home| home.refused).sum();
-        self.board.set_entries("entities_refused", refused);
+        self.board
+            .set_entries(self.owner, "entities_refused", refused);
         for transition in self.said.drain(..) {
             self.board.publish_transition(transition);
         }
@@ -254,6 +256,7 @@ impl Drop for Evaluate {
         for held in self.homes.iter().flatten() {
             self.withdraw(held);
         }
+        self.board.withdraw_entries(self.owner);
     }
 }
 

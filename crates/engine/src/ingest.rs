@@ -99,6 +99,7 @@ struct Arrivals {
 pub struct Ingest {
     config: IngestConfig,
     board: Arc<Board>,
+    owner: u64,
     partitions: Vec<Option<Partition>>,
     cells: Combiner<Entity>,
     facts: Vec<(Entity, Fact)>,
@@ -125,6 +126,7 @@ impl Ingest {
         Self {
             letters,
             config,
+            owner: board.new_owner(),
             board,
             partitions: Vec::new(),
             cells,
@@ -437,6 +439,12 @@ impl Pack {
     }
 }
 
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        self.board.withdraw_entries(self.owner);
+    }
+}
+
 impl Stage for Ingest {
     fn assign(&mut self, index: usize, assigned: &Assigned, from: u64) -> Vec<Restore> {
         let id = assigned.partition.clone();
@@ -623,13 +631,17 @@ impl Stage for Ingest {
         }
         let held =
             |of: fn(&Partition) -> usize| self.partitions.iter().flatten().map(of).sum::<usize>();
+        self.board.set_entries(
+            self.owner,
+            "duplicates",
+            held(|p| p.duplicates.len()) as u64,
+        );
         self.board
-            .set_entries("duplicates", held(|p| p.duplicates.len()) as u64);
-        self.board
-            .set_entries("trackers", held(|p| p.trackers.len()) as u64);
+            .set_entries(self.owner, "trackers", held(|p| p.trackers.len()) as u64);
         let refused = self.partitions.iter().flatten();
         let refused = refused.map(|p| p.trackers.refused).sum::<u64>();
-        self.board.set_entries("trackers_refused", refused);
+        self.board
+            .set_entries(self.owner, "trackers_refused", refused);
     }
 }
 
