@@ -55,6 +55,8 @@ impl Playback {
         )?;
         let mut config = config.clone();
         config.ingest.panes_partitions = 1;
+        // It has one life and forgets what it has read.
+        config.checkpoint_ms = None;
         // What is fed before the first commit is to be read as well.
         config.start = Start::Earliest;
         let topology = Topology::open(&config, &log)?;
