@@ -48,7 +48,10 @@ fn fill() -> (Arc<Board>, i64) {
         channels: vec!["on-call".to_owned()],
         ..Route::default()
     }]);
-    let mut playback = Playback::open(&topology, start_ms, 10_000).unwrap();
+    // It lives as long as the test: a stage that ends takes what it shows with it.
+    let playback = Box::leak(Box::new(
+        Playback::open(&topology, start_ms, 10_000).unwrap(),
+    ));
     for (at_ms, event) in Shop::new(config) {
         let bytes = fenghuo_event::to_protobuf(&event);
         let stream = fenghuo_event::decode(&bytes, None).unwrap().stream();
