@@ -6,6 +6,7 @@
 //! joins the two). It knows bytes only. It must never read a clock, start a thread or look inside
 //! a record: time comes in as an argument, in milliseconds since the Unix epoch.
 
+pub mod groups;
 pub mod memory;
 mod runner;
 

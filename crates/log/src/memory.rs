@@ -8,10 +8,11 @@
 
 mod faults;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::groups::{Groups, Place, Turn};
 use crate::{
     Append, Assigned, Commit, Error, Log, Polled, Record, Session, SessionSpec, Start,
     TopicPartition, TopicSpec,
@@ -74,25 +75,10 @@ impl Kept {
 }
 
 #[derive(Default)]
-struct Member {
-    topics: BTreeSet<String>,
-    owned: BTreeSet<TopicPartition>,
-    target: BTreeSet<TopicPartition>,
-}
-
-#[derive(Default)]
-struct Group {
-    offsets: HashMap<TopicPartition, u64>,
-    members: BTreeMap<String, Member>,
-}
-
-#[derive(Default)]
 struct Inner {
     now_ms: i64,
     topics: BTreeMap<String, Vec<Kept>>,
-    groups: HashMap<String, Group>,
-    /// The life of each member: a session of an earlier life is fenced.
-    lives: HashMap<String, u64>,
+    groups: Groups,
     faults: Faults,
     /// How to take back each commit that is not durable, the oldest first.
     undo: VecDeque<Undo>,
@@ -140,74 +126,20 @@ impl Inner {
         }
     }
 
-    fn join(&mut self, group: &str, member: &str, topics: BTreeSet<String>) {
-        let members = &mut self.groups.entry(group.to_owned()).or_default().members;
-        let joined = Member {
-            topics,
-            ..Member::default()
-        };
-        members.insert(member.to_owned(), joined);
-        self.rebalance(group);
-    }
-
-    fn leave(&mut self, group: &str, member: &str) {
-        if let Some(group) = self.groups.get_mut(group) {
-            group.members.remove(member);
-        }
-        self.rebalance(group);
-    }
-
     /// Lands a commit, if its member still has the right to.
     fn land(&mut self, place: &Place, commit: Commit) -> Result<(), Error> {
-        place.check(self)?;
-        let group = self.groups.get(&place.group);
-        let member = group.and_then(|group| group.members.get(&place.member));
-        let owns = |partition: &TopicPartition| member.is_some_and(|m| m.owned.contains(partition));
-        if let Some((partition, _)) = commit.offsets.iter().find(|(p, _)| !owns(p)) {
-            return Err(Error::Retriable {
-                doing: format!("committing an offset of {partition}"),
-                source: "the partition belongs to another member".into(),
-            });
-        }
+        self.groups.may_commit(place, &commit.offsets)?;
         self.check(&commit.appends)?;
         self.note_undo(&place.group, &commit);
         let written: BTreeSet<TopicPartition> =
             commit.appends.iter().map(|one| one.to.clone()).collect();
         self.append(commit.appends);
         self.mark(&written);
-        if let Some(group) = self.groups.get_mut(&place.group) {
-            group.offsets.extend(commit.offsets);
+        for (of, offset) in commit.offsets {
+            self.groups.set_offset(&place.group, of, Some(offset));
         }
         self.commits += 1;
         Ok(())
-    }
-
-    /// Shares the partitions of each topic among the members that read it, in turn.
-    fn rebalance(&mut self, group: &str) {
-        let Some(group) = self.groups.get_mut(group) else {
-            return;
-        };
-        let names: Vec<String> = group.members.keys().cloned().collect();
-        for member in group.members.values_mut() {
-            member.target.clear();
-        }
-        for (topic, partitions) in &self.topics {
-            let readers: Vec<&String> = names
-                .iter()
-                .filter(|name| group.members[*name].topics.contains(topic))
-                .collect();
-            if readers.is_empty() {
-                continue;
-            }
-            for partition in 0..partitions.len() {
-                let reader = readers[partition % readers.len()];
-                if let Some(member) = group.members.get_mut(reader) {
-                    member
-                        .target
-                        .insert(TopicPartition::new(topic.as_str(), partition as u32));
-                }
-            }
-        }
     }
 }
 
@@ -236,16 +168,7 @@ impl MemoryLog {
     /// The offset before which every group that reads a partition has committed all; `None` where
     /// no group reads it.
     pub fn committed(&self, of: &TopicPartition) -> Option<u64> {
-        let inner = self.lock();
-        let reads = |group: &&Group| {
-            let mut members = group.members.values();
-            group.offsets.contains_key(of)
-                || members.any(|member| member.topics.contains(&*of.topic))
-        };
-        let groups = inner.groups.values().filter(reads);
-        groups
-            .map(|group| group.offsets.get(of).copied().unwrap_or(0))
-            .min()
+        self.lock().groups.committed_by_all(of)
     }
 
     /// Drops the records before an offset, as retention does. What is left keeps its offsets.
@@ -294,12 +217,9 @@ impl Log for MemoryLog {
                     };
                     let partitions = (0..spec.partitions).map(kept).collect();
                     inner.topics.insert(spec.name.clone(), partitions);
+                    inner.groups.add_topic(&spec.name, spec.partitions);
                 }
             }
-        }
-        let groups: Vec<String> = inner.groups.keys().cloned().collect();
-        for group in groups {
-            inner.rebalance(&group);
         }
         Ok(())
     }
@@ -315,25 +235,11 @@ impl Log for MemoryLog {
     fn open(&self, spec: &SessionSpec) -> Result<Box<dyn Session>, Error> {
         let mut inner = self.lock();
         inner.faults.reach("opening a session")?;
-        for topic in &spec.topics {
-            if !inner.topics.contains_key(topic) {
-                return Err(Error::Fatal(format!("there is no topic {topic}")));
-            }
-        }
-        let life = inner.lives.entry(spec.member.clone()).or_default();
-        *life += 1;
-        let life = *life;
-        let topics: BTreeSet<String> = spec.topics.iter().cloned().collect();
-        inner.join(&spec.group, &spec.member, topics.clone());
+        let place = inner.groups.open(spec)?;
         drop(inner);
         Ok(Box::new(MemorySession {
             log: self.clone(),
-            place: Place {
-                group: spec.group.clone(),
-                member: spec.member.clone(),
-                life,
-            },
-            topics,
+            place,
             positions: Vec::new(),
             next: 0,
             batch: Vec::new(),
@@ -351,31 +257,9 @@ impl Log for MemoryLog {
     }
 }
 
-/// Who a session is.
-#[derive(Clone)]
-struct Place {
-    group: String,
-    member: String,
-    life: u64,
-}
-
-impl Place {
-    /// Fails where a later life has taken over the name.
-    fn check(&self, inner: &Inner) -> Result<(), Error> {
-        if inner.lives.get(&self.member) == Some(&self.life) {
-            Ok(())
-        } else {
-            Err(Error::Fenced {
-                member: self.member.clone(),
-            })
-        }
-    }
-}
-
 struct MemorySession {
     log: MemoryLog,
     place: Place,
-    topics: BTreeSet<String>,
     positions: Vec<Option<(TopicPartition, u64)>>,
     /// Which partition is polled first, so that none starves.
     next: usize,
@@ -388,67 +272,38 @@ struct MemorySession {
 
 impl MemorySession {
     fn usable(&self, inner: &Inner) -> Result<(), Error> {
-        self.place.check(inner)?;
+        inner.groups.check(&self.place)?;
         if self.broken {
             return Err(faults::failed("using a session whose commit failed"));
         }
         Ok(())
     }
 
-    /// The group has given it up: it joins anew, and what it read is void.
-    fn rejoin(&self, inner: &mut Inner) -> Option<Polled> {
-        inner.join(&self.place.group, &self.place.member, self.topics.clone());
-        let held = self.positions.iter().flatten();
-        let lost: Vec<_> = held.map(|(partition, _)| partition.clone()).collect();
-        (!lost.is_empty()).then_some(Polled::Lost(lost))
-    }
-
-    fn member_mut<'a>(&self, inner: &'a mut Inner) -> Option<&'a mut Member> {
-        let group = inner.groups.get_mut(&self.place.group)?;
-        group.members.get_mut(&self.place.member)
-    }
-
-    fn rebalanced(&self, inner: &mut Inner) -> Result<Option<Polled>, Error> {
-        let Place { group, member, .. } = &self.place;
-        let Some(group) = inner.groups.get(group) else {
-            return Ok(None);
+    /// What its group has to say to it before it reads on.
+    fn told(&self, inner: &mut Inner) -> Result<Option<Polled>, Error> {
+        let given = match inner.groups.turn(&self.place) {
+            Turn::Nothing => return Ok(None),
+            Turn::Revoked(revoked) => return Ok(Some(Polled::Revoked(revoked))),
+            Turn::Rejoined => {
+                let held = self.positions.iter().flatten();
+                let lost: Vec<_> = held.map(|(partition, _)| partition.clone()).collect();
+                return Ok((!lost.is_empty()).then_some(Polled::Lost(lost)));
+            }
+            Turn::Given(given) => given,
         };
-        let Some(member) = group.members.get(member) else {
-            return Ok(self.rejoin(inner));
-        };
-        let revoked: Vec<_> = member.owned.difference(&member.target).cloned().collect();
-        if !revoked.is_empty() {
-            return Ok(Some(Polled::Revoked(revoked)));
-        }
-        let taken: BTreeSet<_> = group
-            .members
-            .values()
-            .flat_map(|other| &other.owned)
-            .collect();
-        let free: Vec<_> = member
-            .target
-            .iter()
-            .filter(|partition| !taken.contains(partition))
-            .cloned()
-            .collect();
-        if free.is_empty() {
-            return Ok(None);
-        }
-        let mut assigned = Vec::with_capacity(free.len());
-        for partition in &free {
-            let kept = inner.kept(partition)?;
-            assigned.push(Assigned {
+        let assigned = given.into_iter().map(|partition| {
+            let kept = inner.kept(&partition)?;
+            Ok(Assigned {
                 partitions: inner.topics[&*partition.topic].len() as u32,
-                committed: group.offsets.get(partition).copied(),
+                committed: inner.groups.offset(&self.place.group, &partition),
                 low: kept.low,
                 high: kept.high,
-                partition: partition.clone(),
-            });
-        }
-        if let Some(member) = self.member_mut(inner) {
-            member.owned.extend(free);
-        }
-        Ok(Some(Polled::Assigned(assigned)))
+                partition,
+            })
+        });
+        Ok(Some(Polled::Assigned(
+            assigned.collect::<Result<_, Error>>()?,
+        )))
     }
 }
 
@@ -464,7 +319,7 @@ impl Session for MemorySession {
         if inner.faults.is_away() {
             return Ok(Polled::Records(0));
         }
-        if let Some(polled) = self.rebalanced(&mut inner)? {
+        if let Some(polled) = self.told(&mut inner)? {
             return Ok(polled);
         }
         self.batch.clear();
@@ -526,11 +381,7 @@ impl Session for MemorySession {
         }
         let mut inner = self.log.lock();
         self.usable(&inner)?;
-        if let Some(member) = self.member_mut(&mut inner) {
-            member
-                .owned
-                .retain(|partition| !partitions.contains(partition));
-        }
+        inner.groups.release(&self.place, partitions);
         Ok(())
     }
 
@@ -621,10 +472,7 @@ impl Session for MemorySession {
 
 impl Drop for MemorySession {
     fn drop(&mut self) {
-        let mut inner = self.log.lock();
-        if self.place.check(&inner).is_ok() {
-            inner.leave(&self.place.group, &self.place.member);
-        }
+        self.log.lock().groups.close(&self.place);
     }
 }
 

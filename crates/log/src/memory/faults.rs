@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Inner, MemoryLog, Place};
+use super::{Inner, MemoryLog};
+use crate::groups::Place;
 use crate::{Append, Commit, Error, TopicPartition};
 
 /// Records handed over by one poll at most, unless it is told otherwise.
@@ -106,8 +107,7 @@ impl Inner {
                 highs.insert(append.to.clone(), kept.high);
             }
         }
-        let stood = self.groups.get(group).map(|group| &group.offsets);
-        let before = |of| stood.and_then(|offsets| offsets.get(of).copied());
+        let before = |of| self.groups.offset(group, of);
         let offsets = commit.offsets.iter();
         let offsets = offsets.map(|(of, _)| (of.clone(), before(of))).collect();
         self.undo.push_back(Undo {
@@ -159,13 +159,8 @@ impl Inner {
                 kept.high = high;
             }
         }
-        if let Some(group) = self.groups.get_mut(&undo.group) {
-            for (of, offset) in undo.offsets {
-                match offset {
-                    Some(offset) => group.offsets.insert(of, offset),
-                    None => group.offsets.remove(&of),
-                };
-            }
+        for (of, offset) in undo.offsets {
+            self.groups.set_offset(&undo.group, of, offset);
         }
     }
 }
@@ -197,9 +192,7 @@ impl MemoryLog {
     /// keeps its place until [`MemoryLog::expel`], or until it is opened again.
     pub fn sever(&self, member: &str) {
         let mut inner = self.lock();
-        if let Some(life) = inner.lives.get_mut(member) {
-            *life += 1;
-        }
+        inner.groups.fence(member);
         inner.faults.armed.remove(member);
         inner.faults.held.remove(member);
     }
@@ -207,14 +200,7 @@ impl MemoryLog {
     /// The groups have waited long enough for a member that says nothing: its partitions go to
     /// others. If it lives, it learns of it at its next poll, and joins anew.
     pub fn expel(&self, member: &str) {
-        let mut inner = self.lock();
-        let of = |(name, group): (&String, &super::Group)| {
-            group.members.contains_key(member).then(|| name.clone())
-        };
-        let groups: Vec<String> = inner.groups.iter().filter_map(of).collect();
-        for group in groups {
-            inner.leave(&group, member);
-        }
+        self.lock().groups.expel(member);
     }
 
     /// While the log is away, nothing comes from it and every call but a poll fails.
@@ -260,12 +246,7 @@ impl MemoryLog {
         inner.undo.clear();
         inner.faults.armed.clear();
         inner.faults.held.clear();
-        for life in inner.lives.values_mut() {
-            *life += 1;
-        }
-        for group in inner.groups.values_mut() {
-            group.members.clear();
-        }
+        inner.groups.end_all();
     }
 
     /// Drops, of a compacted topic, records that a later durable one of their key supersedes, and
@@ -318,12 +299,6 @@ impl MemoryLog {
 
     /// Where a group stands.
     pub fn offsets(&self, group: &str) -> BTreeMap<TopicPartition, u64> {
-        let inner = self.lock();
-        let offsets = inner.groups.get(group).map(|group| &group.offsets);
-        offsets
-            .into_iter()
-            .flatten()
-            .map(|(of, offset)| (of.clone(), *offset))
-            .collect()
+        self.lock().groups.offsets(group)
     }
 }
