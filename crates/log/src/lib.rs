@@ -6,6 +6,8 @@
 //! joins the two). It knows bytes only. It must never read a clock, start a thread or look inside
 //! a record: time comes in as an argument, in milliseconds since the Unix epoch.
 
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 pub mod groups;
 pub mod memory;
 mod runner;

@@ -16,6 +16,7 @@
 
 mod assortment;
 mod demand;
+mod disk;
 mod events;
 mod life;
 mod opening;

@@ -7,3 +7,5 @@ mod member;
 mod restarts;
 mod topics;
 mod transactions;
+
+fenghuo_log::contract!(member::log());

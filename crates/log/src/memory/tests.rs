@@ -114,3 +114,15 @@ fn all_groups_have_committed_what_the_slowest_has() {
         assert_eq!(log.committed(&of), Some(expected));
     }
 }
+
+mod contract {
+    use super::MemoryLog;
+
+    fn log() -> MemoryLog {
+        let log = MemoryLog::new();
+        log.set_time(1_760_000_000_000);
+        log
+    }
+
+    crate::contract!(log());
+}

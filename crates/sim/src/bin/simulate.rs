@@ -26,9 +26,30 @@ struct Arguments {
     /// Plant a bug, to see that it is found.
     #[arg(long)]
     plant: Option<Plant>,
+    /// The log: in memory, or in a folder on a disk that fails.
+    #[arg(long, default_value = "memory")]
+    log: Place,
     /// Threads; by default one a core.
     #[arg(long)]
     threads: Option<usize>,
+}
+
+/// Where the log of a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Place {
+    /// Several instances on one log in memory.
+    Memory,
+    /// One instance on the log in a folder.
+    Embedded,
+}
+
+impl Arguments {
+    fn scenario(&self, seed: u64) -> Scenario {
+        match self.log {
+            Place::Memory => Scenario::new(seed),
+            Place::Embedded => Scenario::in_folder(seed),
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -46,7 +67,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err((seed, violation)) => {
-            fail(seed, violation, arguments.plant);
+            fail(seed, violation, &arguments);
             ExitCode::FAILURE
         }
     }
@@ -74,7 +95,7 @@ fn play(from: u64, seeds: u64, arguments: &Arguments) -> Result<Report, (u64, Vi
             if seed >= from.saturating_add(seeds) {
                 return;
             }
-            match run(&Scenario::new(seed), arguments.plant) {
+            match run(&arguments.scenario(seed), arguments.plant) {
                 Ok(report) => {
                     let Ok(mut all) = all.lock() else { return };
                     all.0 += 1;
@@ -107,12 +128,13 @@ fn play(from: u64, seeds: u64, arguments: &Arguments) -> Result<Report, (u64, Vi
         _ => {
             println!(
                 "all passed: {} messages, {} faults, {} commits of which {} were taken back, {} sessions that \
-                 failed, {} episodes, {} pages",
+                 failed, {} operations of the disk that failed, {} episodes, {} pages",
                 report.messages,
                 report.faults,
                 report.commits,
                 report.taken_back,
                 report.failed,
+                report.disk_failed,
                 report.episodes,
                 report.pages
             );
@@ -128,13 +150,13 @@ fn progress(passed: u64, seeds: u64, start: Instant) {
 }
 
 /// Prints the shortest history that fails as a seed does.
-fn fail(seed: u64, violation: Violation, plant: Option<Plant>) {
+fn fail(seed: u64, violation: Violation, arguments: &Arguments) {
     println!("seed {seed} fails: {violation}");
     println!("looking for a shorter history ...");
     let Short {
         scenario,
         violation,
-    } = shrink(Scenario::new(seed), violation, plant);
+    } = shrink(arguments.scenario(seed), violation, arguments.plant);
     println!(
         "the shortest history found: {} faults, {} messages, {:?}",
         scenario.faults.len(),
@@ -153,5 +175,9 @@ fn fail(seed: u64, violation: Violation, plant: Option<Plant>) {
         );
     }
     println!("fails: {violation}");
-    println!("again: cargo xtask simulate --seed {seed}");
+    let log = match arguments.log {
+        Place::Memory => "",
+        Place::Embedded => " --log embedded",
+    };
+    println!("again: cargo xtask simulate{log} --seed {seed}");
 }

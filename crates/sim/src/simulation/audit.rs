@@ -17,6 +17,7 @@ use fenghuo_log::{Append, Error, Log, Runner, Session, SessionSpec, Start, Topic
 use fenghuo_signal::{Entity, Kind, ReadingState, series};
 
 use super::Violation;
+use super::kept::Kept;
 use super::oracle::{Oracle, Sums, counted};
 use super::scenario::{HOMES, SOURCES, source};
 
@@ -83,8 +84,8 @@ fn panes(home: usize) -> TopicPartition {
 
 impl Audit {
     /// Begins with what the log holds.
-    pub fn new(log: &MemoryLog) -> Result<Self, Error> {
-        let session = log.open(&SessionSpec {
+    pub fn new(log: &Kept) -> Result<Self, Error> {
+        let session = log.log().open(&SessionSpec {
             group: "audit".to_owned(),
             member: "audit".to_owned(),
             topics: Vec::new(),
@@ -105,7 +106,7 @@ impl Audit {
     }
 
     /// Reads what was committed since the last look.
-    pub fn look(&mut self, log: &MemoryLog, oracle: &Oracle) -> Result<(), Violation> {
+    pub fn look(&mut self, log: &Kept, oracle: &Oracle) -> Result<(), Violation> {
         self.offsets(log)?;
         for home in 0..self.homes.len() {
             for piece in self.fresh(log, &panes(home))? {
@@ -130,7 +131,7 @@ impl Audit {
 
     fn fresh(
         &mut self,
-        log: &MemoryLog,
+        log: &Kept,
         of: &TopicPartition,
     ) -> Result<Vec<(u64, i64, Vec<u8>)>, Violation> {
         let from = self.read.get(of).copied().unwrap_or(0);
@@ -150,7 +151,7 @@ impl Audit {
         Ok(read)
     }
 
-    fn offsets(&mut self, log: &MemoryLog) -> Result<(), Violation> {
+    fn offsets(&mut self, log: &Kept) -> Result<(), Violation> {
         for group in GROUPS {
             for (of, offset) in log.offsets(group) {
                 let before = self.offsets.insert((group, of.clone()), offset);
@@ -291,19 +292,14 @@ impl Audit {
         }
     }
 
-    fn letter(
-        &mut self,
-        log: &MemoryLog,
-        of: &TopicPartition,
-        offset: u64,
-    ) -> Result<(), Violation> {
-        let text = |name| {
-            let header = log.header(of, offset, name).unwrap_or_default();
-            String::from_utf8_lossy(&header).into_owned()
+    fn letter(&mut self, log: &Kept, of: &TopicPartition, offset: u64) -> Result<(), Violation> {
+        let text = |name| -> Result<String, Violation> {
+            let header = log.header(of, offset, name).map_err(broken)?;
+            Ok(String::from_utf8_lossy(&header.unwrap_or_default()).into_owned())
         };
-        let number = |name| text(name).parse::<u64>().map_err(broken);
+        let number = |name| text(name)?.parse::<u64>().map_err(broken);
         let origin = (
-            text("topic"),
+            text("topic")?,
             number("partition")? as u32,
             number("offset")?,
         );
@@ -380,7 +376,7 @@ impl Audit {
     /// At the end, when all is quiet.
     pub fn end(
         &self,
-        log: &MemoryLog,
+        log: &Kept,
         oracle: &Oracle,
         config: &TopologyConfig,
         taken: &BTreeSet<String>,
@@ -396,7 +392,7 @@ impl Audit {
         self.refold(config)
     }
 
-    fn all_read(&self, log: &MemoryLog) -> Result<(), Violation> {
+    fn all_read(&self, log: &Kept) -> Result<(), Violation> {
         let stuck = |group: &str, of: &TopicPartition, at: Option<u64>, end: u64| {
             let detail = format!("{group} is at {at:?} of {of}, which ends at {end}");
             Violation::new("everything is read in the end", detail)
@@ -530,10 +526,11 @@ impl Audit {
         {
             runner.step(now_ms, Duration::ZERO)?;
         }
-        let mut again = Audit::new(&log)?;
+        let kept = Kept::Memory(log);
+        let mut again = Audit::new(&kept)?;
         let of = TopicPartition::new(topic::ALERTS, 0);
         let read = again
-            .fresh(&log, &of)
+            .fresh(&kept, &of)
             .map_err(|v| Error::Fatal(v.to_string()))?;
         for (_, _, value) in read {
             let record: AlertRecord =

@@ -5,7 +5,8 @@ use std::fmt;
 
 use fenghuo_log::memory::CommitFault;
 
-use super::scenario::{CHANNELS, INSTANCES, Mode};
+use super::scenario::{CHANNELS, Mode};
+use crate::disk::Operation;
 use crate::random::Random;
 
 /// One of the three stages.
@@ -106,6 +107,15 @@ pub enum Kind {
     },
     /// The compacted topics are compacted, but for some records.
     Compaction,
+    /// An operation of the disk fails: the next one of its kind, or one after it.
+    Disk {
+        /// Which.
+        operation: Operation,
+        /// Operations before it that go well.
+        after: usize,
+    },
+    /// The disk has no room for anything new.
+    Full,
     /// The clock of an instance is wrong.
     Clock {
         /// Which one.
@@ -135,9 +145,19 @@ impl Fault {
     /// Draws one for a run of so many turns.
     pub(super) fn draw(random: &mut Random, turns: usize, mode: Mode) -> Self {
         let below = |random: &mut Random, end: usize| random.between(0, end as i64) as usize;
-        let instance = below(random, INSTANCES);
+        let instance = below(random, mode.instances());
         let stage = Stage::ALL[below(random, 3)];
         let kind = match random.between(0, 100) {
+            // What only the in-memory log can do is the disk's here.
+            22..40 if mode == Mode::Folder => Kind::Disk {
+                operation: Operation::Write,
+                after: below(random, 200),
+            },
+            40..58 if mode == Mode::Folder => Kind::Disk {
+                operation: Operation::Sync,
+                after: below(random, 20),
+            },
+            58..73 if mode == Mode::Folder => Kind::Full,
             0..14 => Kind::Crash {
                 instance,
                 noticed: below(random, 40),
@@ -165,10 +185,10 @@ impl Fault {
                 instance,
                 ahead_ms: random.between(-4_000, 4_000),
             },
-            76..84 if mode == Mode::Embedded => Kind::PowerLoss {
+            76..84 if mode != Mode::Kafka => Kind::PowerLoss {
                 kept_percent: below(random, 101),
             },
-            84..87 if mode == Mode::Embedded => Kind::SlowDisk,
+            84..87 if mode != Mode::Kafka => Kind::SlowDisk,
             _ => Kind::Receiver {
                 channel: below(random, CHANNELS.len()),
                 mood: match random.between(0, 4) {
@@ -182,8 +202,10 @@ impl Fault {
             },
         };
         let lasts = match kind {
-            Kind::Commit { .. } | Kind::Compaction => 1,
-            Kind::Away | Kind::SlowDisk | Kind::PowerLoss { .. } => 2 + below(random, 30),
+            Kind::Commit { .. } | Kind::Compaction | Kind::Disk { .. } => 1,
+            Kind::Away | Kind::Full | Kind::SlowDisk | Kind::PowerLoss { .. } => {
+                2 + below(random, 30)
+            }
             _ => 2 + below(random, 150),
         };
         Self {
@@ -228,6 +250,10 @@ impl fmt::Display for Fault {
             ),
             Kind::Receiver { channel, mood } => write!(f, "{} is {mood:?}", CHANNELS[channel]),
             Kind::Compaction => write!(f, "compaction"),
+            Kind::Disk { operation, after } => {
+                write!(f, "a {operation:?} of the disk fails, after {after} others")
+            }
+            Kind::Full => write!(f, "the disk is full"),
             Kind::Clock { instance, ahead_ms } => {
                 write!(f, "the clock of instance {instance} is {ahead_ms} ms ahead")
             }

@@ -1,6 +1,7 @@
 //! The whole topology in virtual time, with everything going wrong that can, from a seed.
 //!
-//! Several instances of every stage share one in-memory log. A [`Scenario`] says beforehand what
+//! Several instances of every stage share one in-memory log, or one has a folder on a disk that
+//! fails. A [`Scenario`] says beforehand what
 //! the shop tells and what goes wrong; [`run`] plays it, and holds what the stages commit, show
 //! and send against what must be so, turn by turn; [`shrink`] makes a failure short. The same
 //! scenario goes the same way, always: nothing here reads a clock or starts a thread.
@@ -14,6 +15,7 @@
 mod audit;
 mod fault;
 mod input;
+mod kept;
 mod oracle;
 mod plant;
 mod process;
@@ -22,6 +24,7 @@ mod sender;
 mod shrink;
 mod world;
 
+pub use crate::disk::Operation;
 pub use fault::{Fault, Kind, Mood, Stage};
 pub use input::{Line, Meaning, Message, Said};
 pub use oracle::Fate;
@@ -80,6 +83,8 @@ pub struct Report {
     pub failed: usize,
     /// Commits that a power loss took back.
     pub taken_back: usize,
+    /// Operations of the disk that failed.
+    pub disk_failed: usize,
     /// Episodes decided.
     pub episodes: usize,
     /// Pages decided.
@@ -102,6 +107,7 @@ impl Report {
         self.commits += other.commits;
         self.failed += other.failed;
         self.taken_back += other.taken_back;
+        self.disk_failed += other.disk_failed;
         self.episodes += other.episodes;
         self.intents += other.intents;
         self.pages += other.pages;

@@ -110,6 +110,13 @@ impl Oracle {
         partition.entries.insert(offset, Entry { fate, adds });
     }
 
+    /// The offset after the last message that was taken of a partition.
+    pub fn next(&self, of: &TopicPartition) -> u64 {
+        let partition = self.partitions.get(of);
+        let last = partition.and_then(|partition| partition.entries.last_key_value());
+        last.map_or(0, |(offset, _)| offset + 1)
+    }
+
     /// What the messages of a partition from one offset to another add up to, of the cells that
     /// are wanted.
     pub fn sum(

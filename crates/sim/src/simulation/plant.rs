@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use fenghuo_alert::State;
 use fenghuo_engine::record::{AlertRecord, topic};
-use fenghuo_log::memory::MemoryLog;
 use fenghuo_log::{
     Append, Commit, Error, Log, Polled, Record, Session, SessionSpec, Start, TopicPartition,
     TopicSpec,
@@ -20,26 +19,30 @@ pub enum Plant {
     ForgottenTracker,
     /// An episode whose reading cannot be told is resolved.
     ResolvedUnknown,
+    /// What is appended is acknowledged before it is synced.
+    EarlyAnswer,
+    /// A page is sent before its intent is durable.
+    EarlyPage,
+    /// After a failed sync it goes on as if nothing had happened.
+    FailedSync,
 }
 
 impl Plant {
-    /// All of them.
-    pub const ALL: [Plant; 3] = [
-        Plant::OffsetsFirst,
-        Plant::ForgottenTracker,
-        Plant::ResolvedUnknown,
-    ];
+    /// Whether only a disk can show it.
+    pub fn needs_disk(self) -> bool {
+        matches!(self, Self::EarlyAnswer | Self::EarlyPage | Self::FailedSync)
+    }
 }
 
 /// A log with a bug in it.
 pub struct Planted {
-    log: MemoryLog,
+    log: Box<dyn Log>,
     plant: Plant,
 }
 
 impl Planted {
     /// Plants a bug.
-    pub fn new(log: MemoryLog, plant: Plant) -> Self {
+    pub fn new(log: Box<dyn Log>, plant: Plant) -> Self {
         Self { log, plant }
     }
 }
@@ -61,7 +64,19 @@ impl Log for Planted {
     }
 
     fn append(&self, appends: Vec<Append>) -> Result<(), Error> {
-        self.log.append(appends)
+        if self.plant != Plant::EarlyAnswer {
+            return self.log.append(appends);
+        }
+        // What a session commits is durable only when it is waited for.
+        let mut session = self.log.open(&SessionSpec {
+            group: "early".to_owned(),
+            member: "early".to_owned(),
+            topics: Vec::new(),
+            start: Start::Earliest,
+            low_latency: false,
+        })?;
+        let offsets = Vec::new();
+        session.commit(Commit { appends, offsets })
     }
 }
 
@@ -107,13 +122,14 @@ impl Session for PlantedSession {
                 self.session.commit(Commit { appends, offsets })?;
             }
             Plant::ResolvedUnknown => commit.appends.iter_mut().for_each(resolve_unknown),
-            Plant::ForgottenTracker => {}
+            _ => {}
         }
         self.session.commit(commit)
     }
 
     fn durable(&mut self, wait: Duration) -> Result<bool, Error> {
-        self.session.durable(wait)
+        let durable = self.session.durable(wait)?;
+        Ok(durable || self.plant == Plant::EarlyPage)
     }
 
     fn read(

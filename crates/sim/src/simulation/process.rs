@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use fenghuo_alert::Transition;
 use fenghuo_engine::{Board, Dispatch, Evaluate, Ingest, TopologyConfig};
-use fenghuo_log::memory::MemoryLog;
 use fenghuo_log::{Error, Log, Runner, Step, TopicPartition};
 
 use super::Violation;
 use super::fault::Stage;
+use super::kept::Kept;
 use super::scenario;
 use super::sender::Sender;
 
@@ -126,7 +126,7 @@ impl Process {
         turn: usize,
         now_ms: i64,
         log: &dyn Log,
-        memory: &MemoryLog,
+        kept: &Kept,
     ) -> Result<Did, Violation> {
         let (config, board) = (&self.config, &self.board);
         let stepped = match stage {
@@ -150,7 +150,7 @@ impl Process {
         match stepped {
             Ok(step) if step.committed => Ok(Did::Committed),
             Ok(_) => Ok(Did::Little),
-            Err(Error::Retriable { .. }) if memory.is_held(&member(self.instance, stage)) => {
+            Err(Error::Retriable { .. }) if kept.is_held(&member(self.instance, stage)) => {
                 Ok(Did::Stuck)
             }
             Err(Error::Retriable { .. }) => {

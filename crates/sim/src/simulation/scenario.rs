@@ -138,6 +138,18 @@ pub enum Mode {
     Kafka,
     /// What is committed becomes durable a little later.
     Embedded,
+    /// The log is the one in a folder, of one process, on a disk that fails.
+    Folder,
+}
+
+impl Mode {
+    /// Instances that share the work.
+    pub const fn instances(self) -> usize {
+        match self {
+            Mode::Kafka | Mode::Embedded => INSTANCES,
+            Mode::Folder => 1,
+        }
+    }
 }
 
 /// Everything that happens to a run.
@@ -156,7 +168,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Draws a scenario.
+    /// Draws a scenario on the in-memory log.
     pub fn new(seed: u64) -> Self {
         let mut random = Random::new(mix(seed ^ 0x51ce));
         let mode = if random.chance(0.5) {
@@ -164,6 +176,15 @@ impl Scenario {
         } else {
             Mode::Embedded
         };
+        Self::draw(seed, random, mode)
+    }
+
+    /// Draws a scenario on the log in a folder.
+    pub fn in_folder(seed: u64) -> Self {
+        Self::draw(seed, Random::new(mix(seed ^ 0xf01de4)), Mode::Folder)
+    }
+
+    fn draw(seed: u64, mut random: Random, mode: Mode) -> Self {
         let times_ms = times(&mut random);
         let messages = input::draw(&mut random, &times_ms);
         let (least, most) = FAULTS;

@@ -28,6 +28,28 @@ fn a_scenario_goes_the_same_way_every_time_and_is_large_enough() {
     assert!(modes.contains(&Mode::Kafka) && modes.contains(&Mode::Embedded));
 }
 
+#[test]
+fn a_folder_on_a_disk_that_fails_keeps_every_promise() {
+    let mut all = Report::default();
+    for seed in 1..4 {
+        let report = run(&Scenario::in_folder(seed), None).unwrap();
+        assert_eq!(run(&Scenario::in_folder(seed), None).unwrap(), report);
+        all.add(&report);
+    }
+    assert!(all.messages >= 6_000 && all.faults >= 60, "{all:?}");
+    assert!(all.disk_failed > 10 && all.taken_back > 0, "{all:?}");
+    assert!(all.episodes > 30 && all.pages > 30, "{all:?}");
+}
+
+#[test]
+fn every_bug_that_needs_a_disk_is_found() {
+    for plant in [Plant::EarlyAnswer, Plant::EarlyPage, Plant::FailedSync] {
+        assert!(plant.needs_disk());
+        let fails = |seed| run(&Scenario::in_folder(seed), Some(plant)).is_err();
+        assert!((1..10).any(fails), "{plant:?}");
+    }
+}
+
 /// What a planted bug breaks, found within a few seeds and shrunk to a few messages.
 #[test]
 fn every_planted_bug_is_found_and_its_history_is_short() {

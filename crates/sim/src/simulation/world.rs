@@ -1,21 +1,25 @@
 //! The world of a run: instances on one log, turn by turn, with the faults of its scenario.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+mod breaking;
 
+use std::collections::BTreeSet;
+
+use fenghuo_alert::Transition;
 use fenghuo_engine::{Board, TopologyConfig};
-use fenghuo_log::memory::{CommitFault, MemoryLog};
-use fenghuo_log::{Append, Error, Log, TopicPartition, TopicSpec};
+use fenghuo_log::memory::MemoryLog;
+use fenghuo_log::{Append, Error, Log, TopicSpec};
 
 use super::audit::{Audit, home_of};
 use super::fault::{Kind, Mood, Stage};
+use super::kept::{Folder, Kept};
 use super::oracle::Oracle;
 use super::plant::{Plant, Planted};
 use super::process::{Did, Process, member};
-use super::scenario::{self, CHANNELS, HOMES, INSTANCES, Mode, SOURCES, Scenario, source};
+use super::scenario::{self, CHANNELS, HOMES, Mode, SOURCES, Scenario, source};
 use super::sender::Receivers;
 use super::{Report, Violation};
-use crate::random::{Random, mix};
+use crate::disk::Disk;
+use crate::random::mix;
 
 /// Purposes of random numbers.
 const ORDER: u64 = 1;
@@ -49,9 +53,14 @@ struct Seat {
 pub struct World<'a> {
     scenario: &'a Scenario,
     config: TopologyConfig,
-    memory: MemoryLog,
+    kept: Kept,
+    plant: Option<Plant>,
     /// The same log, perhaps with a planted bug.
     log: Box<dyn Log>,
+    /// How often the log was opened when the audit began.
+    audited: Option<u64>,
+    /// The offset and the time of a message whose append failed: it may be there all the same.
+    doubtful: Option<(u64, i64)>,
     seats: Vec<Seat>,
     oracle: Oracle,
     audit: Audit,
@@ -65,7 +74,10 @@ pub struct World<'a> {
 impl<'a> World<'a> {
     /// A log with its topics, and every instance up.
     pub fn new(scenario: &'a Scenario, plant: Option<Plant>) -> Result<Self, Error> {
-        let memory = MemoryLog::new();
+        let kept = match scenario.mode {
+            Mode::Kafka | Mode::Embedded => Kept::Memory(MemoryLog::new()),
+            Mode::Folder => Kept::Folder(Folder::open(Disk::new(mix(scenario.seed)), 0)),
+        };
         let specs: Vec<TopicSpec> = SOURCES
             .iter()
             .map(|(stream, partitions)| TopicSpec {
@@ -75,21 +87,21 @@ impl<'a> World<'a> {
                 retention_ms: None,
             })
             .collect();
-        memory.ensure(&specs)?;
+        kept.log().ensure(&specs)?;
         let config = scenario::config(0);
         let partitions = |name: &str| {
             let spec = specs.iter().find(|spec| spec.name == name);
             spec.map_or(1, |spec| spec.partitions)
         };
-        memory.ensure(&config.own_topics(&partitions))?;
-        match scenario.mode {
-            Mode::Kafka => memory.mark_transactions(),
-            Mode::Embedded => memory.hold_durability(),
+        kept.log().ensure(&config.own_topics(&partitions))?;
+        match (&kept, scenario.mode) {
+            (Kept::Memory(memory), Mode::Kafka) => memory.mark_transactions(),
+            (Kept::Memory(memory), _) => memory.hold_durability(),
+            (Kept::Folder(folder), _) if plant == Some(Plant::FailedSync) => {
+                folder.disk.hide_failed_syncs();
+            }
+            (Kept::Folder(_), _) => {}
         }
-        let log: Box<dyn Log> = match plant {
-            Some(plant) => Box::new(Planted::new(memory.clone(), plant)),
-            None => Box::new(memory.clone()),
-        };
         let seat = |instance| Seat {
             process: Some(Process::new(instance)),
             ..Seat::default()
@@ -97,10 +109,13 @@ impl<'a> World<'a> {
         Ok(Self {
             scenario,
             config,
-            audit: Audit::new(&memory)?,
-            memory,
-            log,
-            seats: (0..INSTANCES).map(seat).collect(),
+            audit: Audit::new(&kept)?,
+            audited: kept.opened(),
+            doubtful: None,
+            log: planted(&kept, plant),
+            kept,
+            plant,
+            seats: (0..scenario.mode.instances()).map(seat).collect(),
             oracle: Oracle::default(),
             receivers: Receivers::default(),
             turn: 0,
@@ -127,12 +142,13 @@ impl<'a> World<'a> {
             episodes,
             intents,
             pages: self.receivers.pages,
+            disk_failed: self.kept.folder().map_or(0, |folder| folder.disk.failed()),
             ..self.report
         })
     }
 
     fn play(&mut self) -> Result<(), Violation> {
-        self.memory.set_time(self.now_ms);
+        self.kept.set_time(self.now_ms);
         self.append()?;
         let (scenario, turn) = (self.scenario, self.turn);
         for fault in scenario.faults.iter().filter(|fault| fault.turn == turn) {
@@ -144,14 +160,18 @@ impl<'a> World<'a> {
             Kind::Trickle { records_max } => Some(*records_max),
             _ => None,
         });
-        self.memory.limit_polls(trickle);
+        let full = self.under_way().any(|kind| matches!(kind, Kind::Full));
+        match &self.kept {
+            Kept::Memory(memory) => memory.limit_polls(trickle),
+            Kept::Folder(folder) => folder.disk.set_full(full),
+        }
         self.seats_change()?;
 
         let mut random = self.scenario.random(self.turn, ORDER);
-        let mut workers: Vec<(usize, Stage)> = (0..INSTANCES)
+        let mut workers: Vec<(usize, Stage)> = (0..self.seats.len())
             .flat_map(|instance| Stage::ALL.map(|stage| (instance, stage)))
             .collect();
-        self.memory.set_away(away);
+        self.set_away(away);
         for left in (1..=workers.len()).rev() {
             let at = random.between(0, left as i64) as usize;
             let (instance, stage) = workers.swap_remove(at);
@@ -160,32 +180,96 @@ impl<'a> World<'a> {
             }
         }
         self.send()?;
-        self.memory.set_away(false);
+        self.set_away(false);
         if !slow && self.scenario.random(self.turn, SYNC).chance(0.25) {
-            self.memory.sync();
+            self.kept.sync();
         }
-        self.audit.look(&self.memory, &self.oracle)?;
+        self.look()?;
         self.bounds()
     }
 
-    /// The shop says what is due.
+    /// The shop says what is due, one message after another, until each is acknowledged.
     fn append(&mut self) -> Result<(), Violation> {
         while let Some(message) = self.scenario.messages.get(self.appended)
             && message.turn <= self.turn
         {
-            self.appended += 1;
             let of = message.to();
-            let offset = self.memory.high(&of);
+            if let Some((offset, at_ms)) = self.doubtful {
+                // It is known only once the log is open again.
+                if self.log.partitions(&of.topic).is_err() {
+                    return Ok(());
+                }
+                self.doubtful = None;
+                if self.kept.high(&of) > offset {
+                    self.appended += 1;
+                    self.oracle.take(&of, offset, at_ms, message);
+                    continue;
+                }
+            }
+            let offset = self.kept.high(&of);
             let append = Append {
                 to: of.clone(),
                 key: None,
                 value: message.value.clone(),
                 headers: Vec::new(),
             };
-            self.memory
-                .append(vec![append])
-                .map_err(|error| Violation::new("the shop can append", error.to_string()))?;
-            self.oracle.take(&of, offset, self.now_ms, message);
+            match self.log.append(vec![append]) {
+                Ok(()) => {
+                    self.appended += 1;
+                    self.oracle.take(&of, offset, self.now_ms, message);
+                }
+                Err(error) if self.kept.memory().is_some() => {
+                    return Err(Violation::new("the shop can append", error.to_string()));
+                }
+                Err(_) => {
+                    self.doubtful = Some((offset, self.now_ms));
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn set_away(&self, away: bool) {
+        if let Some(memory) = self.kept.memory() {
+            memory.set_away(away);
+        }
+    }
+
+    /// The audit reads what was committed since its last look. Where the log was opened anew, a
+    /// suffix may be gone: it begins again, and what had left the process must still be there.
+    fn look(&mut self) -> Result<(), Violation> {
+        let opened = self.kept.opened();
+        if opened.is_none() {
+            return Ok(());
+        }
+        if self.audited != opened {
+            self.audited = opened;
+            let processes = self.seats.iter().filter_map(|seat| seat.process.as_ref());
+            let shown: Vec<_> = processes.flat_map(Process::shown).collect();
+            return self.audit_again(&shown);
+        }
+        self.audit.look(&self.kept, &self.oracle)
+    }
+
+    fn audit_again(&mut self, shown: &[Transition]) -> Result<(), Violation> {
+        let again = Audit::new(&self.kept);
+        self.audit =
+            again.map_err(|error| Violation::new("the log is there", error.to_string()))?;
+        self.acknowledged()?;
+        self.audit.look(&self.kept, &self.oracle)?;
+        self.audit.contains(&self.receivers.sent, shown)
+    }
+
+    /// What the shop was told is there is there.
+    fn acknowledged(&self) -> Result<(), Violation> {
+        for message in &self.scenario.messages[..self.appended] {
+            let of = message.to();
+            let (expected, found) = (self.oracle.next(&of), self.kept.high(&of));
+            if found < expected {
+                let detail = format!("{of} ends at {found}, and {expected} were acknowledged");
+                return Err(Violation::new("no acknowledged event is missing", detail));
+            }
         }
         Ok(())
     }
@@ -196,146 +280,6 @@ impl<'a> World<'a> {
         let faults = self.scenario.faults.iter();
         let faults = faults.filter(move |fault| !is_calm && fault.covers(turn));
         faults.map(|fault| &fault.kind)
-    }
-
-    fn begin(&mut self, kind: Kind, turns: usize) -> Result<(), Violation> {
-        let until = self.turn + turns;
-        match kind {
-            Kind::Crash { instance, noticed } => {
-                let seat = &mut self.seats[instance];
-                if seat.process.take().is_some() {
-                    let memory = &self.memory;
-                    for stage in Stage::ALL {
-                        memory.sever(&member(instance, stage));
-                    }
-                    *seat = Seat {
-                        returns: Some(until),
-                        expelled: Some(self.turn + noticed).filter(|at| *at < until),
-                        ..Seat::default()
-                    };
-                    self.report.faults += 1;
-                }
-            }
-            Kind::Leave { instance } => {
-                let seat = &mut self.seats[instance];
-                if seat.paused.is_none()
-                    && seat.stuck.is_none()
-                    && let Some(mut process) = seat.process.take()
-                {
-                    process.leave(self.now_ms);
-                    drop(process);
-                    *seat = Seat {
-                        returns: Some(until),
-                        ..Seat::default()
-                    };
-                    self.report.faults += 1;
-                }
-            }
-            Kind::Zombie { instance, within } => {
-                let seat = &mut self.seats[instance];
-                if seat.process.is_none() || seat.paused.is_some() || seat.to_pause.is_some() {
-                    return Ok(());
-                }
-                self.report.faults += 1;
-                match within {
-                    None => seat.pause(self.turn, turns),
-                    Some(stage) => {
-                        let member = member(instance, stage);
-                        self.memory.fail_commit(&member, CommitFault::Held);
-                        seat.to_pause = Some((stage, turns));
-                    }
-                }
-            }
-            Kind::Commit {
-                instance,
-                stage,
-                fault,
-            } => {
-                let seat = &self.seats[instance];
-                if seat.process.is_some() && seat.to_pause.is_none() {
-                    self.memory.fail_commit(&member(instance, stage), fault);
-                    self.report.faults += 1;
-                }
-            }
-            Kind::PowerLoss { kept_percent } => self.power_loss(kept_percent, until)?,
-            Kind::Compaction => {
-                let salt = mix(self.scenario.seed) ^ (self.turn as u64) << 8 | COMPACTION;
-                for topic in self.compacted() {
-                    let keeps = |offset| Random::new(salt ^ mix(offset)).chance(0.3);
-                    self.memory.compact(&topic, &mut { keeps });
-                }
-                self.report.faults += 1;
-            }
-            Kind::Away
-            | Kind::Trickle { .. }
-            | Kind::SlowDisk
-            | Kind::Receiver { .. }
-            | Kind::Clock { .. } => self.report.faults += 1,
-        }
-        Ok(())
-    }
-
-    /// Every partition of a compacted topic of Fenghuo's own.
-    fn compacted(&self) -> Vec<TopicPartition> {
-        let partitions = |name: &str| {
-            let of = SOURCES.iter().find(|(stream, _)| source(*stream) == name);
-            of.map_or(1, |(_, partitions)| *partitions)
-        };
-        let topics = self.config.own_topics(&partitions);
-        let topics = topics.into_iter().filter(|topic| topic.compacted);
-        topics
-            .flat_map(|topic| {
-                let name: Arc<str> = topic.name.into();
-                let of = move |at| TopicPartition::new(Arc::clone(&name), at);
-                (0..topic.partitions).map(of)
-            })
-            .collect()
-    }
-
-    fn power_loss(&mut self, kept_percent: usize, until: usize) -> Result<(), Violation> {
-        let mut shown = Vec::new();
-        for seat in &mut self.seats {
-            let process = seat.process.take();
-            shown.extend(process.iter().flat_map(Process::shown));
-            *seat = Seat {
-                returns: Some(until),
-                ..Seat::default()
-            };
-        }
-        let unsynced = self.memory.unsynced();
-        let kept = unsynced * kept_percent / 100;
-        self.memory.crash(kept);
-        self.report.taken_back += unsynced - kept;
-        self.report.faults += 1;
-        let again = Audit::new(&self.memory);
-        self.audit =
-            again.map_err(|error| Violation::new("the log is there", error.to_string()))?;
-        self.audit.look(&self.memory, &self.oracle)?;
-        self.audit.contains(&self.receivers.sent, &shown)
-    }
-
-    /// What is due for the seats: who is expelled, who goes on, who comes back.
-    fn seats_change(&mut self) -> Result<(), Violation> {
-        for instance in 0..INSTANCES {
-            let seat = &mut self.seats[instance];
-            if seat.expelled.is_some_and(|at| at <= self.turn) {
-                seat.expelled = None;
-                let memory = &self.memory;
-                for stage in Stage::ALL {
-                    memory.expel(&member(instance, stage));
-                }
-            }
-            if seat.paused.is_some_and(|until| until <= self.turn) {
-                seat.go_on(instance, self.turn, &self.memory);
-            }
-            if seat.returns.is_some_and(|at| at <= self.turn) {
-                *seat = Seat {
-                    process: Some(Process::new(instance)),
-                    ..Seat::default()
-                };
-            }
-        }
-        Ok(())
     }
 
     fn step(&mut self, instance: usize, stage: Stage) -> Result<(), Violation> {
@@ -354,20 +298,12 @@ impl<'a> World<'a> {
         let Some(process) = &mut seat.process else {
             return Ok(());
         };
-        match process.step(stage, self.turn, now_ms, &*self.log, &self.memory)? {
+        match process.step(stage, self.turn, now_ms, &*self.log, &self.kept)? {
             Did::Little => {}
             Did::Committed => {
                 self.report.commits += 1;
                 if stage == Stage::Evaluate {
-                    let offsets = self.memory.offsets("fenghuo-evaluate");
-                    for of in process.shows() {
-                        if let Some(offset) = offsets.get(of) {
-                            let home = of.partition as usize;
-                            // What it committed is in the audit only after a look.
-                            self.audit.look(&self.memory, &self.oracle)?;
-                            self.audit.board(home, *offset, process.board())?;
-                        }
-                    }
+                    self.board(instance)?;
                 }
             }
             Did::Failed => self.report.failed += 1,
@@ -376,6 +312,21 @@ impl<'a> World<'a> {
                 seat.stuck = Some(stage);
                 let turns = seat.to_pause.take().map_or(2, |(_, turns)| turns);
                 seat.pause(self.turn, turns);
+            }
+        }
+        Ok(())
+    }
+
+    /// What an instance shows of its homes is what is committed there.
+    fn board(&mut self, instance: usize) -> Result<(), Violation> {
+        // What it committed is in the audit only after a look.
+        self.look()?;
+        let offsets = self.kept.offsets("fenghuo-evaluate");
+        let process = self.seats[instance].process.as_ref();
+        for of in process.into_iter().flat_map(Process::shows) {
+            if let (Some(offset), Some(process)) = (offsets.get(of), process) {
+                let home = of.partition as usize;
+                self.audit.board(home, *offset, process.board())?;
             }
         }
         Ok(())
@@ -435,11 +386,16 @@ impl<'a> World<'a> {
 
     /// Everything is mended, and comes to its end.
     fn calm(&mut self) -> Result<(), Violation> {
-        self.memory.limit_polls(None);
-        for instance in 0..INSTANCES {
-            let memory = &self.memory;
+        match &self.kept {
+            Kept::Memory(memory) => memory.limit_polls(None),
+            Kept::Folder(folder) => folder.disk.mend(),
+        }
+        for instance in 0..self.seats.len() {
+            let memory = self.kept.memory();
             for stage in Stage::ALL {
-                memory.heal(&member(instance, stage));
+                if let Some(memory) = memory {
+                    memory.heal(&member(instance, stage));
+                }
             }
             let seat = &mut self.seats[instance];
             if seat.paused.is_some() {
@@ -457,18 +413,18 @@ impl<'a> World<'a> {
                 self.now_ms += step_ms;
             }
             self.turn += 1;
-            self.memory.set_time(self.now_ms);
+            self.kept.set_time(self.now_ms);
             self.append()?;
-            for instance in 0..INSTANCES {
+            for instance in 0..self.seats.len() {
                 for stage in Stage::ALL {
                     self.step(instance, stage)?;
                 }
             }
             self.send()?;
-            self.memory.sync();
-            self.audit.look(&self.memory, &self.oracle)?;
+            self.kept.sync();
+            self.look()?;
         }
-        let (log, oracle) = (&self.memory, &self.oracle);
+        let (log, oracle) = (&self.kept, &self.oracle);
         let taken = &self.receivers.taken;
         let expected = self.audit.end(log, oracle, &self.config, taken)?;
         self.boards(&expected.board)
@@ -538,6 +494,14 @@ impl<'a> World<'a> {
     }
 }
 
+/// The log of a run, with the bug that is planted.
+fn planted(kept: &Kept, plant: Option<Plant>) -> Box<dyn Log> {
+    match plant {
+        Some(plant) => Box::new(Planted::new(kept.log(), plant)),
+        None => kept.log(),
+    }
+}
+
 impl Seat {
     fn pause(&mut self, turn: usize, turns: usize) {
         self.paused = Some(turn + turns);
@@ -545,11 +509,13 @@ impl Seat {
     }
 
     /// What stood still goes on: the commit that was on its way arrives.
-    fn go_on(&mut self, instance: usize, turn: usize, log: &MemoryLog) {
+    fn go_on(&mut self, instance: usize, turn: usize, log: Option<&MemoryLog>) {
         self.paused = None;
         if let (Some(stage), Some(process)) = (self.stuck.take(), &mut self.process) {
             // Whether it lands or not, the answer is not heard.
-            let _ = log.deliver(&member(instance, stage));
+            if let Some(log) = log {
+                let _ = log.deliver(&member(instance, stage));
+            }
             process.drop_worker(stage, turn);
         }
     }

@@ -1,0 +1,473 @@
+//! The log in one folder, for one process: a shop without Kafka.
+//!
+//! This crate owns the log trait on an embedded transactional store (redb), with the same
+//! transactions, isolation, groups and fencing as the other logs. One process holds a folder. What
+//! is committed can be seen at once and is durable after the next sync, which whoever waits for it
+//! makes for all: see [`EmbeddedLog`]. It must never look inside a record.
+//!
+//! # Why redb
+//! It takes its file as a trait object, so that a simulation can lose, tear and refuse writes under
+//! it without any unsafe code of ours; a commit can be visible before it is synced, and readers do
+//! not wait for the writer. Measured on two cores beside SQLite (WAL, `synchronous=FULL`), 267-byte
+//! JSON orders in four partitions, batches packed, each commit synced: 2,000 events a commit 1.19 M
+//! events/s (SQLite 0.82 M), 20,000 a commit 2.15 M (1.19 M), commit p50 1.7 and 9 ms; opened after
+//! a kill in 1 ms (15 ms). With lz4 it took 67 bytes an event on disk, with zstd 34, at the same
+//! speed.
+
+mod batch;
+mod file;
+mod session;
+mod state;
+mod store;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use fenghuo_log::groups::Place as Member;
+use fenghuo_log::{Append, Commit, Error, Log, Session, SessionSpec, TopicPartition, TopicSpec};
+
+use batch::{Batch, Builder, Packed};
+use session::EmbeddedSession;
+use state::{Open, State};
+use store::{Change, Latest, Store, StoreError};
+
+pub use batch::Whole;
+pub use file::FolderError;
+pub use redb::StorageBackend;
+
+/// Opens the file of the store, each time that it is opened again.
+pub type OpenFile = Box<dyn Fn() -> std::io::Result<Box<dyn StorageBackend>> + Send + Sync>;
+
+/// Unix ms.
+pub type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
+
+/// When what is committed is made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syncing {
+    /// As soon as somebody waits for it.
+    Awaited,
+    /// When [`EmbeddedLog::sync`] is called.
+    ByHand,
+}
+
+/// The right to write. What has it is the only writer, so what it reads of the state stays true.
+#[derive(Debug)]
+struct Writer;
+
+struct Shared {
+    file: OpenFile,
+    clock: Clock,
+    syncing: Syncing,
+    writer: Mutex<Writer>,
+    state: Mutex<State>,
+    /// Something was appended, or a group has changed.
+    changed: Condvar,
+}
+
+/// A log in one folder. Clones share it.
+///
+/// A commit lands whole, in one transaction of the store, and can be seen by every reader at once.
+/// It is durable after a sync, which covers all that was committed before: many that wait share
+/// one. A crash takes back what was not durable, which is always a suffix.
+///
+/// After a failed write or sync the store is closed. Whoever opens a session or appends next opens
+/// it again, which reads it back from the disk and compares every checksum; the sessions of before
+/// end with an error that is worth another try.
+#[derive(Clone)]
+pub struct EmbeddedLog {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for EmbeddedLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedLog").finish_non_exhaustive()
+    }
+}
+
+impl EmbeddedLog {
+    /// Opens a folder, or makes it. No other process can open it while this one lives.
+    ///
+    /// # Errors
+    /// When another process has it, a newer build wrote it, or it cannot be read.
+    pub fn open(folder: &Path) -> Result<Self, FolderError> {
+        let file = file::opener(folder)?;
+        let log = Self::with_file(file, Box::new(file::now_ms), Syncing::Awaited);
+        log.shared
+            .reopen(false)
+            .map_err(|source| FolderError::Store {
+                folder: folder.display().to_string(),
+                source: Box::new(source),
+            })?;
+        Ok(log)
+    }
+
+    /// A log on a file layer of one's own, with a clock of one's own. It is opened when it is
+    /// needed first.
+    pub fn with_file(file: OpenFile, clock: Clock, syncing: Syncing) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                file,
+                clock,
+                syncing,
+                writer: Mutex::new(Writer),
+                state: Mutex::new(State::default()),
+                changed: Condvar::new(),
+            }),
+        }
+    }
+
+    /// Makes everything that is committed durable.
+    pub fn sync(&self) -> Result<(), Error> {
+        let (epoch, committed) = {
+            let state = self.shared.lock();
+            (state.epoch, state.committed)
+        };
+        self.shared.sync(epoch, committed)
+    }
+
+    /// Commits that are not durable.
+    pub fn unsynced(&self) -> u64 {
+        let state = self.shared.lock();
+        state.committed - state.durable
+    }
+
+    /// Why nothing can be written now, where that is so.
+    pub fn fault(&self) -> Option<String> {
+        self.shared.lock().fault.clone()
+    }
+
+    /// How often the store was opened; `None` while it is closed. What was read before may rest on
+    /// commits that were lost: it has to be read anew when this changes.
+    pub fn opened(&self) -> Option<u64> {
+        let state = self.shared.lock();
+        state.store().is_ok().then_some(state.epoch)
+    }
+
+    /// Where a group stands.
+    pub fn offsets(&self, group: &str) -> BTreeMap<TopicPartition, u64> {
+        self.shared.lock().groups.offsets(group)
+    }
+
+    /// Hands over records of a partition with their headers, from an offset up to another.
+    pub fn dump(
+        &self,
+        of: &TopicPartition,
+        from: u64,
+        to: u64,
+        each: &mut dyn FnMut(Whole<'_>),
+    ) -> Result<(), Error> {
+        self.shared.ready()?;
+        let (store, epoch, place, is_compacted) = {
+            let state = self.shared.lock();
+            let (place, _) = state.place(of)?;
+            (state.store()?, state.epoch, place, state.is_compacted(of)?)
+        };
+        let mut all = |batch: &Batch| {
+            batch.each_whole(from, |record| {
+                let is_wanted = record.offset < to;
+                if is_wanted {
+                    each(record);
+                }
+                is_wanted
+            });
+        };
+        let read = if is_compacted {
+            store.latest(place, from, to, |batch| all(&batch))
+        } else {
+            store.batches(place, from, |batch| {
+                all(&batch);
+                batch.end() < to
+            })
+        };
+        self.shared.survived(epoch, "reading", read)
+    }
+
+    /// The offset before which every group that reads a partition has committed all; `None` where
+    /// no group reads it.
+    pub fn committed(&self, of: &TopicPartition) -> Option<u64> {
+        self.shared.lock().groups.committed_by_all(of)
+    }
+
+    /// The offset after the last record of a partition; 0 where there is none.
+    pub fn high(&self, of: &TopicPartition) -> u64 {
+        let state = self.shared.lock();
+        state.ends(of).map_or(0, |(_, high)| high)
+    }
+
+    /// Drops the records before an offset, as retention does: batches that end before it.
+    pub fn forget(&self, of: &TopicPartition, before: u64) -> Result<(), Error> {
+        let _writer = self.shared.write_lock();
+        let (store, epoch, place, high) = {
+            let state = self.shared.lock();
+            let (place, (_, high)) = state.place(of)?;
+            (state.store()?, state.epoch, place, high)
+        };
+        let low = store.forget(place, before.min(high), high);
+        let low = self.shared.survived(epoch, "dropping old records", low)?;
+        self.shared.lock().set_low(of, low);
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves it whole: every change is made after its checks.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the store if it is closed.
+    fn ready(&self) -> Result<(), Error> {
+        let (is_open, is_after_fault) = {
+            let state = self.lock();
+            (state.store().is_ok(), state.fault.is_some())
+        };
+        if is_open {
+            return Ok(());
+        }
+        let opened = self.reopen(is_after_fault);
+        opened.map_err(|error| match error {
+            StoreError::Newer(_) => Error::Newer(format!("the folder: {error}")),
+            error => {
+                self.lock().fault = Some(format!("opening the store: {error}"));
+                retriable("opening the store", error)
+            }
+        })
+    }
+
+    fn reopen(&self, check: bool) -> Result<(), StoreError> {
+        let _writer = self.write_lock();
+        if self.lock().store().is_ok() {
+            return Ok(());
+        }
+        let file = (self.file)().map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => StoreError::Taken,
+            _ => StoreError::from(redb::StorageError::Io(error)),
+        })?;
+        let store = Store::open(file, check)?;
+        let known = store.known()?;
+        if check {
+            tracing::info!("the store is open again, and whole");
+        }
+        self.lock().open(Open::Store(Arc::new(store)), known);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// What a write or sync came to. After a fault the store is closed: what the file holds then
+    /// is not known until it was read back.
+    fn survived<T>(
+        &self,
+        epoch: u64,
+        doing: &str,
+        result: Result<T, StoreError>,
+    ) -> Result<T, Error> {
+        result.map_err(|error| {
+            tracing::error!(
+                error = %error,
+                "{doing} failed: the store is closed until it was read back"
+            );
+            self.lock().close(epoch, format!("{doing}: {error}"));
+            self.changed.notify_all();
+            retriable(doing, error)
+        })
+    }
+
+    /// Appends, and moves the offsets of a member's group with it. Tells the number of the commit.
+    fn write(&self, member: Option<(&Member, u64)>, commit: Commit) -> Result<(u64, u64), Error> {
+        let packed = pack(&self.lock(), commit.appends)?;
+        let _writer = self.write_lock();
+        let at_ms = (self.clock)();
+        let mut change = Change::default();
+        let (store, epoch, at_ms) = {
+            let state = self.lock();
+            if let Some((member, epoch)) = member {
+                state.check(epoch)?;
+                state.groups.may_commit(member, &commit.offsets)?;
+                for (of, offset) in &commit.offsets {
+                    let (place, _) = state.place(of)?;
+                    change.offsets.push((member.group.clone(), place, *offset));
+                }
+            }
+            (state.store()?, state.epoch, at_ms.max(state.last_ms))
+        };
+        change.at_ms = at_ms;
+        let mut batches = Vec::new();
+        let mut highs = BTreeMap::new();
+        for piece in packed {
+            let (place, (low, high)) = self.lock().place(piece.to())?;
+            let high = highs.entry(piece.to().clone()).or_insert(high);
+            match piece {
+                Piece::Batch(to, packed) => {
+                    let base = *high;
+                    *high += packed.count();
+                    let (bytes, batch) = packed.place(base, at_ms);
+                    change.batches.push((place, base, bytes));
+                    batches.push((to, batch));
+                }
+                Piece::Latest(_, key, packed) => {
+                    let bytes = packed.map(|packed| packed.place(*high, at_ms).0);
+                    change.latest.push(Latest {
+                        at: place,
+                        offset: *high,
+                        key,
+                        bytes,
+                    });
+                    *high += 1;
+                }
+            }
+            change.ends.retain(|(at, _)| *at != place);
+            change.ends.push((place, (low, *high)));
+        }
+        let written = store.write(&change);
+        self.survived(epoch, "committing", written)?;
+        let mut state = self.lock();
+        for (of, high) in highs {
+            state.set_high(&of, high);
+        }
+        for (of, batch) in batches {
+            state.keep(of, batch);
+        }
+        if let Some((member, _)) = member {
+            for (of, offset) in commit.offsets {
+                state.groups.set_offset(&member.group, of, Some(offset));
+            }
+        }
+        state.last_ms = at_ms;
+        state.committed += 1;
+        let number = state.committed;
+        drop(state);
+        self.changed.notify_all();
+        Ok((epoch, number))
+    }
+
+    /// Waits until a commit is durable, and makes it so if nobody else does: whoever has the right
+    /// to write syncs for all who wait for it.
+    fn sync(&self, epoch: u64, number: u64) -> Result<(), Error> {
+        let _writer = self.write_lock();
+        let (store, committed) = {
+            let state = self.lock();
+            state.check(epoch)?;
+            if state.durable >= number {
+                return Ok(());
+            }
+            (state.store()?, state.committed)
+        };
+        let synced = store.sync();
+        self.survived(epoch, "syncing", synced)?;
+        self.lock().durable = committed;
+        Ok(())
+    }
+}
+
+/// Records of one partition, packed, without a place.
+enum Piece {
+    Batch(TopicPartition, Packed),
+    /// A record of a compacted topic with its key; `None` is a tombstone.
+    Latest(TopicPartition, Vec<u8>, Option<Packed>),
+}
+
+impl Piece {
+    fn to(&self) -> &TopicPartition {
+        match self {
+            Piece::Batch(to, _) | Piece::Latest(to, _, _) => to,
+        }
+    }
+}
+
+/// Packs records, in their order within each partition.
+fn pack(state: &State, appends: Vec<Append>) -> Result<Vec<Piece>, Error> {
+    let mut pieces = Vec::new();
+    let mut building: BTreeMap<TopicPartition, Builder> = BTreeMap::new();
+    for append in appends {
+        if state.is_compacted(&append.to)? {
+            let packed = append.value.is_some().then(|| store::single(&append));
+            let key = append.key.unwrap_or_default();
+            pieces.push(Piece::Latest(append.to, key, packed));
+            continue;
+        }
+        let builder = building.entry(append.to.clone()).or_default();
+        builder.push(&append);
+        if builder.is_full() {
+            let full = std::mem::take(builder);
+            pieces.push(Piece::Batch(append.to, full.finish()));
+        }
+    }
+    building.retain(|_, builder| !builder.is_empty());
+    let rest = building.into_iter();
+    pieces.extend(rest.map(|(to, builder)| Piece::Batch(to, builder.finish())));
+    Ok(pieces)
+}
+
+fn retriable(doing: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Retriable {
+        doing: doing.to_owned(),
+        source: Box::new(source),
+    }
+}
+
+impl Log for EmbeddedLog {
+    fn ensure(&self, topics: &[TopicSpec]) -> Result<(), Error> {
+        self.shared.ready()?;
+        for spec in topics {
+            let _writer = self.shared.write_lock();
+            let (store, epoch, id) = {
+                let state = self.shared.lock();
+                let found = state.topic(&spec.name);
+                if let Some(topic) = found {
+                    if topic.ends.len() != spec.partitions as usize {
+                        return Err(Error::PartitionCount {
+                            topic: spec.name.clone(),
+                            found: topic.ends.len() as u32,
+                            expected: spec.partitions,
+                        });
+                    }
+                    if topic.retention_ms == spec.retention_ms || topic.compacted {
+                        continue;
+                    }
+                }
+                let id = found.map_or_else(|| state.next_topic_id(), |topic| topic.id);
+                (state.store()?, state.epoch, id)
+            };
+            let put = store.put_topic(id, spec);
+            self.shared.survived(epoch, "making a topic", put)?;
+            self.shared.lock().put_topic(id, spec);
+        }
+        Ok(())
+    }
+
+    fn partitions(&self, topic: &str) -> Result<Option<u32>, Error> {
+        self.shared.ready()?;
+        let state = self.shared.lock();
+        Ok(state.topic(topic).map(|topic| topic.ends.len() as u32))
+    }
+
+    fn open(&self, spec: &SessionSpec) -> Result<Box<dyn Session>, Error> {
+        self.shared.ready()?;
+        let mut state = self.shared.lock();
+        let member = state.groups.open(spec)?;
+        let epoch = state.epoch;
+        drop(state);
+        self.shared.changed.notify_all();
+        let session = EmbeddedSession::new(Arc::clone(&self.shared), member, epoch);
+        Ok(Box::new(session))
+    }
+
+    fn append(&self, appends: Vec<Append>) -> Result<(), Error> {
+        self.shared.ready()?;
+        let appends = Commit {
+            appends,
+            offsets: Vec::new(),
+        };
+        let (epoch, number) = self.shared.write(None, appends)?;
+        self.shared.sync(epoch, number)
+    }
+}
+
+#[cfg(test)]
+mod tests;

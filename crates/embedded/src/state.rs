@@ -1,0 +1,199 @@
+//! What the process knows of the folder: its topics, its groups, and the newest batches.
+//!
+//! Owns what sessions look at without the store. It follows the store and never leads: it is
+//! changed after a transaction has ended well, and read anew when the store was opened again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use fenghuo_log::groups::Groups;
+use fenghuo_log::{Error, TopicPartition, TopicSpec};
+
+use crate::batch::Batch;
+use crate::store::{Known, Place, Store, Topic};
+
+/// Bytes of the newest batches that are kept for readers, of all partitions together: who keeps up
+/// never touches the store.
+const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The store, while it is open.
+#[derive(Default)]
+pub enum Open {
+    /// It was not needed yet, or a fault closed it.
+    #[default]
+    Closed,
+    /// Readers may hold it a moment longer than this.
+    Store(Arc<Store>),
+}
+
+/// What is known.
+#[derive(Default)]
+pub struct State {
+    open: Open,
+    /// How often the store was opened: sessions of before are over.
+    pub epoch: u64,
+    /// Why it is closed.
+    pub fault: Option<String>,
+    topics: BTreeMap<Arc<str>, Topic>,
+    /// Who reads what.
+    pub groups: Groups,
+    /// When the last record was appended, Unix ms: time never goes back.
+    pub last_ms: i64,
+    /// Commits since the store was opened.
+    pub committed: u64,
+    /// How many of them are durable.
+    pub durable: u64,
+    tails: BTreeMap<TopicPartition, VecDeque<Batch>>,
+    /// Whose batch was kept, the oldest first.
+    kept: VecDeque<TopicPartition>,
+    kept_bytes: usize,
+}
+
+impl State {
+    /// The store was opened.
+    pub fn open(&mut self, open: Open, known: Known) {
+        *self = Self {
+            open,
+            epoch: self.epoch + 1,
+            last_ms: known.last_ms,
+            ..Self::default()
+        };
+        let mut names = BTreeMap::new();
+        for (name, topic) in known.topics {
+            self.groups.add_topic(&name, topic.ends.len() as u32);
+            names.insert(topic.id, Arc::clone(&name));
+            self.topics.insert(name, topic);
+        }
+        for (group, at, offset) in known.offsets {
+            if let Some(name) = names.get(&at.topic) {
+                let of = TopicPartition::new(Arc::clone(name), at.partition);
+                self.groups.set_offset(&group, of, Some(offset));
+            }
+        }
+    }
+
+    /// A fault has closed the store, if it is still the one that was opened then.
+    pub fn close(&mut self, epoch: u64, fault: String) {
+        if self.epoch == epoch {
+            self.open = Open::Closed;
+            self.fault = Some(fault);
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> Result<Arc<Store>, Error> {
+        match &self.open {
+            Open::Store(store) => Ok(Arc::clone(store)),
+            Open::Closed => Err(closed(self.fault.as_deref().unwrap_or("it was not opened"))),
+        }
+    }
+
+    /// Fails where the store was closed since.
+    pub fn check(&self, epoch: u64) -> Result<(), Error> {
+        self.store()?;
+        if self.epoch == epoch {
+            Ok(())
+        } else {
+            Err(closed("it was opened anew since"))
+        }
+    }
+
+    /// A topic, by its name.
+    pub fn topic(&self, name: &str) -> Option<&Topic> {
+        self.topics.get(name)
+    }
+
+    /// A number that no topic has.
+    pub fn next_topic_id(&self) -> u32 {
+        let ids = self.topics.values().map(|topic| topic.id);
+        ids.max().map_or(0, |last| last + 1)
+    }
+
+    /// A topic was made or changed.
+    pub fn put_topic(&mut self, id: u32, spec: &TopicSpec) {
+        let topic = self.topics.entry(spec.name.as_str().into());
+        let topic = topic.or_insert_with(|| Topic {
+            id,
+            compacted: spec.compacted,
+            retention_ms: None,
+            ends: vec![(0, 0); spec.partitions as usize],
+        });
+        topic.retention_ms = spec.retention_ms;
+        self.groups.add_topic(&spec.name, spec.partitions);
+    }
+
+    fn topic_of(&self, of: &TopicPartition) -> Result<&Topic, Error> {
+        let topic = self.topics.get(&of.topic);
+        let topic = topic.filter(|topic| (of.partition as usize) < topic.ends.len());
+        topic.ok_or_else(|| Error::Fatal(format!("there is no topic partition {of}")))
+    }
+
+    /// Where a partition is in the store, and its first offset and the one after the last.
+    pub fn place(&self, of: &TopicPartition) -> Result<(Place, (u64, u64)), Error> {
+        let topic = self.topic_of(of)?;
+        let place = Place {
+            topic: topic.id,
+            partition: of.partition,
+        };
+        Ok((place, topic.ends[of.partition as usize]))
+    }
+
+    /// The first offset of a partition and the one after its last.
+    pub fn ends(&self, of: &TopicPartition) -> Result<(u64, u64), Error> {
+        self.place(of).map(|(_, ends)| ends)
+    }
+
+    /// Whether a partition keeps the last record of each key.
+    pub fn is_compacted(&self, of: &TopicPartition) -> Result<bool, Error> {
+        self.topic_of(of).map(|topic| topic.compacted)
+    }
+
+    fn ends_mut(&mut self, of: &TopicPartition) -> Option<&mut (u64, u64)> {
+        let topic = self.topics.get_mut(&of.topic)?;
+        topic.ends.get_mut(of.partition as usize)
+    }
+
+    /// Records up to here can be seen.
+    pub fn set_high(&mut self, of: &TopicPartition, high: u64) {
+        if let Some(ends) = self.ends_mut(of) {
+            ends.1 = high;
+        }
+    }
+
+    /// Records before this are gone.
+    pub fn set_low(&mut self, of: &TopicPartition, low: u64) {
+        if let Some(ends) = self.ends_mut(of) {
+            ends.0 = low;
+        }
+    }
+
+    /// Keeps a batch for readers, and lets the oldest ones go.
+    pub fn keep(&mut self, of: TopicPartition, batch: Batch) {
+        self.kept_bytes += batch.bytes();
+        self.tails.entry(of.clone()).or_default().push_back(batch);
+        self.kept.push_back(of);
+        while self.kept_bytes > TAIL_BYTES_MAX
+            && let Some(oldest) = self.kept.pop_front()
+        {
+            let tail = self.tails.get_mut(&oldest);
+            if let Some(batch) = tail.and_then(VecDeque::pop_front) {
+                self.kept_bytes -= batch.bytes();
+            }
+        }
+    }
+
+    /// The kept batches from an offset on, where the first of them has it.
+    pub fn tail(&self, of: &TopicPartition, from: u64) -> impl Iterator<Item = &Batch> {
+        let tail = self.tails.get(of);
+        let tail = tail.filter(|tail| tail.front().is_some_and(|first| first.base() <= from));
+        let begin = tail.map_or(0, |tail| tail.partition_point(|batch| batch.end() <= from));
+        tail.into_iter().flat_map(move |tail| tail.range(begin..))
+    }
+}
+
+fn closed(why: &str) -> Error {
+    Error::Retriable {
+        doing: "using the store, which is closed".to_owned(),
+        source: why.to_owned().into(),
+    }
+}

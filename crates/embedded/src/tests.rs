@@ -1,0 +1,200 @@
+//! The promises of the log in a folder.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use fenghuo_log::contract::{Member, at, spec_of, text, texts, topic};
+use redb::backends::InMemoryBackend;
+
+use super::*;
+
+fn log() -> EmbeddedLog {
+    let file =
+        || -> std::io::Result<Box<dyn StorageBackend>> { Ok(Box::new(InMemoryBackend::new())) };
+    EmbeddedLog::with_file(Box::new(file), Box::new(file::now_ms), Syncing::Awaited)
+}
+
+fenghuo_log::contract!(log());
+
+/// The values of a partition, with their offsets.
+fn values(log: &EmbeddedLog, of: &TopicPartition) -> Vec<(u64, String)> {
+    let mut values = Vec::new();
+    let mut each = |record: Whole<'_>| {
+        let value = String::from_utf8(record.value.unwrap_or(b"-").to_vec()).unwrap();
+        values.push((record.offset, value));
+    };
+    log.dump(of, 0, u64::MAX, &mut each).unwrap();
+    values
+}
+
+fn open(folder: &Path) -> EmbeddedLog {
+    EmbeddedLog::open(folder).unwrap()
+}
+
+#[test]
+fn a_folder_keeps_topics_records_and_where_groups_stand() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, state) = (at("input", 1), at("state", 0));
+    {
+        let log = open(folder.path());
+        topic(&log, "input", 2);
+        let compacted = TopicSpec {
+            compacted: true,
+            ..spec_of("state", 1)
+        };
+        log.ensure(&[compacted]).unwrap();
+        log.append(texts(&input, 0..5)).unwrap();
+        let mut member = Member::open(&log, "g", "a", &["input"]);
+        member.step_until("five", |member| member.count() == 5);
+        let row = |value: &str| Append::new(state.clone(), Some(b"k".to_vec()), value.into());
+        member.commit(vec![row("old"), row("new")]).unwrap();
+        assert!(member.session.durable(std::time::Duration::ZERO).unwrap());
+    }
+    let log = open(folder.path());
+    assert_eq!(log.partitions("input").unwrap(), Some(2));
+    assert_eq!(values(&log, &state), [(1, "new".to_owned())]);
+    assert_eq!((log.high(&input), log.high(&state)), (5, 2));
+    log.append(texts(&input, 5..7)).unwrap();
+    let mut member = Member::open(&log, "g", "a", &["input"]);
+    member.step_until("the rest", |member| member.count() == 2);
+    assert_eq!(member.values(&input), ["5", "6"]);
+    assert_eq!(log.committed(&input), Some(5));
+}
+
+#[test]
+fn one_process_holds_a_folder_and_another_is_told_which() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path());
+    let error = EmbeddedLog::open(folder.path()).unwrap_err().to_string();
+    let holder = format!("process {}", std::process::id());
+    assert!(
+        error.contains(&holder) && error.contains("stop it"),
+        "{error}"
+    );
+    drop(log);
+    open(folder.path());
+}
+
+#[test]
+fn what_a_newer_build_wrote_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    store::set_format(&folder.path().join("log.redb"), store::FORMAT + 1);
+    let error = EmbeddedLog::open(folder.path()).unwrap_err();
+    assert!(error.is_newer(), "{error}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("format 2"), "{cause}");
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log.redb");
+    std::fs::write(&path, "something else".repeat(1_000)).unwrap();
+    assert!(matches!(
+        EmbeddedLog::open(folder.path()),
+        Err(FolderError::Store { .. })
+    ));
+    assert!(std::fs::read(&path).unwrap().starts_with(b"something else"));
+}
+
+#[test]
+fn large_commits_are_read_whole_from_memory_and_from_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = at("large", 0);
+    // Bytes that do not pack: a congruential sequence.
+    let noise = |seed: u32| -> Vec<u8> {
+        (0..100_000_u32)
+            .map(|n| ((n + seed).wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect()
+    };
+    let count = |log: &EmbeddedLog| {
+        let mut member = Member::open(log, "g", "a", &["large"]);
+        let mut seen = 0;
+        let mut bytes = 0;
+        let mut each = |record: fenghuo_log::Record<'_>| {
+            assert_eq!(record.value.unwrap(), noise(record.offset as u32));
+            assert_eq!(record.offset, seen);
+            seen += 1;
+            bytes += record.value.unwrap().len();
+        };
+        member.session.read(&of, 0, u64::MAX, &mut each).unwrap();
+        (seen, bytes)
+    };
+    {
+        let log = open(folder.path());
+        topic(&log, "large", 1);
+        let append = |seed| Append::new(of.clone(), None, noise(seed));
+        log.append((0..40).map(append).collect()).unwrap();
+        assert_eq!(count(&log), (40, 4_000_000));
+    }
+    assert_eq!(count(&open(folder.path())), (40, 4_000_000));
+}
+
+#[test]
+fn old_batches_are_dropped_and_what_is_left_keeps_its_offsets() {
+    let log = log();
+    topic(&log, "t", 1);
+    let of = at("t", 0);
+    for number in 0..10 {
+        log.append(texts(&of, number * 2..number * 2 + 2)).unwrap();
+    }
+    log.forget(&of, 7).unwrap();
+    // The batch with 6 and 7 has more than what is to go.
+    let offsets = |log: &EmbeddedLog| -> Vec<u64> {
+        values(log, &of)
+            .into_iter()
+            .map(|(offset, _)| offset)
+            .collect()
+    };
+    assert_eq!(offsets(&log), (6..20).collect::<Vec<_>>());
+    let mut member = Member::open(&log, "g", "a", &["t"]);
+    member.step_until("all that is left", |member| member.count() == 14);
+    log.forget(&of, 100).unwrap();
+    assert_eq!((offsets(&log).len(), log.high(&of)), (0, 20));
+    log.append(vec![text(&of, "x")]).unwrap();
+    assert_eq!(values(&log, &of), [(20, "x".to_owned())]);
+}
+
+#[test]
+fn time_never_goes_back() {
+    static NOW_MS: AtomicI64 = AtomicI64::new(1_000);
+    let file =
+        || -> std::io::Result<Box<dyn StorageBackend>> { Ok(Box::new(InMemoryBackend::new())) };
+    let clock = Box::new(|| NOW_MS.load(Ordering::Relaxed));
+    let log = EmbeddedLog::with_file(Box::new(file), clock, Syncing::Awaited);
+    topic(&log, "t", 1);
+    for now_ms in [1_000, 500, 2_000] {
+        NOW_MS.store(now_ms, Ordering::Relaxed);
+        log.append(vec![text(&at("t", 0), now_ms)]).unwrap();
+    }
+    let mut times = Vec::new();
+    let mut each = |record: Whole<'_>| times.push(record.timestamp_ms);
+    log.dump(&at("t", 0), 0, 9, &mut each).unwrap();
+    assert_eq!(times, [1_000, 1_000, 2_000]);
+}
+
+#[test]
+fn many_that_wait_share_a_sync_and_all_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let log = open(folder.path());
+        topic(&log, "t", 8);
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let log = log.clone();
+                scope.spawn(move || {
+                    for value in 0..50 {
+                        log.append(vec![text(&at("t", number), value)]).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(log.unsynced(), 0);
+    }
+    let log = open(folder.path());
+    for number in 0..8 {
+        let expected: Vec<_> = (0..50).map(|value| (value, value.to_string())).collect();
+        assert_eq!(values(&log, &at("t", number)), expected);
+    }
+}
