@@ -1,17 +1,19 @@
-//! Files to events: JSON lines, and CSV by mapping.
+//! Files and bodies of requests to events: JSON lines, CSV by mapping, protobuf, CloudEvents.
 //!
 //! This crate owns the way from a file to messages that can be appended to the shop's topics:
 //! lines bounded in length ([`Lines`]), rows of order lines told by a mapping ([`CsvOrders`],
 //! [`Mapping`]), the two as one stream ([`Messages`]), and several streams in the order of time
-//! ([`Merge`]). Bad input is data here: it comes out as [`Rejected`] with its file and line, and
-//! the stream goes on. It must never judge what an event means, and never read a clock.
+//! ([`Merge`]); and the way from the [`body`] of a request to the same messages. Bad input is data
+//! here: it comes out as [`Rejected`] with its file and line, and the stream goes on. It must never judge what an event means, and never read a clock.
 
+pub mod body;
 mod csv_columns;
 mod csv_mapping;
 mod csv_orders;
 mod csv_values;
 mod lines;
 mod merge;
+mod message;
 mod messages;
 pub mod money;
 
@@ -23,14 +25,16 @@ pub use csv_mapping::{Columns, Mapping, MappingError, When};
 pub use csv_orders::{CsvOrders, Item};
 pub use lines::{Line, Lines};
 pub use merge::{Merge, Timed};
-pub use messages::{Input, Message, Messages};
+pub use message::Message;
+pub use messages::{Input, Messages};
 
 /// Where in a file something stood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The file, as it was named.
+    /// The file, as it was named; of a request, the sender.
     pub file: Arc<str>,
-    /// The line, counted from 1; of a row over several lines, the first.
+    /// The line, counted from 1; of a row over several lines, the first. In a body without lines,
+    /// the number of the event.
     pub line: u64,
 }
 

@@ -1,21 +1,15 @@
 //! A file, whatever its form, as messages that are ready for the shop's topics.
 //!
-//! Owns the step from lines and rows to stream, key and bytes. It decodes each message once, so
-//! that what can go to no topic comes out as [`Rejected`] with its file and line. It must never
-//! change what a JSON line says: the bytes go on as they stood.
+//! Owns the step from lines and rows to messages. It must never change what a JSON line says: the
+//! bytes go on as they stood.
 
 use std::path::PathBuf;
 
-use fenghuo_event::Stream;
+use fenghuo_event::Encoding;
 use fenghuo_event::bounds::MESSAGE_BYTES_MAX;
 
-use crate::{CsvOrders, Error, Item, Line, Lines, Mapping, Origin, Rejected, Timed};
-
-/// What a JSON message is called in a `content-type` header.
-const JSON: &str = "application/json";
-
-/// What a protobuf message is called in a `content-type` header.
-const PROTOBUF: &str = "application/protobuf";
+use crate::message::message;
+use crate::{CsvOrders, Error, Item, Line, Lines, Mapping, Message, Rejected};
 
 /// A file to read.
 #[derive(Clone, Debug)]
@@ -24,29 +18,6 @@ pub enum Input {
     JsonLines(PathBuf),
     /// A CSV of order lines, plain or gzip.
     CsvOrders(PathBuf, Box<Mapping>),
-}
-
-/// An event, encoded, with what is needed to append it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Where it stood.
-    pub origin: Origin,
-    /// The stream, which names the topic.
-    pub stream: Stream,
-    /// The record's key.
-    pub key: String,
-    /// When its source learnt of it, else when it happened, Unix ms.
-    pub at_ms: i64,
-    /// The `content-type` of the value.
-    pub content_type: &'static str,
-    /// The event.
-    pub value: Vec<u8>,
-}
-
-impl Timed for Result<Message, Rejected> {
-    fn at_ms(&self) -> Option<i64> {
-        self.as_ref().ok().map(|message| message.at_ms)
-    }
 }
 
 /// The messages of one file, in its order; what gives no event is the inner error.
@@ -88,9 +59,11 @@ impl Iterator for Messages {
             Form::JsonLines(lines) => next_line(lines),
             Form::CsvOrders(orders) => orders.next().map(|item| {
                 item.map(|item| match item {
-                    Item::Event { event, origin } => {
-                        message(origin, PROTOBUF, fenghuo_event::to_protobuf(&event))
-                    }
+                    Item::Event { event, origin } => message(
+                        origin,
+                        Encoding::Protobuf,
+                        fenghuo_event::to_protobuf(&event),
+                    ),
                     Item::Rejected(rejected) => Err(rejected),
                 })
             }),
@@ -114,39 +87,6 @@ fn next_line(lines: &mut Lines) -> Option<Result<Result<Message, Rejected>, Erro
             bytes,
         })
     } else {
-        message(origin, JSON, bytes)
+        message(origin, Encoding::Json, bytes)
     }))
-}
-
-fn message(
-    origin: Origin,
-    content_type: &'static str,
-    value: Vec<u8>,
-) -> Result<Message, Rejected> {
-    let (stream, key, at_ms) = match fenghuo_event::decode(&value, Some(content_type.as_bytes())) {
-        Ok(event) => {
-            let at = event.meta.recorded_at.or(event.meta.occurred_at);
-            (
-                event.stream(),
-                event.key().to_owned(),
-                at.map_or(0, |at| at.0),
-            )
-        }
-        Err(rejected) => {
-            let reason = format!("{}: {}", rejected.reason.as_str(), rejected.detail);
-            return Err(Rejected {
-                origin,
-                reason,
-                bytes: value,
-            });
-        }
-    };
-    Ok(Message {
-        origin,
-        stream,
-        key,
-        at_ms,
-        content_type,
-        value,
-    })
 }

@@ -1,0 +1,354 @@
+//! How a body is packed, and unpacking it. A body that unpacks to more than its limit is stopped
+//! there: never may more memory be taken for it, whatever it claims.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, BufRead, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::{Error, Limits, UnsupportedError};
+
+/// What is accepted, for whoever sent something else.
+const EXPECTED: &str = "gzip, zstd or identity";
+
+/// The largest window that a zstd frame may ask for, as a power of two: 8 MiB, which HTTP holds
+/// senders to (RFC 9659). A frame of a few bytes could claim gigabytes.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// What the zstd decoder is given at once: it says of a fault only that it was within this.
+const ZSTD_STEP_BYTES: usize = 256;
+
+/// What is set aside at first for a body, at least.
+const UNPACKED_BYTES_MIN: usize = 4096;
+
+/// How a body is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    Plain,
+    /// gzip, of one member or several.
+    Gzip,
+    /// Zstandard, of one frame or several.
+    Zstd,
+}
+
+impl Packing {
+    /// What a `content-encoding` header names.
+    ///
+    /// # Errors
+    /// Where it names anything else, or several.
+    pub fn of(content_encoding: &str) -> Result<Self, UnsupportedError> {
+        let name = content_encoding.trim().to_ascii_lowercase();
+        match name.as_str() {
+            "identity" => Ok(Packing::Plain),
+            "gzip" | "x-gzip" => Ok(Packing::Gzip),
+            "zstd" => Ok(Packing::Zstd),
+            _ => Err(UnsupportedError::new(
+                "content-encoding",
+                EXPECTED,
+                content_encoding,
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Packing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Packing::Plain => "identity",
+            Packing::Gzip => "gzip",
+            Packing::Zstd => "zstd",
+        })
+    }
+}
+
+/// A body as it was before it was packed.
+///
+/// # Errors
+/// Where it is cut short or damaged, or has more bytes than a body may have.
+pub fn unpack(body: &[u8], packing: Packing, limits: Limits) -> Result<Cow<'_, [u8]>, Error> {
+    let bytes_max = limits.body_bytes_max;
+    if body.len() > bytes_max {
+        return Err(Error::TooLarge { bytes_max });
+    }
+    let unpacked = match packing {
+        Packing::Plain => return Ok(Cow::Borrowed(body)),
+        Packing::Gzip => gzip(body, bytes_max),
+        Packing::Zstd => zstd(body, bytes_max),
+    };
+    unpacked.map(Cow::Owned).map_err(|stop| match stop {
+        Stop::Full => Error::TooLarge { bytes_max },
+        Stop::Damaged { byte, source } => Error::CannotUnpack {
+            packing,
+            byte: byte as u64,
+            problem: source.to_string(),
+        },
+    })
+}
+
+/// Why unpacking ended early.
+enum Stop {
+    Full,
+    Damaged { byte: usize, source: io::Error },
+}
+
+fn gzip(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, Stop> {
+    let mut reader = MultiGzDecoder::new(body);
+    let unpacked = fill(&mut reader, body.len(), bytes_max);
+    let left = reader.get_ref().len();
+    unpacked.map_err(|fault| stop(fault, body.len() - left))
+}
+
+fn zstd(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, Stop> {
+    if body.is_empty() {
+        // No frame at all would pass for an empty body.
+        return Err(stop(Some(io::ErrorKind::UnexpectedEof.into()), 0));
+    }
+    let open = || {
+        let mut reader = zstd::stream::read::Decoder::with_buffer(Steps(body))?;
+        reader.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+        Ok(reader)
+    };
+    let mut reader = open().map_err(|source| stop(Some(source), 0))?;
+    let unpacked = fill(&mut reader, body.len(), bytes_max);
+    let left = reader.get_ref().0.len();
+    unpacked.map_err(|fault| stop(fault, body.len() - left))
+}
+
+/// Bytes that are given a few at a time.
+struct Steps<'a>(&'a [u8]);
+
+impl Read for Steps<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+impl BufRead for Steps<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        Ok(&self.0[..self.0.len().min(ZSTD_STEP_BYTES)])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.0.consume(amount);
+    }
+}
+
+fn stop(fault: Option<io::Error>, byte: usize) -> Stop {
+    match fault {
+        None => Stop::Full,
+        Some(source) => Stop::Damaged { byte, source },
+    }
+}
+
+/// All that a reader gives, if that is not more than `bytes_max` bytes; the error is the reader's,
+/// or none where it has more.
+fn fill(
+    reader: &mut impl Read,
+    packed_bytes: usize,
+    bytes_max: usize,
+) -> Result<Vec<u8>, Option<io::Error>> {
+    let mut unpacked = Vec::new();
+    let mut length = 0;
+    loop {
+        if length == bytes_max {
+            // The end of the packing must have been seen too: its checksum is there.
+            return match reader.read(&mut [0]).map_err(Some)? {
+                0 => Ok(unpacked),
+                _ => Err(None),
+            };
+        }
+        if length == unpacked.len() {
+            let wanted = (4 * packed_bytes).max(2 * length).max(UNPACKED_BYTES_MIN);
+            let room = wanted.min(bytes_max) - length;
+            unpacked.reserve_exact(room);
+            unpacked.resize(length + room, 0);
+        }
+        match reader.read(&mut unpacked[length..]).map_err(Some)? {
+            0 => {
+                unpacked.truncate(length);
+                return Ok(unpacked);
+            }
+            read => length += read,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PACKED: [Packing; 2] = [Packing::Gzip, Packing::Zstd];
+
+    fn limits(body_bytes_max: usize) -> Limits {
+        Limits {
+            body_bytes_max,
+            events_max: 1,
+            event_bytes_max: 1,
+        }
+    }
+
+    fn pack(bytes: &[u8], packing: Packing) -> Vec<u8> {
+        match packing {
+            Packing::Plain => bytes.to_vec(),
+            Packing::Gzip => {
+                let level = flate2::Compression::default();
+                let mut packer = flate2::write::GzEncoder::new(Vec::new(), level);
+                packer.write_all(bytes).unwrap();
+                packer.finish().unwrap()
+            }
+            Packing::Zstd => {
+                let mut packer = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+                packer.include_checksum(true).unwrap();
+                packer.write_all(bytes).unwrap();
+                packer.finish().unwrap()
+            }
+        }
+    }
+
+    /// Gives as much as it is asked for, and counts.
+    struct Endless(usize);
+
+    impl Read for Endless {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.0 += into.len();
+            Ok(into.len())
+        }
+    }
+
+    #[test]
+    fn content_encodings_name_packings() {
+        let cases = [
+            ("identity", Some(Packing::Plain)),
+            ("gzip", Some(Packing::Gzip)),
+            (" X-GZIP ", Some(Packing::Gzip)),
+            ("zstd", Some(Packing::Zstd)),
+            ("gzip, zstd", None),
+            ("gzip, identity", None),
+            ("deflate", None),
+            ("br", None),
+            ("", None),
+        ];
+        for (content_encoding, expected) in cases {
+            assert_eq!(Packing::of(content_encoding).ok(), expected);
+        }
+        assert_eq!(
+            Packing::of("br").unwrap_err().to_string(),
+            "content-encoding: expected gzip, zstd or identity, got \"br\""
+        );
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit() {
+        for packing in PACKED {
+            let bomb = pack(&vec![0; 64 << 20], packing);
+            assert!(bomb.len() < 1 << 17, "{packing}: {}", bomb.len());
+            let error = unpack(&bomb, packing, limits(1 << 20)).unwrap_err();
+            assert_eq!(error, Error::TooLarge { bytes_max: 1 << 20 });
+        }
+        for bytes_max in [0, 1, 4095, 4096, 4097, 1 << 20] {
+            let mut reader = Endless(0);
+            assert!(fill(&mut reader, 100, bytes_max).unwrap_err().is_none());
+            // One byte beyond, to see that there is more.
+            assert_eq!(reader.0, bytes_max + 1);
+        }
+    }
+
+    #[test]
+    fn no_more_is_set_aside_than_the_limit() {
+        for (packed_bytes, length) in [(1, 5000), (600, 5000), (5000, 5000), (5000, 0), (1, 4999)] {
+            let bytes = vec![7; length];
+            let unpacked = fill(&mut &bytes[..], packed_bytes, 5000).unwrap();
+            assert_eq!(unpacked, bytes);
+            assert!(unpacked.capacity() <= 5000, "{}", unpacked.capacity());
+        }
+    }
+
+    #[test]
+    fn a_frame_that_asks_for_a_huge_window_is_refused() {
+        let mut packer = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+        packer.window_log(27).unwrap();
+        packer.write_all(b"ab").unwrap();
+        packer.flush().unwrap();
+        let packed = packer.finish().unwrap();
+        let error = unpack(&packed, Packing::Zstd, limits(1 << 20)).unwrap_err();
+        assert!(error.to_string().contains("too much memory"), "{error}");
+    }
+
+    #[test]
+    fn a_limit_is_reached_but_not_passed() {
+        for packing in [Packing::Plain, Packing::Gzip, Packing::Zstd] {
+            let bytes = vec![7; 5000];
+            let packed = pack(&bytes, packing);
+            assert_eq!(unpack(&packed, packing, limits(5000)).unwrap(), bytes);
+            let error = unpack(&packed, packing, limits(4999)).unwrap_err();
+            assert_eq!(error, Error::TooLarge { bytes_max: 4999 });
+        }
+        // As it comes, too: it is not for the unpacking to find out.
+        let packed = pack(b"", Packing::Gzip);
+        let error = unpack(&packed, Packing::Gzip, limits(packed.len() - 1)).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { .. }));
+    }
+
+    #[test]
+    fn what_is_cut_or_damaged_is_found_out_with_its_place() {
+        for packing in PACKED {
+            let bytes: Vec<u8> = (0..3000_u32).flat_map(u32::to_le_bytes).collect();
+            let packed = pack(&bytes, packing);
+            for cut in 0..packed.len() {
+                match unpack(&packed[..cut], packing, limits(1 << 20)) {
+                    Err(Error::CannotUnpack { byte, .. }) => assert!(byte <= cut as u64),
+                    other => panic!("{packing} cut at {cut}: {other:?}"),
+                }
+            }
+            // At the limit the checksum must be looked at as well.
+            let mut damaged = packed.clone();
+            let last = damaged.len() - if packing == Packing::Gzip { 8 } else { 1 };
+            damaged[last] ^= 1;
+            let error = unpack(&damaged, packing, limits(bytes.len())).unwrap_err();
+            let Error::CannotUnpack { byte, .. } = error else {
+                panic!("{packing}: {error}");
+            };
+            assert!(
+                byte + ZSTD_STEP_BYTES as u64 >= last as u64,
+                "{packing}: {byte}, not {last}"
+            );
+
+            let garbage = [&packed[..], b"garbage"].concat();
+            let error = unpack(&garbage, packing, limits(1 << 20)).unwrap_err();
+            let Error::CannotUnpack { byte, .. } = error else {
+                panic!("{packing}: {error}");
+            };
+            assert!(byte >= packed.len() as u64, "{packing}: {byte}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_packed_is_unpacked(parts in proptest::collection::vec(any::<Vec<u8>>(), 1..4)) {
+            for packing in PACKED {
+                let packed: Vec<u8> = parts.iter().flat_map(|part| pack(part, packing)).collect();
+                let unpacked = unpack(&packed, packing, limits(1 << 20)).unwrap();
+                prop_assert_eq!(unpacked.as_ref(), parts.concat());
+            }
+        }
+
+        #[test]
+        fn no_bytes_bring_it_down(bytes: Vec<u8>, flip in any::<prop::sample::Index>(), bit in 0..8) {
+            for packing in PACKED {
+                let _ = unpack(&bytes, packing, limits(1 << 16));
+                let mut packed = pack(&bytes, packing);
+                let place = flip.index(packed.len());
+                packed[place] ^= 1_u8 << bit;
+                if let Ok(unpacked) = unpack(&packed, packing, limits(1 << 16)) {
+                    prop_assert!(unpacked.len() <= 1 << 16);
+                }
+            }
+        }
+    }
+}
