@@ -65,6 +65,21 @@ pub fn get(url: &str, headers: &[(&str, &str)]) -> Result<Answer> {
     })
 }
 
+/// Posts `body` to `url` with these headers. Waits, so it must not be called within a runtime.
+pub fn post(url: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer> {
+    let Client { runtime, client } = &*CLIENT;
+    let mut request = client.post(url).body(body.to_owned());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    runtime.block_on(async {
+        let response = request.send().await.context("no answer")?;
+        let status = response.status().as_u16();
+        let body = response.text().await.context("half an answer")?;
+        Ok(Answer { status, body })
+    })
+}
+
 /// Percent-encoding of all but letters and digits, for a parameter.
 pub fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {

@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use serde_json::Value;
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
 
 use crate::now_ms;
 
@@ -46,6 +47,10 @@ pub struct Seen {
 struct Shared {
     seen: Mutex<Seen>,
     is_down: AtomicBool,
+    /// The next webhook is taken and not answered until it is released.
+    holds: AtomicBool,
+    is_held: AtomicBool,
+    released: Notify,
 }
 
 impl Shared {
@@ -96,6 +101,23 @@ impl Webhook {
         self.shared.is_down.store(is_down, Ordering::Relaxed);
     }
 
+    /// Takes the next webhook, and does not answer before [`Webhook::release`].
+    pub fn hold(&self) {
+        self.shared.is_held.store(false, Ordering::Relaxed);
+        self.shared.holds.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a webhook was taken and waits for its answer.
+    pub fn is_held(&self) -> bool {
+        self.shared.is_held.load(Ordering::Relaxed)
+    }
+
+    /// Answers again.
+    pub fn release(&self) {
+        self.shared.holds.store(false, Ordering::Relaxed);
+        self.shared.released.notify_waiters();
+    }
+
     /// What has come in so far.
     pub fn seen(&self) -> Seen {
         self.shared.seen().clone()
@@ -103,8 +125,18 @@ impl Webhook {
 }
 
 async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let answer = taken(&shared, &headers, &body);
+    if answer == StatusCode::NO_CONTENT && shared.holds.swap(false, Ordering::Relaxed) {
+        let released = shared.released.notified();
+        shared.is_held.store(true, Ordering::Relaxed);
+        released.await;
+    }
+    answer
+}
+
+fn taken(shared: &Shared, headers: &HeaderMap, body: &Bytes) -> StatusCode {
     let mut seen = shared.seen();
-    match check(&headers, &body) {
+    match check(headers, body) {
         Err(violation) => {
             seen.violations.push(violation);
             StatusCode::BAD_REQUEST

@@ -6,7 +6,7 @@
 use std::fmt::{self, Write as _};
 
 use crate::cli;
-use crate::config::Config;
+use crate::config::{Config, Log};
 use crate::exit::Exit;
 
 /// Checks a config and prints what it holds; a mistake in it is the error.
@@ -31,11 +31,13 @@ fn describe(config: &Config, out: &mut String) -> fmt::Result {
     )?;
     let sources = &config.topics.sources;
     let names: Vec<&str> = sources.iter().map(|source| &*source.name).collect();
-    writeln!(
-        out,
-        "  kafka     {}",
-        config.kafka.connection.bootstrap.join(", ")
-    )?;
+    match &config.log {
+        Log::Kafka => {
+            let brokers = config.kafka.connection.bootstrap.join(", ");
+            writeln!(out, "  kafka     {brokers}")?;
+        }
+        Log::Embedded(folder) => writeln!(out, "  folder    {}", folder.path.display())?,
+    }
     writeln!(out, "  topics    {}: {}", names.len(), names.join(", "))?;
     writeln!(out, "  rules     {}", config.rules.len())?;
     let plans = &config.plans;

@@ -53,6 +53,50 @@ pub enum Command {
     /// Show what could not be taken, and re-submit it once mended
     #[command(subcommand)]
     DeadLetter(DeadLetter),
+    /// Look after a folder that `run --data` made
+    #[command(subcommand)]
+    Log(Log),
+}
+
+/// `fenghuo log`
+#[derive(Debug, Subcommand)]
+pub enum Log {
+    /// Read all of a folder, compare every checksum, and say what it holds
+    Verify(LogVerify),
+    /// Print records as JSON lines
+    Dump(LogDump),
+}
+
+/// `fenghuo log verify`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo log verify                    ./fenghuo-data
+  fenghuo log verify --data /var/lib/fenghuo
+
+The folder must be stopped, or a backup: a daemon that runs holds its folder alone.")]
+pub struct LogVerify {
+    /// The folder.
+    #[arg(long, value_name = "DIR", default_value = "fenghuo-data")]
+    pub data: PathBuf,
+}
+
+/// `fenghuo log dump`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo log dump --topic fenghuo.alerts | jq .value
+  fenghuo log dump --data backup --topic shop.orders | wc -l
+
+The folder must be stopped, or a backup: a daemon that runs holds its folder alone. JSON values are
+printed as they are, text as text, and anything else as {\"base64\": …}.")]
+pub struct LogDump {
+    /// The folder.
+    #[arg(long, value_name = "DIR", default_value = "fenghuo-data")]
+    pub data: PathBuf,
+    /// Only this topic.
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
 }
 
 /// `fenghuo demo`
@@ -81,14 +125,20 @@ pub struct Demo {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  fenghuo run                           everything in ./fenghuo-data, nothing to configure
+  fenghuo run --data /var/lib/fenghuo
   fenghuo run --config /etc/fenghuo/fenghuo.toml
   fenghuo run --config fenghuo.toml --log info,fenghuo_kafka=debug
 
 SIGTERM and SIGINT drain: what has been read is committed, then the process ends with 0.")]
 pub struct Run {
-    /// The config; deploy/fenghuo.toml is the annotated example.
+    /// The config; deploy/fenghuo.toml is the annotated example. Without one the built-in rules
+    /// hold, pages are lines on standard output, and everything is kept in a folder.
     #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    pub config: Option<PathBuf>,
+    /// Keep everything in this folder, whatever the config says of the log.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
 }
 
 /// `fenghuo check`
@@ -372,7 +422,6 @@ mod tests {
     fn what_cannot_be_meant_is_refused() {
         for line in [
             "fenghuo",
-            "fenghuo run",
             "fenghuo load",
             "fenghuo demo --for 0s",
             "fenghuo demo --for soon",

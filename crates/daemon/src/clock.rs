@@ -34,3 +34,12 @@ impl Watch {
 pub fn wait(time: Duration) {
     std::thread::sleep(time);
 }
+
+/// What the local time is ahead of UTC now, such as `+08:00`.
+pub fn utc_offset() -> String {
+    let now = jiff::Timestamp::from_millisecond(now_ms()).unwrap_or_default();
+    let offset = jiff::tz::TimeZone::system().to_offset(now);
+    let minutes = offset.seconds() / 60;
+    let sign = if minutes < 0 { '-' } else { '+' };
+    format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
+}

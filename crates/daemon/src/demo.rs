@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::deliver;
 use crate::exit::Exit;
 use crate::http::{self, Shown};
+use crate::identity::{Identity, Known};
 
 const SECOND_MS: i64 = 1_000;
 const MINUTE_MS: i64 = 60 * SECOND_MS;
@@ -197,10 +198,14 @@ fn shown(
 ) -> Shown {
     Shown {
         board: Arc::clone(board),
-        shop: shop.shop_id.clone(),
-        currency: Some("CNY".to_owned()),
-        utc_offset_min: (shop.utc_offset_ms / MINUTE_MS) as i32,
+        identity: Arc::new(Identity::new(Known {
+            shop: Some(shop.shop_id.clone()),
+            currency: Some("CNY".to_owned()),
+            utc_offset_min: Some((shop.utc_offset_ms / MINUTE_MS) as i32),
+        })),
         token: None,
+        intake: None,
+        intake_token: None,
         metrics_open: false,
         now_ms: Arc::new(move || now_ms.load(Ordering::Relaxed)),
         ready: Arc::new(|| Ok(())),

@@ -19,11 +19,12 @@ use fenghuo_engine::record::topic;
 use fenghuo_event::Stream;
 use fenghuo_intake::{Input, Mapping, Message, Messages, Rejected};
 use fenghuo_kafka::KafkaLog;
-use fenghuo_log::{Append, Log, TopicPartition, TopicSpec};
+use fenghuo_log::{Append, Log, TopicSpec};
 
 use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::intake;
 use progress::{Done, Progress};
 
 pub use partition::partition_for;
@@ -34,9 +35,6 @@ const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Rejected lines that are shown; the others are counted.
 const SHOWN_MAX: u64 = 10;
-
-/// Bytes of a rejected line that are kept.
-const DEAD_LETTER_BYTES_MAX: usize = 900 * 1024;
 
 /// Loads files.
 pub fn run(args: &cli::Load) -> anyhow::Result<Exit> {
@@ -246,13 +244,7 @@ impl Loader<'_> {
         };
         let partitions = self.partitions_of(message.stream, topic)?;
         *self.loaded.events.entry(Arc::clone(topic)).or_default() += 1;
-        let partition = partition_for(message.key.as_bytes(), partitions);
-        Ok(Append {
-            to: TopicPartition::new(Arc::clone(topic), partition),
-            key: Some(message.key.into_bytes()),
-            value: Some(message.value),
-            headers: vec![("content-type", message.content_type.into())],
-        })
+        Ok(intake::event(message, topic, partitions))
     }
 
     /// The number of a topic's partitions; a topic that is missing is made, where that is allowed.
@@ -290,34 +282,8 @@ impl Loader<'_> {
             }])?;
         }
         self.loaded.rejected += 1;
-        // What decoding says begins with a countable word; what a mapping says does not.
-        let (reason, detail) = match rejected.reason.split_once(": ") {
-            Some((reason, detail)) if is_word(reason) => (reason, detail),
-            _ => ("row", rejected.reason.as_str()),
-        };
-        let mut headers = vec![
-            ("reason", reason.into()),
-            ("detail", detail.into()),
-            ("file", rejected.origin.file.as_bytes().to_vec()),
-            ("line", rejected.origin.line.to_string().into_bytes()),
-        ];
-        let mut bytes = rejected.bytes;
-        if bytes.len() > DEAD_LETTER_BYTES_MAX {
-            headers.push(("bytes", bytes.len().to_string().into_bytes()));
-            bytes.truncate(DEAD_LETTER_BYTES_MAX);
-        }
-        Ok(Append {
-            to: TopicPartition::new(topic::DEAD_LETTER, 0),
-            key: None,
-            value: Some(bytes),
-            headers,
-        })
+        Ok(intake::dead_letter(rejected))
     }
-}
-
-fn is_word(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 #[cfg(test)]

@@ -8,13 +8,19 @@ mod dead_letter;
 mod deliver;
 mod demo;
 mod exit;
+mod folder;
 mod http;
+mod identity;
+mod intake;
 mod load;
 mod measured;
 mod replay;
 mod run;
+mod sender;
 mod signals;
+mod topics;
 mod watchdog;
+mod welcome;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -39,6 +45,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(args),
         Command::Signals(args) => Ok(signals::run(args)),
         Command::DeadLetter(args) => dead_letter::run(args),
+        Command::Log(args) => folder::run(args),
     };
     match done {
         Ok(exit) => exit.into(),

@@ -43,6 +43,17 @@ impl Holdings {
             .collect()
     }
 
+    /// Records that a stage has yet to read.
+    pub fn behind(&self, stage: &str) -> u64 {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_stage = held.iter().filter(|((of, _), _)| *of == stage);
+        let behind = of_stage.map(|(_, standing)| match standing {
+            Standing::Restoring => 0,
+            Standing::Reading(records) => *records,
+        });
+        behind.sum()
+    }
+
     fn set(&self, stage: &'static str, partition: &TopicPartition, standing: Standing) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.insert((stage, partition.clone()), standing);

@@ -1,31 +1,31 @@
-//! `fenghuo run`: the stages on Kafka, for as long as the process is wanted.
+//! `fenghuo run`: the stages on Kafka or in a folder, for as long as the process is wanted.
 //!
 //! Owns the threads. Each worker is one runner in one thread; after an error that may pass it is
 //! dropped and opened again, which begins at its last commit. Pages are sent by tasks beside the
 //! dispatch worker; what became of them comes back to it and into the log.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fenghuo_engine::record::{DeliveryOutcome, Intent, PageAction};
-use fenghuo_engine::{Board, Dispatch, TopologyConfig};
-use fenghuo_kafka::KafkaLog;
+use fenghuo_engine::{Board, TopologyConfig};
 use fenghuo_log::{Append, Error, Log, Runner, Stage, TopicPartition};
 use fenghuo_notify::Notifier;
 
 use crate::cli;
 use crate::clock::{self, Watch};
-use crate::config::Config;
-use crate::deliver;
+use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::http::{self, Elsewhere, Shown};
+use crate::identity::{Identity, Known};
+use crate::intake::Intake;
 use crate::load::partition_for;
 use crate::measured::{Holdings, MeasuredLog};
-use crate::watchdog::Watchdog;
+use crate::sender::Sender;
+use crate::topics::Topics;
+use crate::welcome;
 
 /// Longest wait of one poll: how soon a worker sees that it is to stop.
 const POLL_MAX: Duration = Duration::from_millis(100);
@@ -36,20 +36,23 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 /// What is left of the shutdown deadline for leaving the group.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Pages that are being sent at a time; the others wait in the log.
-const SENDING_MAX: usize = 1_000;
-
 /// A source that is further behind is not caught up.
 const BEHIND_MS_MAX: i64 = 60_000;
 
 /// Where only records can be counted, more than these are not caught up.
 const BEHIND_RECORDS_MAX: u64 = 100_000;
 
+/// Where everything is kept if nothing else was said.
+const DATA: &str = "fenghuo-data";
+
 /// The stages, as their groups are named.
 const STAGES: [&str; 3] = ["ingest", "evaluate", "dispatch"];
 
 /// A process that was given no partition for this long is a standby.
 const STANDBY_AFTER: Duration = Duration::from_secs(30);
+
+/// How often old events are dropped, where a folder keeps them.
+const UPKEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// What the brokers say of the other members is asked no more often.
 const MEMBERS_FRESH: Duration = Duration::from_secs(2);
@@ -59,12 +62,20 @@ const MEMBERS_FRESH: Duration = Duration::from_secs(2);
 #[error("{0}; a newer build has taken over, so this one ends")]
 pub struct NewerError(String);
 
+impl NewerError {
+    /// What it wrote.
+    pub fn new(what: String) -> Self {
+        Self(what)
+    }
+}
+
 /// What the workers share.
 struct Shared {
     config: Config,
     topology: TopologyConfig,
-    kafka: Arc<KafkaLog>,
+    topics: Topics,
     log: MeasuredLog,
+    identity: Arc<Identity>,
     holdings: Holdings,
     began: Watch,
     board: Arc<Board>,
@@ -101,16 +112,11 @@ impl Shared {
 
 /// Runs until it is told to stop.
 pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
-    let config = Config::load(&args.config)?;
+    let config = told(args)?;
     for warning in &config.warnings {
         tracing::warn!(warning, "config");
     }
-    let mut kafka = config.kafka()?;
-    if let Some(url) = &config.http.public_url {
-        // The other members of the group learn from the brokers where this one is.
-        kafka.client_id = format!("{} {url}", kafka.client_id);
-    }
-    let token = config.token()?;
+    let (token, intake_token) = (config.token()?, config.intake_token()?);
     let notifier = Arc::new(Notifier::new(config.channels.clone())?);
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let listener = runtime
@@ -119,21 +125,25 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     let prometheus = http::recorder()?;
     fenghuo_notify::describe_metrics();
 
-    let log = KafkaLog::new(kafka).context("kafka")?;
-    let topology = config.topology(clock::now_ms());
+    let topics = Topics::open(&config)?;
+    let log = topics.log();
+    let identity = until_reached(|| identity(&config, &*log))?;
+    let mut topology = config.topology(clock::now_ms());
+    let known = identity.known();
+    (topology.ingest.shop, topology.ingest.currency) = (known.shop, known.currency);
     let partitions = until_reached(|| {
-        let partitions = topics(&config, &log)?;
+        let partitions = source_topics(&config, &*log)?;
         let own = topology.own_topics(&|name| partitions.get(name).copied().unwrap_or(1));
         log.ensure(&own).context("making fenghuo's own topics")?;
-        plans(&config, &log, &partitions)?;
+        plans(&config, &*log, &partitions)?;
         Ok(partitions)
     })?;
 
     let holdings = Holdings::default();
-    let kafka = Arc::new(log);
     let shared = Arc::new(Shared {
-        log: MeasuredLog::new(Arc::<KafkaLog>::clone(&kafka), holdings.clone()),
-        kafka,
+        log: MeasuredLog::new(log, holdings.clone()),
+        topics,
+        identity: Arc::new(identity),
         holdings,
         began: Watch::start(),
         board: Arc::new(Board::new()),
@@ -144,8 +154,22 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
         topology,
         config,
     });
-    let shown = Arc::new(shown(&shared, token, prometheus));
-    tracing::info!(address = %listener.local_addr()?, "listening");
+    let mut shown = shown(&shared, token, prometheus);
+    shown.intake = shared
+        .config
+        .intake
+        .is_open
+        .then(|| Arc::new(taker(&shared)));
+    shown.intake_token = intake_token;
+    let shown = Arc::new(shown);
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "listening");
+    if let config::Log::Embedded(folder) = &shared.config.log {
+        println!("{}", welcome::text(&folder.path, address));
+        if shared.identity.known().shop.is_none() {
+            println!("{}", welcome::first_events(address, &clock::utc_offset()));
+        }
+    }
     let (closing, closed) = tokio::sync::watch::channel(false);
     let mut told = closed.clone();
     let server = runtime.spawn(http::serve(listener, shown, async move {
@@ -153,7 +177,8 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
         let _ = told.wait_for(|closing| *closing).await;
     }));
 
-    let workers = start_workers(&shared, &notifier, runtime.handle());
+    let mut workers = start_workers(&shared, &notifier, runtime.handle());
+    workers.push(start_upkeep(&shared));
     runtime.block_on(stop_signal(&shared, &workers));
     shared.stop.store(true, Ordering::Relaxed);
     let drained = drain(workers, shared.config.shutdown_deadline);
@@ -190,8 +215,36 @@ fn until_reached<T>(mut ask: impl FnMut() -> anyhow::Result<T>) -> anyhow::Resul
     }
 }
 
+/// What the command line and the config that it names say.
+fn told(args: &cli::Run) -> anyhow::Result<Config> {
+    let config = match &args.config {
+        Some(path) => Config::load(path)?,
+        None => Config::without_file()?,
+    };
+    Ok(match (&args.data, &args.config) {
+        (Some(folder), _) => config.in_folder(folder.clone()),
+        (None, Some(_)) => config,
+        (None, None) => config.in_folder(DATA.into()),
+    })
+}
+
+/// What shop this is. On Kafka the config alone says it; a folder learns it from its events.
+fn identity(config: &Config, log: &dyn Log) -> anyhow::Result<Identity> {
+    let mut known = Known::of(&config.shop);
+    match &config.log {
+        config::Log::Kafka => Ok(Identity::new(known)),
+        config::Log::Embedded(_) => {
+            if known.currency.is_none() {
+                // Nothing was said of the shop.
+                known.utc_offset_min = None;
+            }
+            Identity::restore(known, log).context("reading what shop this is")
+        }
+    }
+}
+
 /// Makes the shop's topics where that is allowed, and tells how many partitions each has.
-fn topics(config: &Config, log: &KafkaLog) -> anyhow::Result<BTreeMap<String, u32>> {
+fn source_topics(config: &Config, log: &dyn Log) -> anyhow::Result<BTreeMap<String, u32>> {
     let mut partitions = BTreeMap::new();
     let mut missing = Vec::new();
     for spec in config.source_topics() {
@@ -214,11 +267,7 @@ fn topics(config: &Config, log: &KafkaLog) -> anyhow::Result<BTreeMap<String, u3
 }
 
 /// Tells the stages of the plans in the config, through the shop's own topics.
-fn plans(
-    config: &Config,
-    log: &KafkaLog,
-    partitions: &BTreeMap<String, u32>,
-) -> anyhow::Result<()> {
+fn plans(config: &Config, log: &dyn Log, partitions: &BTreeMap<String, u32>) -> anyhow::Result<()> {
     let mut appends = Vec::new();
     for event in config
         .plans
@@ -245,6 +294,19 @@ fn plans(
     Ok(())
 }
 
+/// What takes events in over HTTP.
+fn taker(shared: &Shared) -> Intake {
+    let topics = shared.topics.clone();
+    Intake::new(
+        &shared.config,
+        topics.log(),
+        Box::new(move || topics.full()),
+        &shared.partitions,
+        Arc::clone(&shared.identity),
+        shared.holdings.clone(),
+    )
+}
+
 fn shown(
     shared: &Arc<Shared>,
     token: Option<fenghuo_notify::Secret>,
@@ -262,14 +324,19 @@ fn shown(
     let homes = u64::from(config.topics.panes_partitions);
     Shown {
         board: Arc::clone(&shared.board),
-        shop: config.shop.id.clone().unwrap_or_default(),
-        currency: config.shop.currency.clone(),
-        utc_offset_min: config.shop.utc_offset_min,
+        identity: Arc::clone(&shared.identity),
         token,
+        intake: None,
+        intake_token: None,
         metrics_open: config.http.metrics_open,
         now_ms: Arc::new(clock::now_ms),
         ready: Arc::new(move || ready(&for_ready)),
-        healthy: Arc::new(move || for_healthy.fatal().map_or(Ok(()), Err)),
+        healthy: Arc::new(
+            move || match for_healthy.fatal().or(for_healthy.topics.fault()) {
+                Some(why) => Err(why),
+                None => Ok(()),
+            },
+        ),
         held: Arc::new(move || for_held.all()),
         elsewhere: Arc::new(move || {
             // Held while the brokers are asked, so that they are asked once.
@@ -309,7 +376,7 @@ fn elsewhere(shared: &Shared) -> Result<Vec<Elsewhere>, String> {
     for stage in STAGES {
         let group = shared.topology.group_of(stage);
         let members = shared
-            .kafka
+            .topics
             .members(&group)
             .map_err(|error| chain(&error))?;
         for member in members {
@@ -427,12 +494,32 @@ fn start_workers(
     let runtime = runtime.clone();
     workers.push(spawn("dispatch".to_owned(), move |name| {
         let open = || shared.topology.dispatch(&shared.log, &shared.board);
-        let mut sender = Sender::new(&shared.config, notifier, runtime);
+        let mut sender = Sender::new(
+            &shared.config,
+            Arc::clone(&shared.identity),
+            notifier,
+            runtime,
+        );
         work(&shared, name, &open, &mut |runner, _| {
             sender.serve(runner.stage_mut(), &|| ready(&shared))
         });
     }));
     workers
+}
+
+/// Looks after the folder, now and then.
+fn start_upkeep(shared: &Arc<Shared>) -> Worker {
+    let shared = Arc::clone(shared);
+    spawn("upkeep".to_owned(), move |_| {
+        let mut watch = Watch::start();
+        while !shared.is_stopping() {
+            clock::wait(POLL_MAX);
+            if watch.elapsed() > UPKEEP_EVERY {
+                shared.topics.tidy();
+                watch = Watch::start();
+            }
+        }
+    })
 }
 
 fn spawn(name: String, work: impl FnOnce(&str) + Send + 'static) -> Worker {
@@ -524,105 +611,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Sends what dispatch has committed, and brings back what became of it.
-struct Sender {
-    notifier: Arc<Notifier>,
-    runtime: tokio::runtime::Handle,
-    shop: String,
-    public_url: Option<String>,
-    sending: Arc<AtomicUsize>,
-    waiting: std::collections::VecDeque<Intent>,
-    outcomes: (
-        mpsc::Sender<DeliveryOutcome>,
-        mpsc::Receiver<DeliveryOutcome>,
-    ),
-    refreshing: Option<tokio::task::JoinHandle<()>>,
-    watchdog: Option<Watchdog>,
-    began_ms: i64,
-}
-
-impl Sender {
-    fn new(config: &Config, notifier: Arc<Notifier>, runtime: tokio::runtime::Handle) -> Self {
-        Self {
-            notifier,
-            runtime,
-            shop: config.shop.id.clone().unwrap_or_default(),
-            public_url: config.http.public_url.clone(),
-            sending: Arc::new(AtomicUsize::new(0)),
-            waiting: std::collections::VecDeque::new(),
-            outcomes: mpsc::channel(),
-            refreshing: None,
-            watchdog: config.watchdog.clone().map(|watchdog| {
-                Watchdog::new(watchdog, config.shop.id.clone().unwrap_or_default())
-            }),
-            began_ms: clock::now_ms(),
-        }
-    }
-
-    /// Returns whether every page that was handed out has its outcome in the stage.
-    fn serve(&mut self, dispatch: &mut Dispatch, ready: &dyn Fn() -> Result<(), String>) -> bool {
-        dispatch.set_time(clock::now_ms());
-        // An outcome is there before its page stops to count: looked at in this order, none is
-        // missed.
-        let was_idle = self.sending.load(Ordering::Acquire) == 0;
-        for outcome in self.outcomes.1.try_iter() {
-            dispatch.outcome(outcome);
-        }
-        if !dispatch.is_assigned() {
-            // Another instance has the alerts, or this one begins again with what is committed.
-            self.waiting.clear();
-            if let Some(refreshing) = self.refreshing.take() {
-                refreshing.abort();
-            }
-        }
-        let decided = dispatch.take_ready();
-        if self.refreshing.is_none() && dispatch.is_restored() {
-            for (channel, alert) in dispatch.delivered() {
-                let page = deliver::adopted(alert, &self.shop, self.public_url.clone());
-                self.notifier.adopt(&channel, &page);
-            }
-            let notifier = Arc::clone(&self.notifier);
-            self.refreshing = Some(self.runtime.spawn(async move { notifier.refresh().await }));
-        }
-        if dispatch.is_restored()
-            && let Some(watchdog) = &mut self.watchdog
-        {
-            watchdog.beat(&self.notifier, &self.runtime, ready);
-        }
-        self.waiting.extend(decided);
-        while self.sending.load(Ordering::Relaxed) < SENDING_MAX {
-            let Some(intent) = self.waiting.pop_front() else {
-                break;
-            };
-            self.send(intent);
-        }
-        was_idle && self.sending.load(Ordering::Acquire) == 0
-    }
-
-    fn send(&self, intent: Intent) {
-        self.sending.fetch_add(1, Ordering::Relaxed);
-        let page = deliver::page(&intent, &self.shop, self.public_url.clone());
-        let (notifier, sending) = (Arc::clone(&self.notifier), Arc::clone(&self.sending));
-        let outcomes = self.outcomes.0.clone();
-        let began_ms = self.began_ms;
-        self.runtime.spawn(async move {
-            let outcome = deliver::send(&notifier, &intent, page).await;
-            // A page that an earlier life decided says nothing of how fast this one is.
-            let is_new = intent.action == PageAction::Trigger && intent.at_ms >= began_ms;
-            if let Some(appended_ms) = intent.appended_ms.filter(|_| is_new && outcome.delivered) {
-                let took_ms = (outcome.at_ms - appended_ms).max(0);
-                metrics::histogram!("fenghuo_append_to_page_seconds").record(took_ms as f64 / 1e3);
-            }
-            if !outcome.delivered {
-                metrics::counter!("fenghuo_undelivered_pages_total").increment(1);
-            }
-            // Where the worker is gone, the next one sends the page again under its key.
-            let _ = outcomes.send(outcome);
-            sending.fetch_sub(1, Ordering::Release);
-        });
-    }
 }
 
 /// Waits for SIGTERM, SIGINT, or a worker that cannot go on.

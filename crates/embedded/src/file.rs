@@ -37,6 +37,16 @@ pub enum FolderError {
         /// Who.
         holder: String,
     },
+    /// Something in it cannot be read.
+    #[error("it is damaged")]
+    Damaged {
+        /// The cause.
+        #[source]
+        source: Box<StoreError>,
+    },
+    /// It was closed meanwhile.
+    #[error("it is closed")]
+    Closed,
     /// The store in it cannot be opened.
     #[error("{folder}")]
     Store {
@@ -110,12 +120,27 @@ fn open(path: &PathBuf) -> io::Result<Box<dyn StorageBackend>> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let file = options.open(path)?;
+    if file.metadata()?.len() == 0
+        && let Some(folder) = path.parent()
+    {
+        // That the file is there must outlive a power cut as what is in it does.
+        File::open(folder)?.sync_all()?;
+    }
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
     match FileBackend::new(file) {
         Ok(backend) => Ok(Box::new(backend)),
         Err(redb::DatabaseError::DatabaseAlreadyOpen) => Err(io::ErrorKind::WouldBlock.into()),
         Err(error) => Err(io::Error::other(error)),
     }
+}
+
+/// Bytes that are left on the disk of a folder, for who is not root.
+///
+/// # Errors
+/// When the folder cannot be asked.
+pub fn room(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Unix ms.

@@ -31,14 +31,25 @@ use fenghuo_log::{Append, Commit, Error, Log, Session, SessionSpec, TopicPartiti
 use batch::{Batch, Builder, Packed};
 use session::EmbeddedSession;
 use state::{Open, State};
-use store::{Change, Latest, Store, StoreError};
+use store::{Change, Latest, Place, Store, StoreError};
 
 pub use batch::Whole;
-pub use file::FolderError;
+pub use file::{FolderError, room};
 pub use redb::StorageBackend;
 
 /// Opens the file of the store, each time that it is opened again.
 pub type OpenFile = Box<dyn Fn() -> std::io::Result<Box<dyn StorageBackend>> + Send + Sync>;
+
+/// What a topic holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Its name.
+    pub name: String,
+    /// Records, in all its partitions.
+    pub records: u64,
+    /// Batches that they are in.
+    pub batches: u64,
+}
 
 /// Unix ms.
 pub type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
@@ -150,6 +161,56 @@ impl EmbeddedLog {
         self.shared.lock().groups.offsets(group)
     }
 
+    /// The topics, and their numbers of partitions.
+    pub fn topics(&self) -> Result<BTreeMap<String, u32>, Error> {
+        self.shared.ready()?;
+        Ok(self.shared.lock().counts())
+    }
+
+    /// Reads the whole file, compares every checksum, and unpacks every batch: what each topic
+    /// holds.
+    pub fn check(&self) -> Result<Vec<Checked>, FolderError> {
+        let topics = self.shared.lock().all();
+        self.shared.close();
+        let fail = |source| FolderError::Damaged {
+            source: Box::new(source),
+        };
+        self.shared.reopen(true).map_err(fail)?;
+        let store = self
+            .shared
+            .lock()
+            .store()
+            .map_err(|_| FolderError::Closed)?;
+        let checked = topics.into_iter().map(|(name, topic)| {
+            let mut checked = Checked {
+                name,
+                records: 0,
+                batches: 0,
+            };
+            for partition in 0..topic.ends.len() as u32 {
+                let at = Place {
+                    topic: topic.id,
+                    partition,
+                };
+                let mut count = |batch: Batch| {
+                    checked.batches += 1;
+                    checked.records += batch.end() - batch.base();
+                };
+                match topic.compacted {
+                    true => store.latest(at, 0, u64::MAX, count).map_err(fail)?,
+                    false => store
+                        .batches(at, 0, |batch| {
+                            count(batch);
+                            true
+                        })
+                        .map_err(fail)?,
+                }
+            }
+            Ok(checked)
+        });
+        checked.collect()
+    }
+
     /// Hands over records of a partition with their headers, from an offset up to another.
     pub fn dump(
         &self,
@@ -193,21 +254,74 @@ impl EmbeddedLog {
     /// The offset after the last record of a partition; 0 where there is none.
     pub fn high(&self, of: &TopicPartition) -> u64 {
         let state = self.shared.lock();
-        state.ends(of).map_or(0, |(_, high)| high)
+        state.ends(of).map_or(0, |ends| ends.high)
     }
 
     /// Drops the records before an offset, as retention does: batches that end before it.
     pub fn forget(&self, of: &TopicPartition, before: u64) -> Result<(), Error> {
         let _writer = self.shared.write_lock();
-        let (store, epoch, place, high) = {
+        let (store, epoch, place, ends) = {
             let state = self.shared.lock();
-            let (place, (_, high)) = state.place(of)?;
-            (state.store()?, state.epoch, place, high)
+            let (place, ends) = state.place(of)?;
+            (state.store()?, state.epoch, place, ends)
         };
-        let low = store.forget(place, before.min(high), high);
-        let low = self.shared.survived(epoch, "dropping old records", low)?;
-        self.shared.lock().set_low(of, low);
+        let left = store.forget(place, before.min(ends.high), ends);
+        let left = self.shared.survived(epoch, "dropping old records", left)?;
+        self.shared.lock().set_ends(of, left);
         Ok(())
+    }
+
+    /// Drops what is older than its topic keeps it, and the oldest of all beyond so many bytes;
+    /// never what a group has yet to read.
+    pub fn drop_old(&self, bytes_max: Option<u64>) -> Result<(), Error> {
+        let now_ms = (self.shared.clock)();
+        let partitions = self.shared.lock().plain();
+        for (of, retention_ms) in &partitions {
+            let Some(retention_ms) = retention_ms else {
+                continue;
+            };
+            let (store, epoch, place) = {
+                let state = self.shared.lock();
+                (state.store()?, state.epoch, state.place(of)?.0)
+            };
+            let kept = store.offset_at(place, now_ms - retention_ms);
+            let kept = self.shared.survived(epoch, "finding old records", kept)?;
+            self.forget_read(of, kept.unwrap_or(u64::MAX))?;
+        }
+        while self.shared.lock().bytes() > bytes_max.unwrap_or(u64::MAX) {
+            let mut oldest: Option<(i64, &TopicPartition, u64)> = None;
+            for (of, _) in &partitions {
+                let (store, epoch, place) = {
+                    let state = self.shared.lock();
+                    (state.store()?, state.epoch, state.place(of)?.0)
+                };
+                let first = store.oldest(place);
+                let first = self.shared.survived(epoch, "finding old records", first)?;
+                let read = self.committed(of).unwrap_or(u64::MAX);
+                if let Some((at_ms, end)) = first.filter(|(_, end)| *end <= read)
+                    && oldest
+                        .as_ref()
+                        .is_none_or(|(first_ms, ..)| at_ms < *first_ms)
+                {
+                    oldest = Some((at_ms, of, end));
+                }
+            }
+            let Some((_, of, end)) = oldest else { break };
+            // Several at once: each look at all partitions costs a read of each.
+            let more = self.high(of).saturating_sub(end) / 64;
+            self.forget_read(of, end + more)?;
+        }
+        Ok(())
+    }
+
+    /// Drops records that every group that reads them has read.
+    fn forget_read(&self, of: &TopicPartition, before: u64) -> Result<(), Error> {
+        let read = self.committed(of).unwrap_or(u64::MAX);
+        let low = self.shared.lock().ends(of)?.low;
+        match before.min(read) {
+            before if before > low => self.forget(of, before),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -238,6 +352,13 @@ impl Shared {
                 retriable("opening the store", error)
             }
         })
+    }
+
+    /// Closes the store, to be read back.
+    fn close(&self) {
+        let mut state = self.lock();
+        let epoch = state.epoch;
+        state.close(epoch, "it is being read back".to_owned());
     }
 
     fn reopen(&self, check: bool) -> Result<(), StoreError> {
@@ -298,37 +419,38 @@ impl Shared {
         };
         change.at_ms = at_ms;
         let mut batches = Vec::new();
-        let mut highs = BTreeMap::new();
+        let mut written = BTreeMap::new();
         for piece in packed {
-            let (place, (low, high)) = self.lock().place(piece.to())?;
-            let high = highs.entry(piece.to().clone()).or_insert(high);
+            let (place, ends) = self.lock().place(piece.to())?;
+            let (_, ends) = written.entry(piece.to().clone()).or_insert((place, ends));
             match piece {
                 Piece::Batch(to, packed) => {
-                    let base = *high;
-                    *high += packed.count();
+                    let base = ends.high;
+                    ends.high += packed.count();
                     let (bytes, batch) = packed.place(base, at_ms);
+                    ends.bytes += bytes.len() as u64;
                     change.batches.push((place, base, bytes));
                     batches.push((to, batch));
                 }
                 Piece::Latest(_, key, packed) => {
-                    let bytes = packed.map(|packed| packed.place(*high, at_ms).0);
+                    let offset = ends.high;
+                    ends.high += 1;
+                    let bytes = packed.map(|packed| packed.place(offset, at_ms).0);
                     change.latest.push(Latest {
                         at: place,
-                        offset: *high,
+                        offset,
                         key,
                         bytes,
                     });
-                    *high += 1;
                 }
             }
-            change.ends.retain(|(at, _)| *at != place);
-            change.ends.push((place, (low, *high)));
         }
-        let written = store.write(&change);
-        self.survived(epoch, "committing", written)?;
+        change.ends = written.values().copied().collect();
+        let done = store.write(&change);
+        self.survived(epoch, "committing", done)?;
         let mut state = self.lock();
-        for (of, high) in highs {
-            state.set_high(&of, high);
+        for (of, (_, ends)) in written {
+            state.set_ends(&of, ends);
         }
         for (of, batch) in batches {
             state.keep(of, batch);

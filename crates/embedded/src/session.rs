@@ -8,6 +8,7 @@ use fenghuo_log::{Assigned, Commit, Error, Polled, Record, Session, Start, Topic
 
 use crate::batch::Batch;
 use crate::state::State;
+use crate::store::Ends;
 use crate::{Shared, Syncing};
 
 /// Bytes handed over by one poll, at least where there are as many; a batch is handed over whole.
@@ -74,7 +75,7 @@ impl EmbeddedSession {
             Turn::Given(given) => given,
         };
         let assigned = given.into_iter().map(|partition| {
-            let (low, high) = state.ends(&partition)?;
+            let Ends { low, high, .. } = state.ends(&partition)?;
             let topic = state.topic(&partition.topic);
             Ok(Assigned {
                 partitions: topic.map_or(0, |topic| topic.ends.len() as u32),
@@ -103,7 +104,7 @@ impl EmbeddedSession {
             let Some((partition, position)) = &mut self.positions[index] else {
                 continue;
             };
-            let (low, high) = state.ends(partition)?;
+            let Ends { low, high, .. } = state.ends(partition)?;
             if *position < low {
                 return Err(Error::OutOfRange {
                     partition: partition.clone(),
@@ -181,7 +182,7 @@ impl Session for EmbeddedSession {
             Found::OnDisk(index, partition, from) => {
                 let (store, place, high, is_compacted) = {
                     let state = self.shared.lock();
-                    let (place, (_, high)) = state.place(&partition)?;
+                    let (place, Ends { high, .. }) = state.place(&partition)?;
                     let is_compacted = state.is_compacted(&partition)?;
                     (state.store()?, place, high, is_compacted)
                 };
@@ -253,7 +254,7 @@ impl Session for EmbeddedSession {
     }
 
     fn resolve(&mut self, partition: &TopicPartition, start: Start) -> Result<u64, Error> {
-        let (store, place, (low, high)) = {
+        let (store, place, Ends { low, high, .. }) = {
             let state = self.shared.lock();
             let (place, ends) = state.place(partition)?;
             (state.store()?, place, ends)
@@ -278,7 +279,7 @@ impl Session for EmbeddedSession {
             return 0;
         };
         let state = self.shared.lock();
-        let high = state.ends(partition).map_or(0, |(_, high)| high);
+        let high = state.ends(partition).map_or(0, |ends| ends.high);
         high.saturating_sub(*position)
     }
 
@@ -321,7 +322,7 @@ impl Session for EmbeddedSession {
             self.usable(&state)?;
             // What is restored may rest on an earlier life's commit that is not durable yet.
             self.awaited = state.committed;
-            let (place, (_, high)) = state.place(partition)?;
+            let (place, Ends { high, .. }) = state.place(partition)?;
             let is_compacted = state.is_compacted(partition)?;
             (state.store()?, place, to.min(high), is_compacted)
         };

@@ -10,7 +10,7 @@ use fenghuo_log::groups::Groups;
 use fenghuo_log::{Error, TopicPartition, TopicSpec};
 
 use crate::batch::Batch;
-use crate::store::{Known, Place, Store, Topic};
+use crate::store::{Ends, Known, Place, Store, Topic};
 
 /// Bytes of the newest batches that are kept for readers, of all partitions together: who keeps up
 /// never touches the store.
@@ -103,6 +103,22 @@ impl State {
         self.topics.get(name)
     }
 
+    /// The topics with their numbers of partitions.
+    pub fn counts(&self) -> BTreeMap<String, u32> {
+        let topics = self.topics.iter();
+        topics
+            .map(|(name, topic)| (name.to_string(), topic.ends.len() as u32))
+            .collect()
+    }
+
+    /// The topics.
+    pub fn all(&self) -> Vec<(String, Topic)> {
+        let topics = self.topics.iter();
+        topics
+            .map(|(name, topic)| (name.to_string(), topic.clone()))
+            .collect()
+    }
+
     /// A number that no topic has.
     pub fn next_topic_id(&self) -> u32 {
         let ids = self.topics.values().map(|topic| topic.id);
@@ -116,7 +132,7 @@ impl State {
             id,
             compacted: spec.compacted,
             retention_ms: None,
-            ends: vec![(0, 0); spec.partitions as usize],
+            ends: vec![Ends::default(); spec.partitions as usize],
         });
         topic.retention_ms = spec.retention_ms;
         self.groups.add_topic(&spec.name, spec.partitions);
@@ -128,8 +144,8 @@ impl State {
         topic.ok_or_else(|| Error::Fatal(format!("there is no topic partition {of}")))
     }
 
-    /// Where a partition is in the store, and its first offset and the one after the last.
-    pub fn place(&self, of: &TopicPartition) -> Result<(Place, (u64, u64)), Error> {
+    /// Where a partition is in the store, and what it holds.
+    pub fn place(&self, of: &TopicPartition) -> Result<(Place, Ends), Error> {
         let topic = self.topic_of(of)?;
         let place = Place {
             topic: topic.id,
@@ -138,9 +154,27 @@ impl State {
         Ok((place, topic.ends[of.partition as usize]))
     }
 
-    /// The first offset of a partition and the one after its last.
-    pub fn ends(&self, of: &TopicPartition) -> Result<(u64, u64), Error> {
+    /// What a partition holds.
+    pub fn ends(&self, of: &TopicPartition) -> Result<Ends, Error> {
         self.place(of).map(|(_, ends)| ends)
+    }
+
+    /// The partitions of plain topics, with how long their records are kept.
+    pub fn plain(&self) -> Vec<(TopicPartition, Option<i64>)> {
+        let topics = self.topics.iter().filter(|(_, topic)| !topic.compacted);
+        topics
+            .flat_map(|(name, topic)| {
+                let of = |partition| TopicPartition::new(Arc::clone(name), partition as u32);
+                (0..topic.ends.len()).map(move |at| (of(at), topic.retention_ms))
+            })
+            .collect()
+    }
+
+    /// Bytes of all batches on the disk.
+    pub fn bytes(&self) -> u64 {
+        let topics = self.topics.values();
+        let ends = topics.flat_map(|topic| &topic.ends);
+        ends.map(|ends| ends.bytes).sum()
     }
 
     /// Whether a partition keeps the last record of each key.
@@ -148,22 +182,11 @@ impl State {
         self.topic_of(of).map(|topic| topic.compacted)
     }
 
-    fn ends_mut(&mut self, of: &TopicPartition) -> Option<&mut (u64, u64)> {
-        let topic = self.topics.get_mut(&of.topic)?;
-        topic.ends.get_mut(of.partition as usize)
-    }
-
-    /// Records up to here can be seen.
-    pub fn set_high(&mut self, of: &TopicPartition, high: u64) {
-        if let Some(ends) = self.ends_mut(of) {
-            ends.1 = high;
-        }
-    }
-
-    /// Records before this are gone.
-    pub fn set_low(&mut self, of: &TopicPartition, low: u64) {
-        if let Some(ends) = self.ends_mut(of) {
-            ends.0 = low;
+    /// What a partition holds has changed.
+    pub fn set_ends(&mut self, of: &TopicPartition, ends: Ends) {
+        let topic = self.topics.get_mut(&of.topic);
+        if let Some(known) = topic.and_then(|topic| topic.ends.get_mut(of.partition as usize)) {
+            *known = ends;
         }
     }
 

@@ -30,8 +30,8 @@ const CACHE_BYTES: usize = 128 * 1024 * 1024;
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 /// Name → id, partitions, whether compacted, retention in ms (negative = for ever).
 const TOPICS: TableDefinition<'_, &str, (u32, u32, bool, i64)> = TableDefinition::new("topics");
-/// Topic and partition → first offset and the one after the last.
-const ENDS: TableDefinition<'_, (u32, u32), (u64, u64)> = TableDefinition::new("ends");
+/// Topic and partition → first offset, the one after the last, and bytes of batches.
+const ENDS: TableDefinition<'_, (u32, u32), (u64, u64, u64)> = TableDefinition::new("ends");
 /// Group, topic and partition → the next offset to read.
 const OFFSETS: TableDefinition<'_, (&str, u32, u32), u64> = TableDefinition::new("offsets");
 /// Topic, partition, base offset and number of the piece → a piece of a batch.
@@ -75,6 +75,23 @@ pub struct Place {
     pub partition: u32,
 }
 
+/// What a partition holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// First offset.
+    pub low: u64,
+    /// Offset after the last.
+    pub high: u64,
+    /// Bytes of its batches on the disk; of compacted topics none are counted.
+    pub bytes: u64,
+}
+
+impl Ends {
+    fn row(self) -> (u64, u64, u64) {
+        (self.low, self.high, self.bytes)
+    }
+}
+
 /// A topic as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
@@ -84,8 +101,8 @@ pub struct Topic {
     pub compacted: bool,
     /// How long its records are kept, in ms; `None` = for ever.
     pub retention_ms: Option<i64>,
-    /// The first offset and the one after the last, of each partition.
-    pub ends: Vec<(u64, u64)>,
+    /// What each partition holds.
+    pub ends: Vec<Ends>,
 }
 
 /// All that is known of a folder without reading its records.
@@ -119,8 +136,8 @@ pub struct Change {
     pub batches: Vec<(Place, u64, Vec<u8>)>,
     /// Records of compacted topics.
     pub latest: Vec<Latest>,
-    /// The offset after the last of each partition that was written, with its first.
-    pub ends: Vec<(Place, (u64, u64))>,
+    /// What each partition that was written holds from now on.
+    pub ends: Vec<(Place, Ends)>,
     /// Where the group stands from now on.
     pub offsets: Vec<(String, Place, u64)>,
     /// When it was appended, Unix ms.
@@ -189,7 +206,8 @@ impl Store {
             };
             for partition in 0..partitions {
                 let found = ends.get((id, partition))?;
-                topic.ends.push(found.map_or((0, 0), |ends| ends.value()));
+                let (low, high, bytes) = found.map_or((0, 0, 0), |ends| ends.value());
+                topic.ends.push(Ends { low, high, bytes });
             }
             known.topics.insert(name.value().into(), topic);
         }
@@ -226,29 +244,42 @@ impl Store {
         finish(self.database.begin_write()?, true)
     }
 
-    /// Drops the batches of a partition that end at or before an offset: the first one left.
-    pub fn forget(&self, at: Place, before: u64, high: u64) -> Result<u64, StoreError> {
+    /// Drops the batches of a partition that end at or before an offset: what it holds then.
+    pub fn forget(&self, at: Place, before: u64, ends: Ends) -> Result<Ends, StoreError> {
         let read = self.database.begin_read()?;
-        let mut low = high;
+        let mut left = Ends {
+            low: ends.high,
+            ..ends
+        };
         for header in headers(&read, at, ..=before)? {
             let (base, header) = header?;
             if base + header.count > before {
-                low = base;
+                left.low = base;
                 break;
             }
-            low = base + header.count;
+            left.low = base + header.count;
         }
         drop(read);
         let write = self.database.begin_write()?;
         {
             let mut batches = write.open_table(BATCHES)?;
-            let (first, end) = (piece(at, 0, 0), piece(at, low, 0));
-            batches.retain_in::<PieceKey, _>(first..end, |_, _| false)?;
-            let mut ends = write.open_table(ENDS)?;
-            ends.insert((at.topic, at.partition), (low, high))?;
+            let old = piece(at, 0, 0)..piece(at, left.low, 0);
+            batches.retain_in::<PieceKey, _>(old, |_, part| {
+                left.bytes = left.bytes.saturating_sub(part.len() as u64);
+                false
+            })?;
+            let mut table = write.open_table(ENDS)?;
+            table.insert((at.topic, at.partition), left.row())?;
         }
         finish(write, false)?;
-        Ok(low)
+        Ok(left)
+    }
+
+    /// The oldest batch of a partition: when it was appended, and the offset after it.
+    pub fn oldest(&self, at: Place) -> Result<Option<(i64, u64)>, StoreError> {
+        let read = self.database.begin_read()?;
+        let first = headers(&read, at, ..)?.next().transpose()?;
+        Ok(first.map(|(base, header)| (header.timestamp_ms, base + header.count)))
     }
 
     /// Hands over the batches of a plain partition that hold offsets from `from` on, as long as
@@ -417,7 +448,7 @@ fn put(write: &WriteTransaction, change: &Change) -> Result<(), StoreError> {
     }
     let mut ends = write.open_table(ENDS)?;
     for (at, of) in &change.ends {
-        ends.insert((at.topic, at.partition), *of)?;
+        ends.insert((at.topic, at.partition), of.row())?;
     }
     let mut offsets = write.open_table(OFFSETS)?;
     for (group, at, offset) in &change.offsets {

@@ -198,3 +198,39 @@ fn many_that_wait_share_a_sync_and_all_is_there() {
         assert_eq!(values(&log, &at("t", number)), expected);
     }
 }
+
+#[test]
+fn what_is_too_old_or_too_much_goes_but_never_what_was_not_read() {
+    static NOW_MS: AtomicI64 = AtomicI64::new(0);
+    let file =
+        || -> std::io::Result<Box<dyn StorageBackend>> { Ok(Box::new(InMemoryBackend::new())) };
+    let clock = Box::new(|| NOW_MS.load(Ordering::Relaxed));
+    let log = EmbeddedLog::with_file(Box::new(file), clock, Syncing::Awaited);
+    let kept = TopicSpec {
+        retention_ms: Some(1_000),
+        ..spec_of("kept", 1)
+    };
+    log.ensure(&[kept, spec_of("all", 1)]).unwrap();
+    let (kept, all) = (at("kept", 0), at("all", 0));
+    let mut reader = Member::open(&log, "g", "a", &["kept", "all"]);
+    for number in 0..100 {
+        NOW_MS.store(i64::from(number) * 100, Ordering::Relaxed);
+        log.append(vec![text(&kept, number), text(&all, number)])
+            .unwrap();
+    }
+    log.drop_old(Some(0)).unwrap();
+    assert_eq!(values(&log, &kept).len(), 100, "nobody has read them");
+    reader.step_until("all", |reader| reader.count() == 200);
+    reader.commit(Vec::new()).unwrap();
+
+    log.drop_old(None).unwrap();
+    let left = values(&log, &kept);
+    assert_eq!((left[0].0, left.len()), (89, 11), "of the last second");
+    assert_eq!(values(&log, &all).len(), 100);
+    let bytes = log.shared.lock().bytes();
+    log.drop_old(Some(bytes / 2)).unwrap();
+    assert!(log.shared.lock().bytes() <= bytes / 2);
+    assert!(values(&log, &all)[0].0 > 20 && !values(&log, &all).is_empty());
+    log.drop_old(Some(0)).unwrap();
+    assert_eq!(log.shared.lock().bytes(), 0);
+}

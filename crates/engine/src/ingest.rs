@@ -223,7 +223,7 @@ impl Ingest {
             return rejected("other_shop", format!("meta.shop_id: expected {shop}"));
         }
         if let Some(currency) = &config.currency
-            && let Some(other) = other_currency(event, currency)
+            && let Some(other) = event.currencies().find(|other| other != currency)
         {
             return rejected(
                 "other_currency",
@@ -344,20 +344,6 @@ impl Arrivals {
             self.events = 0;
         }
     }
-}
-
-/// A currency in the event that is not the shop's.
-fn other_currency<'a>(event: &'a Event<'_>, currency: &str) -> Option<&'a str> {
-    let fenghuo_event::Body::Order(order) = &event.body else {
-        return None;
-    };
-    let prices = order
-        .lines
-        .iter()
-        .filter_map(|line| line.unit_price.as_ref());
-    prices
-        .map(|price| &*price.currency_code)
-        .find(|code| *code != currency)
 }
 
 /// The panes partition of an entity: by its sku, or, for all others, by the shop.

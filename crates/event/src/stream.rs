@@ -115,6 +115,17 @@ fn thread<'t>(thread_id: &'t str, feedback_id: &'t str) -> &'t str {
 }
 
 impl Event<'_> {
+    /// The currencies of what it sells: amounts of one alone can be added up.
+    pub fn currencies(&self) -> impl Iterator<Item = &str> {
+        let order = match &self.body {
+            Body::Order(order) => Some(order),
+            _ => None,
+        };
+        let lines = order.into_iter().flat_map(|order| &order.lines);
+        let prices = lines.filter_map(|line| line.unit_price.as_ref());
+        prices.map(|price| &*price.currency_code)
+    }
+
     /// The stream that the event belongs to.
     pub const fn stream(&self) -> Stream {
         self.body.stream()

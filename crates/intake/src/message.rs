@@ -3,7 +3,9 @@
 //! Each message is decoded once here, so that what can go to no topic comes out as [`Rejected`]
 //! with where it stood. It must never change the bytes.
 
+use compact_str::CompactString;
 use fenghuo_event::{Encoding, Event, Stream};
+use smallvec::SmallVec;
 
 use crate::{Origin, Rejected, Timed};
 
@@ -16,6 +18,10 @@ pub struct Message {
     pub stream: Stream,
     /// The record's key.
     pub key: String,
+    /// The shop that it is of; empty where it does not say.
+    pub shop_id: CompactString,
+    /// The currencies of what it sells, each once.
+    pub currencies: SmallVec<[CompactString; 1]>,
     /// When its source learnt of it, else when it happened, Unix ms.
     pub at_ms: i64,
     /// The `content-type` of the value.
@@ -48,11 +54,13 @@ pub(crate) fn message_if(
     condition: impl FnOnce(&Event<'_>) -> Result<(), fenghuo_event::Rejected>,
 ) -> Result<Message, Rejected> {
     match place(value.as_ref(), encoding, condition) {
-        Ok((stream, key, at_ms)) => Ok(Message {
+        Ok(place) => Ok(Message {
             origin,
-            stream,
-            key,
-            at_ms,
+            stream: place.stream,
+            key: place.key,
+            shop_id: place.shop_id,
+            currencies: place.currencies,
+            at_ms: place.at_ms,
             content_type: encoding.content_type(),
             value: value.into(),
         }),
@@ -60,12 +68,20 @@ pub(crate) fn message_if(
     }
 }
 
-/// The stream, the key and the time of an event.
+/// Where an event belongs.
+struct Place {
+    stream: Stream,
+    key: String,
+    shop_id: CompactString,
+    currencies: SmallVec<[CompactString; 1]>,
+    at_ms: i64,
+}
+
 fn place(
     value: &[u8],
     encoding: Encoding,
     condition: impl FnOnce(&Event<'_>) -> Result<(), fenghuo_event::Rejected>,
-) -> Result<(Stream, String, i64), fenghuo_event::Rejected> {
+) -> Result<Place, fenghuo_event::Rejected> {
     let decoded = fenghuo_event::decode(value, Some(encoding.content_type().as_bytes()));
     // By reference: an event is large to move.
     let event = match &decoded {
@@ -74,11 +90,19 @@ fn place(
     };
     condition(event)?;
     let at = event.meta.recorded_at.or(event.meta.occurred_at);
-    Ok((
-        event.stream(),
-        event.key().to_owned(),
-        at.map_or(0, |at| at.0),
-    ))
+    let mut currencies = SmallVec::new();
+    for currency in event.currencies() {
+        if !currencies.iter().any(|known| known == currency) {
+            currencies.push(CompactString::from(currency));
+        }
+    }
+    Ok(Place {
+        stream: event.stream(),
+        key: event.key().to_owned(),
+        shop_id: CompactString::from(&*event.meta.shop_id),
+        currencies,
+        at_ms: at.map_or(0, |at| at.0),
+    })
 }
 
 /// Something that is no event. The reason begins with the word that rejections are counted by.

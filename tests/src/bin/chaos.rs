@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use fenghuo_tests::chaos::{self, plan::Plan, plan::Settings};
+use fenghuo_tests::chaos::{self, folder, plan::Plan, plan::Settings};
 use fenghuo_tests::now_ms;
 
 /// Kills instances, stops them, cuts them off and takes their broker away while a shop is busy,
@@ -33,9 +33,18 @@ struct Arguments {
     /// Orders a second.
     #[arg(long, default_value_t = 300)]
     rate: u64,
+    /// Where the log is: on Kafka, or in a folder of one daemon, which is killed alone.
+    #[arg(long, default_value = "kafka")]
+    log: Place,
     /// Say what would be done, and do nothing.
     #[arg(long)]
     plan: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Place {
+    Kafka,
+    Embedded,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +61,14 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool> {
     let minutes = arguments.minutes.max(0.0);
     let seed = arguments.seed.unwrap_or(now_ms() as u64 % 1_000_000);
+    let logs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../target/chaos/{seed}"));
+    if arguments.log == Place::Embedded {
+        let kills = arguments.kills.unwrap_or(100);
+        println!("seed {seed}: {kills} kills");
+        let report = chaos::folder::run(folder::Settings { kills, seed }, &logs)?;
+        println!("\n{report}");
+        return Ok(report.is_good());
+    }
     let plan = Plan::new(Settings {
         traffic_ms: (minutes * 60_000.0) as u64,
         kills: arguments.kills.unwrap_or((minutes * 5.0).ceil() as usize),
@@ -63,7 +80,6 @@ fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.plan {
         return Ok(true);
     }
-    let logs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../target/chaos/{seed}"));
     let report = chaos::run(&plan, &logs)?;
     println!("\n{report}");
     Ok(report.is_good())

@@ -3,6 +3,7 @@
 //!
 //! It must never know how the daemon works: it sees HTTP, topics, and what receivers get.
 
+pub mod folder;
 pub mod plan;
 pub mod random;
 pub mod relay;

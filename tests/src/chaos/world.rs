@@ -47,7 +47,7 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(60);
 const READ_WITHIN: Duration = Duration::from_secs(90);
 
 /// Rules that page at once and end at once. Nothing keeps them quiet: every episode is paged.
-const RULES: &str = r#"
+pub(super) const RULES: &str = r#"
 [[rule]]
 name = "price-floor"
 signal = "price.floor"

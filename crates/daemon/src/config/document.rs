@@ -167,6 +167,36 @@ impl<'t> Document<'t> {
         Ok(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
     }
 
+    /// An amount of bytes such as `"256MiB"` that must lie in a range.
+    pub fn bytes(
+        &self,
+        key: &str,
+        text: &str,
+        range: RangeInclusive<u64>,
+    ) -> Result<u64, ConfigError> {
+        const UNITS: [(&str, u64); 4] = [
+            ("KiB", 1 << 10),
+            ("MiB", 1 << 20),
+            ("GiB", 1 << 30),
+            ("TiB", 1 << 40),
+        ];
+        let parse = || {
+            let (_, factor) = UNITS.iter().find(|(unit, _)| text.ends_with(unit))?;
+            let number = text[..text.len() - 3].trim_end().parse::<u64>().ok()?;
+            number.checked_mul(*factor)
+        };
+        let problem = match parse() {
+            Some(bytes) if range.contains(&bytes) => return Ok(bytes),
+            Some(_) => {
+                let (low, high) = range.into_inner();
+                let (low, high) = (low >> 20, high >> 20);
+                format!("is {text:?}; expected \"{low}MiB\" to \"{high}MiB\"")
+            }
+            None => format!("is {text:?}; expected an amount such as \"256MiB\" or \"20GiB\""),
+        };
+        Err(self.error(key, problem))
+    }
+
     /// An id or name: not empty and not endless.
     pub fn id(&self, key: &str, text: &str, bytes_max: usize) -> Result<String, ConfigError> {
         match text.len() {

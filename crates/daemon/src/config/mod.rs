@@ -11,7 +11,7 @@ mod raw;
 mod validate;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,10 @@ const TABLE_SEED: u64 = 0x6665_6e67_6875_6f00;
 pub struct Config {
     /// `[shop]`
     pub shop: Shop,
+    /// `[log]`
+    pub log: Log,
+    /// `[intake]`
+    pub intake: Intake,
     /// `[kafka]`
     pub kafka: Kafka,
     /// `[topics]`
@@ -70,6 +74,49 @@ pub struct Shop {
     pub currency: Option<String>,
     /// Local time minus UTC, in minutes.
     pub utc_offset_min: i32,
+}
+
+/// `[log]`: what keeps the topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// A Kafka cluster.
+    Kafka,
+    /// A folder of this machine, for this process alone.
+    Embedded(Folder),
+}
+
+/// The folder of the embedded log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How long the shop's events are kept; `None` = for ever.
+    pub retention_ms: Option<i64>,
+    /// Beyond so much the oldest events go; `None` = whatever the disk takes.
+    pub bytes_max: Option<u64>,
+    /// With less room than this on the disk nothing is taken in any more.
+    pub reserve_bytes: u64,
+}
+
+impl Folder {
+    /// A folder with every setting as it is by default.
+    pub fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            retention_ms: None,
+            bytes_max: None,
+            reserve_bytes: 256 << 20,
+        }
+    }
+}
+
+/// `[intake]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intake {
+    /// Whether events are taken over HTTP.
+    pub is_open: bool,
+    /// Where the token is that senders carry.
+    pub token: Option<SecretSource>,
 }
 
 /// `[kafka]`
@@ -230,6 +277,24 @@ impl Config {
         Ok(config)
     }
 
+    /// Keeps the topics in a folder, and takes events over HTTP.
+    pub fn in_folder(mut self, path: PathBuf) -> Self {
+        self.log = match self.log {
+            Log::Embedded(folder) => Log::Embedded(Folder { path, ..folder }),
+            Log::Kafka => Log::Embedded(Folder::at(path)),
+        };
+        self.intake.is_open = true;
+        self
+    }
+
+    /// What senders of events carry, where something is needed.
+    pub fn intake_token(&self) -> Result<Option<Secret>, ConfigError> {
+        let source = self.intake.token.as_ref();
+        source
+            .map(|source| read("intake.token", source))
+            .transpose()
+    }
+
     /// The connection to Kafka, with its password.
     pub fn kafka(&self) -> Result<KafkaConfig, ConfigError> {
         let mut connection = self.kafka.connection.clone();
@@ -256,13 +321,17 @@ impl Config {
 
     /// The shop's topics as they are made where they are missing.
     pub fn source_topics(&self) -> Vec<TopicSpec> {
+        let kept_ms = match &self.log {
+            Log::Kafka => None,
+            Log::Embedded(folder) => folder.retention_ms,
+        };
         let sources = self.topics.sources.iter();
         sources
             .map(|source| TopicSpec {
                 name: source.name.to_string(),
                 partitions: self.topics.source_partitions,
                 compacted: source.stream.is_compacted(),
-                retention_ms: None,
+                retention_ms: kept_ms,
             })
             .collect()
     }

@@ -17,6 +17,7 @@ pub struct Raw {
     pub log: Log,
     pub kafka: Kafka,
     pub topics: Topics,
+    pub intake: Intake,
     pub ingest: Ingest,
     pub evaluate: Evaluate,
     pub http: Http,
@@ -47,6 +48,18 @@ pub struct Shop {
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     pub kind: Option<String>,
+    pub folder: Option<String>,
+    pub retention: Option<String>,
+    pub bytes_max: Option<String>,
+    pub reserve: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Intake {
+    pub http: Option<bool>,
+    pub token_file: Option<String>,
+    pub token_env: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -18,7 +18,9 @@ use fenghuo_notify::{ChannelConfig, SecretSource, utc_offset_min};
 use super::document::{Document, read_text};
 use super::plan::Plans;
 use super::raw::{self, Raw};
-use super::{Begin, Config, ConfigError, Evaluate, Http, Ingest, Shop, Watchdog};
+use super::{
+    Begin, Config, ConfigError, Evaluate, Folder, Http, Ingest, Intake, Log, Shop, Watchdog,
+};
 use kafka::kafka;
 use routes::{channels, routes};
 use topics::topics;
@@ -29,6 +31,8 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
+const MIB: u64 = 1 << 20;
+
 const NAME_BYTES_MAX: usize = 128;
 const FILES_MAX: usize = 64;
 
@@ -36,23 +40,22 @@ const FILES_MAX: usize = 64;
 pub fn config(document: &Document<'_>) -> Result<Config, ConfigError> {
     let raw: Raw = document.read()?;
     let at = document;
-    if let Some(kind) = &raw.log.kind
-        && kind != "kafka"
-    {
-        return Err(at.unknown("log.kind", kind, ["kafka"]));
-    }
+    let log = log(at, &raw.log)?;
     let shop = shop(at, &raw.shop)?;
     let currency = shop.currency.as_deref().unwrap_or_default();
     let plans = plans(at, &raw.plans.files, currency)?;
     let mut warnings = Vec::new();
     let channels = channels(at, &raw, &shop)?;
     let routes = routes(at, &raw, &channels, &mut warnings)?;
+    let http = http(at, &raw.http)?;
     Ok(Config {
+        intake: intake(at, &raw.intake, &log, &http)?,
+        log,
         kafka: kafka(at, raw.kafka)?,
         topics: topics(at, &raw.topics, &raw.ingest.lateness)?,
         ingest: ingest(at, &raw.ingest)?,
         evaluate: evaluate(at, &raw.evaluate)?,
-        http: http(at, &raw.http)?,
+        http,
         rules: Arc::new(rules(at, &raw.rules)?),
         shutdown_deadline: match &raw.shutdown.deadline {
             None => 10 * SECOND,
@@ -68,6 +71,61 @@ pub fn config(document: &Document<'_>) -> Result<Config, ConfigError> {
         routes,
         warnings,
     })
+}
+
+fn log(at: &Document<'_>, raw: &raw::Log) -> Result<Log, ConfigError> {
+    let of_folder = [
+        ("log.folder", &raw.folder),
+        ("log.retention", &raw.retention),
+        ("log.bytes_max", &raw.bytes_max),
+        ("log.reserve", &raw.reserve),
+    ];
+    match raw.kind.as_deref().unwrap_or("kafka") {
+        "kafka" => match of_folder.iter().find(|(_, given)| given.is_some()) {
+            None => Ok(Log::Kafka),
+            Some((key, _)) => Err(at.error(key, "is for log.kind = \"embedded\" alone")),
+        },
+        "embedded" => {
+            let folder = raw.folder.as_deref().unwrap_or("fenghuo-data");
+            let usual = Folder::at(at.path(folder));
+            Ok(Log::Embedded(Folder {
+                retention_ms: match raw.retention.as_deref() {
+                    None | Some("forever") => None,
+                    Some(text) => Some(at.duration_ms("log.retention", text, DAY..=3_650 * DAY)?),
+                },
+                bytes_max: match raw.bytes_max.as_deref() {
+                    None => None,
+                    Some(text) => Some(at.bytes("log.bytes_max", text, MIB * 64..=MIB << 24)?),
+                },
+                reserve_bytes: match raw.reserve.as_deref() {
+                    None => usual.reserve_bytes,
+                    Some(text) => at.bytes("log.reserve", text, MIB..=MIB << 20)?,
+                },
+                ..usual
+            }))
+        }
+        kind => Err(at.unknown("log.kind", kind, ["kafka", "embedded"])),
+    }
+}
+
+fn intake(
+    at: &Document<'_>,
+    raw: &raw::Intake,
+    log: &Log,
+    http: &Http,
+) -> Result<Intake, ConfigError> {
+    let (file, env) = (raw.token_file.as_deref(), raw.token_env.as_deref());
+    let token = secret(at, "intake.token", file, env)?;
+    let is_open = raw.http.unwrap_or(matches!(log, Log::Embedded(_)));
+    if is_open && token.is_none() && !http.listen.ip().is_loopback() {
+        let problem = format!(
+            "events are taken at {}, which other machines can reach; expected token_file or \
+             token_env in [intake], or http = false there",
+            http.listen
+        );
+        return Err(at.error("http.listen", problem));
+    }
+    Ok(Intake { is_open, token })
 }
 
 fn shop(at: &Document<'_>, raw: &raw::Shop) -> Result<Shop, ConfigError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use fenghuo_engine::board::Totals;
 use fenghuo_signal::{Entity, Kind, Reading, catalogue};
@@ -17,7 +17,7 @@ use super::episode::{DeliveryRow, EpisodeRow, by_episode};
 use super::query::{Ask, LimitAsk, ReadingsAsk, ReadingsWanted, TotalsAsk};
 use super::server::Context;
 use super::shape::{failure, time};
-use super::{Check, Shown, guard, live, metrics, snapshot};
+use super::{Check, Shown, events, guard, live, metrics, snapshot};
 
 type Here = State<Arc<Context>>;
 
@@ -53,15 +53,20 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/api/v1/partitions", get(partitions))
         .route("/api/v1/snapshot", get(picture))
         .route("/api/v1/live", get(live::live))
+        .route("/api/v1/events", post(events::post))
+        .route(
+            "/api/v1/openapi.json",
+            part("application/json", include_str!("openapi.json")),
+        )
         .fallback(async || {
             failure(
                 StatusCode::NOT_FOUND,
                 "there is nothing here; the API is /api/v1/signals, readings, alerts, episodes, totals, deliveries, \
-                 partitions, snapshot and live",
+                 partitions, snapshot, live, events and openapi.json",
             )
         })
         .method_not_allowed_fallback(async || {
-            failure(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here")
+            failure(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here, and POST at /api/v1/events")
         })
         .layer(middleware::map_response_with_state(
             Arc::clone(&context),
@@ -321,9 +326,10 @@ fn page_of_totals(shown: &Shown, limit: usize, after: Option<&str>) -> Value {
     let page: Vec<Value> = skus.by_ref().take(limit).collect();
     let next = skus.next().and(page.last()).map(|row| row["sku"].clone());
     let shop = of(Kind::Shop).next().map(|(_, totals)| totals);
+    let known = shown.identity.known();
     json!({
-        "shop": shown.shop,
-        "currency": shown.currency,
+        "shop": known.shop,
+        "currency": known.currency,
         "total": shop,
         "campaigns": rows(Kind::Campaign, "campaign"),
         "channels": rows(Kind::Channel, "channel"),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use subtle::ConstantTimeEq;
 
 use super::server::Context;
@@ -26,6 +26,9 @@ const ALWAYS_OPEN: [&str; 8] = [
     "/-/healthy",
     "/-/ready",
 ];
+
+/// Where events are handed in.
+const EVENTS: &str = "/api/v1/events";
 
 const HEADERS: [(HeaderName, &str); 6] = [
     (
@@ -62,6 +65,9 @@ pub(super) async fn guard(
 }
 
 fn refuse(context: &Context, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
+    if uri.path() == EVENTS {
+        return refuse_sender(context, uri, headers);
+    }
     let Some(token) = &context.shown.token else {
         return (context.is_loopback && !is_local(uri, headers)).then(|| {
             failure(
@@ -75,15 +81,41 @@ fn refuse(context: &Context, uri: &Uri, headers: &HeaderMap) -> Option<Response>
     if is_open || carries(headers, token.expose()) {
         return None;
     }
+    Some(unauthorized())
+}
+
+fn unauthorized() -> Response {
     let mut refused = failure(
         StatusCode::UNAUTHORIZED,
         "a token is needed: send the header Authorization: Bearer <token>",
-    )
-    .into_response();
+    );
     refused
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    Some(refused)
+    refused
+}
+
+/// Whoever hands events in carries the token for that, which is good for nothing else. Without one
+/// this machine alone may, and no page of another site in one of its browsers.
+fn refuse_sender(context: &Context, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
+    if let Some(token) = &context.shown.intake_token {
+        return (!carries(headers, token.expose())).then(unauthorized);
+    }
+    if !context.is_loopback {
+        return Some(unauthorized());
+    }
+    let origins = headers.get_all(header::ORIGIN).iter();
+    let is_foreign = origins.into_iter().any(|origin| {
+        let origin = origin.to_str().ok();
+        let host = origin.and_then(|origin| origin.split_once("://"));
+        !host.is_some_and(|(_, host)| is_local_host(host))
+    });
+    (is_foreign || !is_local(uri, headers)).then(|| {
+        failure(
+            StatusCode::FORBIDDEN,
+            "events are taken from this machine alone: ask for localhost or 127.0.0.1",
+        )
+    })
 }
 
 /// Whether the request carries the token. Takes as long for a wrong one as for the right one.

@@ -1,10 +1,11 @@
 //! HTTP: metrics, health, the API and the screen, all read from the board.
 //!
 //! Owns who may ask and how much; it must never change what the stages know, nor let a request
-//! wait for them. Only GET is answered.
+//! wait for them. Only GET is answered, but for the events that are handed in.
 
 mod api;
 mod episode;
+mod events;
 mod exposition;
 mod guard;
 mod live;
@@ -25,6 +26,9 @@ use fenghuo_notify::Secret;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 
+use crate::identity::Identity;
+use crate::intake::Intake;
+
 pub use recorder::recorder;
 pub use server::serve;
 
@@ -35,14 +39,14 @@ pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub struct Shown {
     /// What the stages know.
     pub board: Arc<Board>,
-    /// The shop's id.
-    pub shop: String,
-    /// Its currency, ISO 4217, where one is told.
-    pub currency: Option<String>,
-    /// Its time zone, minutes east of UTC.
-    pub utc_offset_min: i32,
+    /// What shop this is.
+    pub identity: Arc<Identity>,
     /// What a request must carry. Without one only a loopback listener is served.
     pub token: Option<Secret>,
+    /// What takes events in, where they are taken over HTTP.
+    pub intake: Option<Arc<Intake>>,
+    /// What senders of events must carry. Without one only this machine is served.
+    pub intake_token: Option<Secret>,
     /// `/metrics` needs no token.
     pub metrics_open: bool,
     /// The time in the shop, Unix ms: of the machine, or of a simulation.

@@ -2,16 +2,19 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Extension;
+use axum::http::{HeaderMap, header};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::Shown;
@@ -27,6 +30,8 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What is being answered at shutdown may take this long to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// KiB of bodies that are read and taken in at a time; beyond it senders are asked to wait.
+const BODIES_KIB_MAX: usize = 128 * 1024;
 /// Answers that copy large parts of the board are made this many at a time.
 const HEAVY_MAX: usize = 2;
 
@@ -38,9 +43,15 @@ pub(super) struct Context {
     pub(super) is_loopback: bool,
     /// Whoever makes a large answer holds one of these.
     heavy: Arc<Semaphore>,
+    /// KiB of bodies that may be under way.
+    bodies: Arc<Semaphore>,
     /// Turns true when the process is about to end.
     pub(super) closing: watch::Receiver<bool>,
 }
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
 
 impl Context {
     pub(super) fn new(
@@ -53,8 +64,27 @@ impl Context {
             live: Live::new(),
             is_loopback,
             heavy: Arc::new(Semaphore::new(HEAVY_MAX)),
+            bodies: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
             closing,
         })
+    }
+
+    /// Room for a body, by the length that is told; for as much as it may have where none is.
+    pub(super) fn seat(
+        &self,
+        headers: &HeaderMap,
+        bytes_max: usize,
+    ) -> Option<OwnedSemaphorePermit> {
+        let told = headers.get(header::CONTENT_LENGTH);
+        let told = told.and_then(|told| told.to_str().ok()?.parse::<usize>().ok());
+        let kib = told
+            .unwrap_or(bytes_max)
+            .min(bytes_max)
+            .div_ceil(1024)
+            .max(1);
+        Arc::clone(&self.bodies)
+            .try_acquire_many_owned(kib as u32)
+            .ok()
     }
 
     /// Makes a large answer beside the event loop, a few at a time. `None` when the process ends.
@@ -104,10 +134,11 @@ pub async fn serve(
             Some(_) = tasks.join_next() => continue,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // Beyond the bound the connection is dropped: the caller sees it closed.
                 if let Ok(seat) = Arc::clone(&seats).try_acquire_owned() {
-                    let (router, closing) = (router.clone(), closing.clone());
+                    let router = router.clone().layer(Extension(Peer(peer)));
+                    let closing = closing.clone();
                     tasks.spawn(async move {
                         let _seat = seat;
                         connection(stream, router, closing).await;

@@ -22,10 +22,10 @@ const PAST_MAX: usize = 20;
 
 /// What is shown; times are Unix ms.
 #[derive(Serialize)]
-struct Snapshot<'a> {
+struct Snapshot {
     now_ms: i64,
-    shop: &'a str,
-    currency: Option<&'a str>,
+    shop: String,
+    currency: Option<String>,
     utc_offset_min: i32,
     /// Why it is not ready, if so.
     not_ready: Option<String>,
@@ -100,11 +100,12 @@ pub(super) fn render(shown: &Shown) -> String {
     let count = |severity| open.iter().filter(|last| last.severity == severity).count();
     let now_ms = (shown.now_ms)();
     let (events, refused) = events(board);
+    let known = shown.identity.known();
     let snapshot = Snapshot {
         now_ms,
-        shop: &shown.shop,
-        currency: shown.currency.as_deref(),
-        utc_offset_min: shown.utc_offset_min,
+        shop: known.shop.unwrap_or_default(),
+        currency: known.currency,
+        utc_offset_min: known.utc_offset_min.unwrap_or(0),
         not_ready: (shown.ready)().err(),
         panes: Some((shown.board.homes(), shown.panes_partitions)).filter(|(held, all)| held < all),
         events,

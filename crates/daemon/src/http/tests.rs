@@ -18,6 +18,7 @@ use tower::ServiceExt;
 use super::server::Context;
 use super::{Elsewhere, Held, Shown, api, live, recorder};
 use crate::config::Config;
+use crate::identity::{Identity, Known};
 
 const MINUTE_MS: i64 = 60_000;
 const SKUS: usize = 12;
@@ -75,14 +76,18 @@ fn fill() -> (Arc<Board>, i64) {
     (Arc::clone(playback.topology().board()), end_ms + 10_000)
 }
 
-fn shown() -> Shown {
+pub(super) fn shown() -> Shown {
     let (board, now_ms) = filled();
     Shown {
         board,
-        shop: "42".to_owned(),
-        currency: Some("CNY".to_owned()),
-        utc_offset_min: 480,
+        identity: Arc::new(Identity::new(Known {
+            shop: Some("42".to_owned()),
+            currency: Some("CNY".to_owned()),
+            utc_offset_min: Some(480),
+        })),
         token: None,
+        intake: None,
+        intake_token: None,
         metrics_open: false,
         now_ms: Arc::new(move || now_ms),
         ready: Arc::new(|| Err("the orders are 90 s behind".to_owned())),
@@ -110,7 +115,7 @@ fn shown() -> Shown {
     }
 }
 
-fn served(shown: Shown) -> (Router, Arc<Context>, watch::Sender<bool>) {
+pub(super) fn served(shown: Shown) -> (Router, Arc<Context>, watch::Sender<bool>) {
     let (close, closing) = watch::channel(false);
     let context = Context::new(Arc::new(shown), true, closing);
     (api::router(Arc::clone(&context)), context, close)

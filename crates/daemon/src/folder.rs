@@ -1,0 +1,117 @@
+//! `fenghuo log`: looking after a folder.
+//!
+//! Owns what a person asks of a folder that no daemon holds: is it whole, and what is in it. It
+//! must never change a record.
+
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use fenghuo_embedded::{EmbeddedLog, Whole};
+use fenghuo_log::TopicPartition;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::cli;
+use crate::exit::Exit;
+use crate::topics::open_folder;
+
+/// Does what was asked of a folder.
+pub fn run(args: &cli::Log) -> anyhow::Result<Exit> {
+    match args {
+        cli::Log::Verify(args) => verify(&args.data),
+        cli::Log::Dump(args) => dump(args),
+    }
+}
+
+/// A folder that must be there: looking at one must not make it.
+fn existing(folder: &Path) -> anyhow::Result<EmbeddedLog> {
+    std::fs::metadata(folder.join("log.redb"))
+        .with_context(|| format!("{} holds no log", folder.display()))?;
+    open_folder(folder)
+}
+
+/// Reads a whole folder and says what it holds.
+fn verify(folder: &Path) -> anyhow::Result<Exit> {
+    let log = existing(folder)?;
+    let mut out = std::io::stdout().lock();
+    let checked = log.check().with_context(|| folder.display().to_string())?;
+    for topic in &checked {
+        let (records, batches) = (topic.records, topic.batches);
+        let name = &topic.name;
+        writeln!(out, "{name:<28} {records:>12} records in {batches} batches")?;
+    }
+    writeln!(out, "{} is whole", folder.display())?;
+    Ok(Exit::Done)
+}
+
+/// Prints the records of a topic, or of all, one JSON object a line.
+fn dump(args: &cli::LogDump) -> anyhow::Result<Exit> {
+    let log = existing(&args.data)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let topics = log.topics()?;
+    if let Some(topic) = &args.topic
+        && !topics.contains_key(topic)
+    {
+        let known: Vec<&str> = topics.keys().map(String::as_str).collect();
+        anyhow::bail!("there is no topic {topic}; there are {}", known.join(", "));
+    }
+    for (topic, partitions) in topics {
+        if args.topic.as_ref().is_some_and(|only| *only != topic) {
+            continue;
+        }
+        for partition in 0..partitions {
+            let of = TopicPartition::new(topic.as_str(), partition);
+            let mut written = Ok(());
+            log.dump(&of, 0, u64::MAX, &mut |record| {
+                if written.is_ok() {
+                    written = writeln!(out, "{}", line(&of, &record));
+                }
+            })?;
+            if let Err(error) = written {
+                // Whoever reads has had enough.
+                return match error.kind() {
+                    std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+                    _ => Err(error.into()),
+                };
+            }
+        }
+    }
+    match out.flush() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(Exit::Done),
+    }
+}
+
+fn line(of: &TopicPartition, record: &Whole<'_>) -> Value {
+    let at = Timestamp::from_millisecond(record.timestamp_ms).ok();
+    let headers: Map<String, Value> = record
+        .headers
+        .iter()
+        .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), readable(value)))
+        .collect();
+    json!({
+        "topic": &*of.topic,
+        "partition": of.partition,
+        "offset": record.offset,
+        "at": at.map(|at| at.to_string()),
+        "key": record.key.map(readable),
+        "value": record.value.map(readable),
+        "headers": headers,
+    })
+}
+
+/// JSON as it is, text as text, and anything else in base64.
+fn readable(bytes: &[u8]) -> Value {
+    if bytes.starts_with(b"{")
+        && let Ok(json) = serde_json::from_slice(bytes)
+    {
+        return json;
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Value::from(text),
+        Err(_) => json!({"base64": BASE64.encode(bytes)}),
+    }
+}

@@ -1,0 +1,343 @@
+//! The intake over HTTP, against its own OpenAPI description: every answer is one that is told
+//! there, and every answer that is told there is given.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+
+use axum::Router;
+use axum::body::Body;
+use fenghuo_log::memory::MemoryLog;
+use fenghuo_log::{Log, SessionSpec, Start, TopicPartition};
+use fenghuo_notify::Secret;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::config::Config;
+use crate::http::Shown;
+use crate::http::tests::{served, shown};
+use crate::identity::Identity;
+use crate::intake::Full;
+use crate::measured::Holdings;
+
+const NDJSON: &str = "application/x-ndjson";
+
+fn described() -> Value {
+    serde_json::from_str(include_str!("../openapi.json")).unwrap()
+}
+
+fn log() -> MemoryLog {
+    let log = MemoryLog::new();
+    let config = Config::without_file().unwrap();
+    log.ensure(&config.source_topics()).unwrap();
+    let topology = config.topology(0);
+    log.ensure(&topology.own_topics(&|_| 4)).unwrap();
+    drop(Identity::restore(Default::default(), &log).unwrap());
+    log
+}
+
+fn open(log: &MemoryLog, full: Full, with: impl FnOnce(&mut Shown)) -> Router {
+    let mut shown = shown();
+    shown.intake = Some(Arc::new(taker(log, full)));
+    with(&mut shown);
+    served(shown).0
+}
+
+/// Answers that the description tells of and that were seen.
+#[derive(Default)]
+struct Seen(BTreeSet<String>);
+
+impl Seen {
+    /// Posts a body; the answer must be one that is described.
+    async fn post(
+        &mut self,
+        router: &Router,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> (u16, Value) {
+        let mut request = Request::post("/api/v1/events");
+        if headers.iter().all(|(name, _)| *name != "host") {
+            request = request.header(header::HOST, "127.0.0.1:8686");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.into()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let again = matches!(status, 429 | 503 | 507);
+        assert_eq!(response.headers().contains_key("retry-after"), again);
+        let bytes = to_bytes(response.into_body(), 64 << 20).await.unwrap();
+        let answer: Value = serde_json::from_slice(&bytes).unwrap();
+        let pointer = format!("/paths/~1api~1v1~1events/post/responses/{status}");
+        let mut schema = described()
+            .pointer(&format!("{pointer}/content/application~1json/schema"))
+            .cloned()
+            .unwrap_or_else(|| panic!("{status} is not described: {answer}"));
+        schema["components"] = described()["components"].clone();
+        let problems: Vec<String> = jsonschema::validator_for(&schema)
+            .unwrap()
+            .iter_errors(&answer)
+            .map(|problem| problem.to_string())
+            .collect();
+        assert_eq!(problems, [""; 0], "{answer}");
+        self.0.insert(status.to_string());
+        (status, answer)
+    }
+}
+
+fn values(log: &MemoryLog, topic: &str) -> Vec<String> {
+    let mut session = log
+        .open(&SessionSpec {
+            group: "test".to_owned(),
+            member: "test".to_owned(),
+            topics: Vec::new(),
+            start: Start::Earliest,
+            low_latency: true,
+        })
+        .unwrap();
+    let mut values = Vec::new();
+    for partition in 0..log.partitions(topic).unwrap().unwrap_or(0) {
+        let of = TopicPartition::new(topic, partition);
+        let mut each = |record: fenghuo_log::Record<'_>| {
+            values.push(String::from_utf8_lossy(record.value.unwrap_or_default()).into_owned());
+        };
+        session.read(&of, 0, u64::MAX, &mut each).unwrap();
+    }
+    values
+}
+
+fn order(id: &str) -> String {
+    format!(
+        r#"{{"meta":{{"event_id":"{id}","source":"erp","shop_id":"42","occurred_at":"2026-11-11T20:00:00+08:00"}},"order":{{"type":"PAID","order_id":"{id}"}}}}"#
+    )
+}
+
+#[tokio::test]
+async fn every_answer_is_described_and_every_description_is_true() {
+    let mut seen = Seen::default();
+    let kept = log();
+    let router = open(&kept, Box::new(|| None), |_| {});
+    // The examples of the description are taken as they stand.
+    let content = described()["paths"]["/api/v1/events"]["post"]["requestBody"]["content"].clone();
+    for (kind, of) in content.as_object().unwrap() {
+        if let Some(example) = of["example"].as_str() {
+            let headers = [("content-type", kind.as_str())];
+            let (status, answer) = seen.post(&router, &headers, example.to_owned()).await;
+            assert_eq!(
+                (status, &answer["rejected"]),
+                (200, &0.into()),
+                "{kind}: {answer}"
+            );
+        }
+    }
+    assert_eq!(values(&kept, "shop.orders").len(), 4);
+    assert_eq!(values(&kept, "shop.inventory").len(), 1);
+
+    // A bad line rejects itself alone.
+    let body = format!("{}\nno event\n\n{}\n", order("a"), order("b"));
+    let headers = [("content-type", NDJSON), ("fenghuo-sender", "till-7")];
+    let (_, answer) = seen.post(&router, &headers, body).await;
+    assert_eq!(
+        (&answer["accepted"], &answer["rejected"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(answer["rejections"][0]["line"], 2);
+    assert_eq!(values(&kept, "fenghuo.dead-letter"), ["no event"]);
+    let letters = TopicPartition::new("fenghuo.dead-letter", 0);
+    assert_eq!(kept.header(&letters, 0, "file").unwrap(), b"till-7");
+    assert_eq!(kept.header(&letters, 0, "line").unwrap(), b"2");
+
+    let before = values(&kept, "shop.orders").len();
+    let refused: [(u16, &[(&str, &str)], &str); 8] = [
+        (400, &[("content-type", "application/json")], "[{\"meta\":"),
+        (
+            400,
+            &[("content-type", NDJSON), ("content-encoding", "gzip")],
+            "plain",
+        ),
+        (415, &[("content-type", "text/plain")], "{}"),
+        (
+            415,
+            &[("content-type", "application/x-www-form-urlencoded")],
+            "a=b",
+        ),
+        (
+            415,
+            &[("content-type", "multipart/form-data; boundary=x")],
+            "--x",
+        ),
+        (415, &[], "{}"),
+        (
+            415,
+            &[("content-type", NDJSON), ("content-encoding", "br")],
+            "{}",
+        ),
+        (413, &[("content-type", NDJSON)], &"\n{}".repeat(60_000)),
+    ];
+    for (expected, headers, body) in refused {
+        let (status, answer) = seen.post(&router, headers, body.to_owned()).await;
+        assert_eq!(status, expected, "{headers:?}: {answer}");
+        assert_eq!(answer["byte"].is_number(), expected == 400, "{answer}");
+    }
+    let large = vec![b' '; LIMITS.body_bytes_max + 1];
+    assert_eq!(
+        seen.post(&router, &[("content-type", NDJSON)], large)
+            .await
+            .0,
+        413
+    );
+    assert_eq!(values(&kept, "shop.orders").len(), before);
+
+    // From another site, or through another name.
+    for header in [
+        ("origin", "https://shop.example"),
+        ("host", "shop.example"),
+        ("origin", "null"),
+    ] {
+        let headers = [("content-type", NDJSON), header];
+        assert_eq!(
+            seen.post(&router, &headers, order("c")).await.0,
+            403,
+            "{header:?}"
+        );
+    }
+    let headers = [
+        ("content-type", NDJSON),
+        ("origin", "http://localhost:8686"),
+    ];
+    assert_eq!(seen.post(&router, &headers, order("d")).await.0, 200);
+
+    // The token of senders is one thing, that of readers another.
+    let tokens = |shown: &mut Shown| {
+        shown.token = Some(Secret::new("for-readers"));
+        shown.intake_token = Some(Secret::new("for-senders"));
+    };
+    let guarded = open(&kept, Box::new(|| None), tokens);
+    for (expected, given) in [(401, "for-readers"), (401, "x"), (200, "for-senders")] {
+        let bearer = format!("Bearer {given}");
+        let headers = [("content-type", NDJSON), ("authorization", bearer.as_str())];
+        assert_eq!(
+            seen.post(&guarded, &headers, order("e")).await.0,
+            expected,
+            "{given}"
+        );
+    }
+    let request = Request::get("/api/v1/totals").header("authorization", "Bearer for-senders");
+    let request = request.body(Body::empty()).unwrap();
+    let response = guarded.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+
+    let full = open(&kept, Box::new(|| Some("no room".to_owned())), |_| {});
+    assert_eq!(
+        seen.post(&full, &[("content-type", NDJSON)], order("f"))
+            .await
+            .0,
+        507
+    );
+    // More at once than there is room for: a body that never ends holds its seat.
+    let (router, context, _close) = served({
+        let mut shown = shown();
+        shown.intake = Some(Arc::new(taker(&kept, Box::new(|| None))));
+        shown
+    });
+    let mut seats = Vec::new();
+    while let Some(seat) = context.seat(&HeaderMap::new(), LIMITS.body_bytes_max) {
+        seats.push(seat);
+    }
+    assert_eq!(seats.len(), 8);
+    assert_eq!(
+        seen.post(&router, &[("content-type", NDJSON)], order("g"))
+            .await
+            .0,
+        429
+    );
+    drop(seats);
+    let broken = open(&MemoryLog::new(), Box::new(|| None), |_| {});
+    assert_eq!(
+        seen.post(&broken, &[("content-type", NDJSON)], order("h"))
+            .await
+            .0,
+        503
+    );
+
+    let responses = described()["paths"]["/api/v1/events"]["post"]["responses"].clone();
+    let described: BTreeSet<String> = responses.as_object().unwrap().keys().cloned().collect();
+    let unseen: Vec<_> = described.difference(&seen.0).collect();
+    // A body that is late takes half a minute: see the test of that.
+    assert_eq!(unseen, ["408"]);
+}
+
+fn taker(log: &MemoryLog, full: Full) -> Intake {
+    let config = Config::without_file().unwrap();
+    let partitions = config.topics.sources.iter();
+    let partitions = partitions.map(|source| (source.name.to_string(), 4));
+    Intake::new(
+        &config,
+        Arc::new(log.clone()),
+        full,
+        &partitions.collect(),
+        Arc::new(Identity::default()),
+        Holdings::default(),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_sender_is_cut_off() {
+    let router = open(&log(), Box::new(|| None), |_| {});
+    let never = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let headers = [("content-type", NDJSON)];
+    let mut seen = Seen::default();
+    let (status, answer) = seen.post(&router, &headers, Body::from_stream(never)).await;
+    assert_eq!(status, 408, "{answer}");
+}
+
+#[tokio::test]
+async fn packed_bodies_and_protobuf_are_the_same_events() {
+    let kept = log();
+    let router = open(&kept, Box::new(|| None), |_| {});
+    let mut seen = Seen::default();
+    let lines = format!("{}\n{}\n", order("a"), order("b"));
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(lines.as_bytes()).unwrap();
+    let packed = [
+        ("gzip", gzip.finish().unwrap()),
+        ("zstd", zstd::bulk::compress(lines.as_bytes(), 1).unwrap()),
+    ];
+    for (encoding, body) in packed {
+        let headers = [("content-type", NDJSON), ("content-encoding", encoding)];
+        let (status, answer) = seen.post(&router, &headers, body).await;
+        assert_eq!(
+            (status, &answer["accepted"]),
+            (200, &2.into()),
+            "{encoding}: {answer}"
+        );
+    }
+    let event = fenghuo_event::pb::Event {
+        meta: Some(fenghuo_event::pb::Meta {
+            event_id: "p".to_owned(),
+            source: "erp".to_owned(),
+            occurred_at: Some(prost_types::Timestamp {
+                seconds: 1_794_398_400,
+                nanos: 0,
+            }),
+            ..Default::default()
+        }),
+        body: Some(fenghuo_event::pb::event::Body::Ops(
+            fenghuo_event::pb::Ops {
+                r#type: 1,
+                component: "till".to_owned(),
+                ..Default::default()
+            },
+        )),
+    };
+    let bytes = fenghuo_event::to_protobuf(&event);
+    let mut body = vec![bytes.len() as u8];
+    assert!(bytes.len() < 128, "a length of one byte");
+    body.extend(&bytes);
+    let headers = [("content-type", "application/x-protobuf")];
+    let (status, answer) = seen.post(&router, &headers, body).await;
+    assert_eq!((status, &answer["accepted"]), (200, &1.into()), "{answer}");
+    assert_eq!(values(&kept, "shop.orders").len(), 4);
+    assert_eq!(values(&kept, "shop.ops").len(), 1);
+}

@@ -1,0 +1,191 @@
+//! Taking events in: from HTTP and from files into the shop's topics.
+//!
+//! Owns where an event and a refused line go, whose events they are, and when no more can be
+//! taken. What it has said yes to is durable. It must never judge what an event means: whether it
+//! is a duplicate, or late, ingest says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fenghuo_engine::record::topic;
+use fenghuo_intake::{Message, Rejected};
+use fenghuo_log::{Append, Error, Log, TopicPartition};
+
+use crate::config::Config;
+use crate::identity::Identity;
+use crate::load::partition_for;
+use crate::measured::Holdings;
+
+/// Bytes of a refused line that are kept.
+const DEAD_LETTER_BYTES_MAX: usize = 900 * 1024;
+
+/// Records that ingest may have yet to read: with more nothing is taken, so that who sends waits
+/// and not who is to be woken.
+const BEHIND_MAX: u64 = 1_000_000;
+
+/// An event as it lies in a topic of so many partitions.
+pub fn event(message: Message, topic: &Arc<str>, partitions: u32) -> Append {
+    let partition = partition_for(message.key.as_bytes(), partitions);
+    Append {
+        to: TopicPartition::new(Arc::clone(topic), partition),
+        key: Some(message.key.into_bytes()),
+        value: Some(message.value),
+        headers: vec![("content-type", message.content_type.into())],
+    }
+}
+
+/// A refused line as it lies in the dead letters.
+pub fn dead_letter(rejected: Rejected) -> Append {
+    // What decoding says begins with a countable word; what a mapping says does not.
+    let (reason, detail) = match rejected.reason.split_once(": ") {
+        Some((reason, detail)) if is_word(reason) => (reason, detail),
+        _ => ("row", rejected.reason.as_str()),
+    };
+    let mut headers = vec![
+        ("reason", reason.into()),
+        ("detail", detail.into()),
+        ("file", rejected.origin.file.as_bytes().to_vec()),
+        ("line", rejected.origin.line.to_string().into_bytes()),
+    ];
+    let mut bytes = rejected.bytes;
+    if bytes.len() > DEAD_LETTER_BYTES_MAX {
+        headers.push(("bytes", bytes.len().to_string().into_bytes()));
+        bytes.truncate(DEAD_LETTER_BYTES_MAX);
+    }
+    Append {
+        to: TopicPartition::new(topic::DEAD_LETTER, 0),
+        key: None,
+        value: Some(bytes),
+        headers,
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
+/// What became of events that were handed in.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Events that are in the log now, durably.
+    pub accepted: u64,
+    /// Line and reason of each that is not; it is in the dead letters.
+    pub rejected: Vec<(u64, String)>,
+}
+
+/// Why nothing was taken.
+#[derive(Debug)]
+pub enum Refused {
+    /// The disk has no room.
+    Full(String),
+    /// The stages have to catch up first.
+    Behind(String),
+    /// The log could not be written.
+    Log(Error),
+}
+
+/// Why there is no room for more, where that is so.
+pub type Full = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// What takes events in.
+pub struct Intake {
+    log: Arc<dyn Log>,
+    full: Full,
+    identity: Arc<Identity>,
+    holdings: Holdings,
+    /// Topic and number of partitions of each stream, by the stream's name.
+    places: BTreeMap<&'static str, (Arc<str>, u32)>,
+}
+
+impl Intake {
+    /// Takes events into the topics of a config.
+    pub fn new(
+        config: &Config,
+        log: Arc<dyn Log>,
+        full: Full,
+        partitions: &BTreeMap<String, u32>,
+        identity: Arc<Identity>,
+        holdings: Holdings,
+    ) -> Self {
+        let sources = config.topics.sources.iter();
+        let places = sources
+            .map(|source| {
+                let count = partitions.get(&*source.name).copied().unwrap_or(1);
+                (source.stream.topic(), (Arc::clone(&source.name), count))
+            })
+            .collect();
+        Self {
+            log,
+            full,
+            identity,
+            holdings,
+            places,
+        }
+    }
+
+    /// Whether there is room, and nobody is far behind.
+    pub fn check(&self) -> Result<(), Refused> {
+        if let Some(why) = (self.full)() {
+            return Err(Refused::Full(why));
+        }
+        let behind = self.holdings.behind("ingest");
+        if behind > BEHIND_MAX {
+            let why = format!("{behind} records are being caught up with; send this again later");
+            return Err(Refused::Behind(why));
+        }
+        Ok(())
+    }
+
+    /// Takes events in one transaction: when it answers they are durable.
+    pub fn take(&self, messages: Vec<Result<Message, Rejected>>) -> Result<Taken, Refused> {
+        let mut taken = Taken::default();
+        let mut appends = Vec::with_capacity(messages.len() + 1);
+        for message in messages {
+            let message = message.and_then(|message| self.admitted(message));
+            match message.and_then(|message| self.placed(message)) {
+                Ok(append) => {
+                    taken.accepted += 1;
+                    appends.push(append);
+                }
+                Err(rejected) => {
+                    let line = rejected.origin.line;
+                    taken.rejected.push((line, rejected.reason.clone()));
+                    appends.push(dead_letter(rejected));
+                }
+            }
+        }
+        let learned = self.identity.unkept();
+        appends.extend(learned.clone());
+        if !appends.is_empty() {
+            self.log.append(appends).map_err(Refused::Log)?;
+        }
+        if let Some(learned) = learned {
+            self.identity.kept(&learned);
+        }
+        Ok(taken)
+    }
+
+    /// Events of another shop are refused at the door.
+    fn admitted(&self, message: Message) -> Result<Message, Rejected> {
+        match self.identity.admit(&message).err() {
+            None => Ok(message),
+            Some((reason, detail)) => Err(Rejected {
+                reason: format!("{reason}: {detail}"),
+                origin: message.origin,
+                bytes: message.value,
+            }),
+        }
+    }
+
+    fn placed(&self, message: Message) -> Result<Append, Rejected> {
+        match self.places.get(message.stream.topic()) {
+            Some((topic, partitions)) => Ok(event(message, topic, *partitions)),
+            None => Err(Rejected {
+                reason: format!("wrong_topic: no topic takes {} events", message.stream),
+                origin: message.origin,
+                bytes: message.value,
+            }),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Where the topics are: on Kafka, or in a folder of this machine.
+//!
+//! Owns what only one of the two can tell: who else is in a group, how much room is left, why
+//! nothing can be written. It must never know what a topic holds.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use fenghuo_embedded::EmbeddedLog;
+use fenghuo_kafka::{KafkaLog, Member};
+use fenghuo_log::{Error, Log};
+
+use crate::config::{self, Config, Folder};
+use crate::run::NewerError;
+
+/// Where the topics are.
+#[derive(Clone)]
+pub enum Topics {
+    /// On Kafka.
+    Kafka(Arc<KafkaLog>),
+    /// In a folder.
+    Folder(EmbeddedLog, Folder),
+}
+
+impl Topics {
+    /// Opens what a config names.
+    pub fn open(config: &Config) -> anyhow::Result<Self> {
+        match &config.log {
+            config::Log::Kafka => {
+                let mut kafka = config.kafka()?;
+                if let Some(url) = &config.http.public_url {
+                    // The other members of the group learn from the brokers where this one is.
+                    kafka.client_id = format!("{} {url}", kafka.client_id);
+                }
+                let log = KafkaLog::new(kafka).context("kafka")?;
+                Ok(Self::Kafka(Arc::new(log)))
+            }
+            config::Log::Embedded(folder) => {
+                let log = open_folder(&folder.path)?;
+                Ok(Self::Folder(log, folder.clone()))
+            }
+        }
+    }
+
+    /// The log that keeps them.
+    pub fn log(&self) -> Arc<dyn Log> {
+        match self {
+            Topics::Kafka(log) => Arc::<KafkaLog>::clone(log),
+            Topics::Folder(log, _) => Arc::new(log.clone()),
+        }
+    }
+
+    /// The members of a group, as the brokers know them; a folder has none but this process.
+    pub fn members(&self, group: &str) -> Result<Vec<Member>, Error> {
+        match self {
+            Topics::Kafka(log) => log.members(group),
+            Topics::Folder(..) => Ok(Vec::new()),
+        }
+    }
+
+    /// Why nothing can be written now, where that is known.
+    pub fn fault(&self) -> Option<String> {
+        match self {
+            Topics::Kafka(_) => None,
+            Topics::Folder(log, _) => log.fault(),
+        }
+    }
+
+    /// Why nothing more may be taken in: the disk has no room beyond what the stages need.
+    pub fn full(&self) -> Option<String> {
+        let Topics::Folder(_, folder) = self else {
+            return None;
+        };
+        let room = fenghuo_embedded::room(&folder.path).ok()?;
+        let (room, reserve) = (room >> 20, folder.reserve_bytes >> 20);
+        (room < reserve).then(|| {
+            format!(
+                "{} MiB are left on the disk of {}, and {} MiB are kept for what was taken already",
+                room,
+                folder.path.display(),
+                reserve
+            )
+        })
+    }
+
+    /// Drops what is older than it has to be.
+    pub fn tidy(&self) {
+        let Topics::Folder(log, folder) = self else {
+            return;
+        };
+        if let Err(error) = log.drop_old(folder.bytes_max) {
+            tracing::warn!(%error, "old events could not be dropped");
+        }
+    }
+}
+
+/// Opens a folder for this process alone.
+pub fn open_folder(path: &Path) -> anyhow::Result<EmbeddedLog> {
+    EmbeddedLog::open(path).map_err(|error| {
+        if error.is_newer() {
+            let error = anyhow::Error::from(error);
+            return NewerError::new(format!("{error:#}")).into();
+        }
+        error.into()
+    })
+}

@@ -1,0 +1,100 @@
+//! A shop without Kafka: one binary and one folder, as somebody new meets them.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use fenghuo_tests::installation::{Installation, Process};
+use serde_json::Value;
+
+fn installation() -> Result<Installation> {
+    let installation = Installation::new()?;
+    let listen = installation.listen();
+    let text = format!("http.listen = {listen:?}\nlog.kind = \"embedded\"\n");
+    installation.write("fenghuo.toml", text)?;
+    Ok(installation)
+}
+
+/// Does what the greeting says, word for word.
+fn first_events(process: &Process) -> Result<Value> {
+    let log = process.until("the greeting", |process| {
+        let log = process.log();
+        log.contains("\nEND\n").then_some(log)
+    })?;
+    let begin = log.find("curl ").context("no command in the greeting")?;
+    let end = log.find("\nEND\n").context("no end of the command")? + "\nEND\n".len();
+    let done = Command::new("sh")
+        .arg("-c")
+        .arg(&log[begin..end])
+        .output()?;
+    ensure!(done.status.success(), "{done:?}");
+    serde_json::from_slice(&done.stdout).with_context(|| format!("{done:?}"))
+}
+
+fn orders(process: &Process) -> Result<i64> {
+    let totals = process.json("/api/v1/totals")?;
+    Ok(totals["total"]["orders"].as_i64().unwrap_or(0))
+}
+
+#[test]
+fn the_greeting_leads_to_a_page_and_a_kill_loses_nothing() -> Result<()> {
+    let installation = installation()?;
+    let process = installation.run()?;
+    let answer = first_events(&process)?;
+    ensure!(
+        answer["accepted"] == 2 && answer["rejected"] == 0,
+        "{answer}"
+    );
+    process.until("the page in the terminal", |process| {
+        let log = process.log();
+        log.contains("PAGE     price-floor sku=tea-500g")
+            .then_some(())
+    })?;
+    let readings = process.json("/api/v1/readings?signal=price.floor")?;
+    ensure!(readings["readings"][0]["value"] == 0.1, "{readings}");
+    let picture = process.json("/api/v1/snapshot")?;
+    ensure!(
+        picture["shop"] == "my-shop" && picture["currency"] == "CNY",
+        "{picture}"
+    );
+
+    process.until("the outcome of the page", |process| {
+        let alerts = process.json("/api/v1/alerts").ok()?;
+        (!alerts.pointer("/alerts/0/deliveries/0/ended_at")?.is_null()).then_some(())
+    })?;
+
+    // Another process is told who has the folder.
+    let other = installation.fenghuo(["log", "verify"]).output()?;
+    let told = String::from_utf8_lossy(&other.stderr).into_owned();
+    let holder = format!("process {}", process.id());
+    ensure!(!other.status.success() && told.contains(&holder), "{told}");
+
+    // kill -9.
+    drop(process);
+    let process = installation.run()?;
+    ensure!(orders(&process)? == 1, "{}", orders(&process)?);
+    let alerts = process.json("/api/v1/alerts")?;
+    ensure!(
+        alerts["alerts"]
+            .as_array()
+            .is_some_and(|all| all.len() == 1),
+        "{alerts}"
+    );
+    ensure!(
+        !process.log().contains("PAGE "),
+        "paged again: {}",
+        process.log()
+    );
+    process.terminate()?;
+
+    let verified = installation.done(["log", "verify"])?;
+    let told = String::from_utf8(verified.stdout)?;
+    ensure!(told.contains("fenghuo-data is whole"), "{told}");
+    let dumped = installation.done(["log", "dump", "--topic", "fenghuo.alerts"])?;
+    let first = String::from_utf8(dumped.stdout)?;
+    let first: Value = serde_json::from_str(first.lines().next().context("no alert")?)?;
+    ensure!(
+        first["value"]["transition"]["rule"] == "price-floor",
+        "{first}"
+    );
+    Ok(())
+}
