@@ -47,13 +47,17 @@ pub struct Seen {
 struct Shared {
     seen: Mutex<Seen>,
     is_down: AtomicBool,
-    /// The next webhook is taken and not answered until it is released.
-    holds: AtomicBool,
+    /// The next webhook that says this is taken and not answered until it is released.
+    holds: Mutex<Option<String>>,
     is_held: AtomicBool,
     released: Notify,
 }
 
 impl Shared {
+    fn holds(&self) -> MutexGuard<'_, Option<String>> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn seen(&self) -> MutexGuard<'_, Seen> {
         // Nothing panics under this lock.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
@@ -101,10 +105,11 @@ impl Webhook {
         self.shared.is_down.store(is_down, Ordering::Relaxed);
     }
 
-    /// Takes the next webhook, and does not answer before [`Webhook::release`].
-    pub fn hold(&self) {
+    /// Takes the next webhook that has this text in it, and does not answer before
+    /// [`Webhook::release`].
+    pub fn hold(&self, text: &str) {
         self.shared.is_held.store(false, Ordering::Relaxed);
-        self.shared.holds.store(true, Ordering::Relaxed);
+        *self.shared.holds() = Some(text.to_owned());
     }
 
     /// Whether a webhook was taken and waits for its answer.
@@ -114,7 +119,7 @@ impl Webhook {
 
     /// Answers again.
     pub fn release(&self) {
-        self.shared.holds.store(false, Ordering::Relaxed);
+        *self.shared.holds() = None;
         self.shared.released.notify_waiters();
     }
 
@@ -126,7 +131,10 @@ impl Webhook {
 
 async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let answer = taken(&shared, &headers, &body);
-    if answer == StatusCode::NO_CONTENT && shared.holds.swap(false, Ordering::Relaxed) {
+    let text = String::from_utf8_lossy(&body);
+    let is_meant = |holds: &mut String| text.contains(holds.as_str());
+    let is_meant = shared.holds().take_if(is_meant).is_some();
+    if answer == StatusCode::NO_CONTENT && is_meant {
         let released = shared.released.notified();
         shared.is_held.store(true, Ordering::Relaxed);
         released.await;

@@ -35,7 +35,8 @@ pub fn wait(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// What the local time is ahead of UTC now, such as `+08:00`.
+/// What the local time is ahead of UTC now, such as `+08:00`: for a greeting, never for the shop.
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn utc_offset() -> String {
     let now = jiff::Timestamp::from_millisecond(now_ms()).unwrap_or_default();
     let offset = jiff::tz::TimeZone::system().to_offset(now);

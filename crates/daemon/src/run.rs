@@ -84,6 +84,8 @@ struct Shared {
     fatal: Mutex<Option<String>>,
     /// That is because a newer build has taken over.
     newer: AtomicBool,
+    /// Why workers had to begin again, until they did.
+    failing: Mutex<BTreeMap<String, String>>,
     /// Partitions of each source topic.
     partitions: BTreeMap<String, u32>,
 }
@@ -100,6 +102,22 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
             .get_or_insert(why);
         self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// A worker cannot go on for now, or goes on.
+    fn set_failing(&self, worker: &str, why: Option<String>) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            Some(why) => failing.insert(worker.to_owned(), why),
+            None => failing.remove(worker),
+        };
+    }
+
+    /// Why a worker cannot go on for now.
+    fn failing(&self) -> Option<String> {
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (worker, why) = failing.first_key_value()?;
+        Some(format!("{worker} begins again at its last commit: {why}"))
     }
 
     fn fatal(&self) -> Option<String> {
@@ -150,6 +168,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
         stop: AtomicBool::new(false),
         fatal: Mutex::new(None),
         newer: AtomicBool::new(false),
+        failing: Mutex::new(BTreeMap::new()),
         partitions,
         topology,
         config,
@@ -409,6 +428,10 @@ fn elsewhere(shared: &Shared) -> Result<Vec<Elsewhere>, String> {
 fn ready(shared: &Shared) -> Result<(), String> {
     let now_ms = clock::now_ms();
     let held = shared.holdings.all();
+    // One that cannot reach the brokers is no standby.
+    if let Some(why) = shared.failing() {
+        return Err(why);
+    }
     if held.is_empty() {
         return match shared.began.elapsed() > STANDBY_AFTER {
             true => Ok(()),
@@ -542,7 +565,11 @@ fn work<S: Stage>(
 ) {
     let mut backoff = BACKOFF.0;
     while !shared.is_stopping() {
-        match live(shared, open, each, &mut backoff) {
+        let lived = live(shared, name, open, each, &mut backoff);
+        if let Err(error) = &lived {
+            shared.set_failing(name, Some(chain(error)));
+        }
+        match lived {
             Ok(()) => return,
             Err(
                 error @ (Error::Fatal(_) | Error::Fenced { .. } | Error::PartitionCount { .. }),
@@ -575,11 +602,13 @@ fn work<S: Stage>(
 
 fn live<S: Stage>(
     shared: &Shared,
+    name: &str,
     open: &dyn Fn() -> Result<Runner<S>, Error>,
     each: &mut dyn FnMut(&mut Runner<S>, Option<f64>) -> bool,
     backoff: &mut Duration,
 ) -> Result<(), Error> {
     let mut runner = open()?;
+    shared.set_failing(name, None);
     while !shared.is_stopping() {
         let watch = Watch::start();
         let step = runner.step(clock::now_ms(), POLL_MAX)?;

@@ -22,7 +22,7 @@ use xtask::wait;
 use super::plan::{Plan, Settings as PlanSettings, Staged, Trouble};
 use super::random::Random;
 use super::shown::Shown;
-use super::traffic::{Ledger, Message, Shop};
+use super::traffic::{Ledger, Message, Shop, sku_of};
 use super::verdict::{self, Check, Found};
 use super::world::RULES;
 use crate::consumer::Record;
@@ -41,8 +41,10 @@ const ACKNOWLEDGED_MIN: u64 = 1_000;
 const PAGE_EVERY: usize = 8;
 /// One trouble of so many is a sell-out.
 const SOLD_OUT_EVERY: usize = 5;
-/// How long a trouble lasts.
-const TROUBLE_MS: u64 = 20_000;
+/// How long a trouble lasts: a dip by the clock, a sell-out, which is seen when its pane closes, in
+/// the shop's own time, of which a second takes about half of one.
+const DIP_MS: u64 = 20_000;
+const SOLD_OUT_MS: u64 = 150_000;
 /// Who sends at a time, and how much at once.
 const SENDERS: usize = 3;
 const BATCH_EVENTS: usize = 250;
@@ -269,20 +271,23 @@ fn own_checks(ledger: &Ledger, (found, dumped): &(Found, HashSet<u64>), sent: &S
 
 /// A shop with a trouble in every life that is to end in the middle of a page.
 fn shop(settings: Settings) -> (Shop, Plan) {
+    let end_ms = settings.kills as u64 * LIFE_MS;
     let troubles = (0..settings.kills.div_ceil(PAGE_EVERY)).map(|number| {
         let from_ms = (number * PAGE_EVERY) as u64 * LIFE_MS + 1;
+        let is_sold_out = number % SOLD_OUT_EVERY == 1 && from_ms + SOLD_OUT_MS < end_ms;
+        let (trouble, lasts_ms) = match is_sold_out {
+            true => (Trouble::SoldOut, SOLD_OUT_MS),
+            false => (Trouble::Dip, DIP_MS),
+        };
         Staged {
             from_ms,
-            to_ms: from_ms + TROUBLE_MS,
-            trouble: match number % SOLD_OUT_EVERY {
-                1 => Trouble::SoldOut,
-                _ => Trouble::Dip,
-            },
+            to_ms: from_ms + lasts_ms,
+            trouble,
         }
     });
     let plan = Plan {
         settings: PlanSettings {
-            traffic_ms: settings.kills as u64 * LIFE_MS,
+            traffic_ms: end_ms,
             kills: settings.kills,
             seed: settings.seed,
             instances: 1,
@@ -350,7 +355,8 @@ impl Run<'_> {
             let is_mid_page = number % PAGE_EVERY == 0
                 && plan.troubles[number / PAGE_EVERY].trouble == Trouble::Dip;
             if is_mid_page {
-                self.world.webhook.hold();
+                let number = number / PAGE_EVERY;
+                self.world.webhook.hold(&sku_of(number, Trouble::Dip));
             }
             let before = self.acknowledged();
             let messages = shop.tick(until_ms, now_ms());
@@ -395,7 +401,7 @@ impl Run<'_> {
     /// Everything is handed in and comes to its end.
     fn finish(&mut self, shop: &mut Shop, plan: &Plan) -> Result<Shown> {
         let process = self.world.start_daemon()?;
-        let last = shop.tick(plan.settings.traffic_ms + 10 * TROUBLE_MS, now_ms());
+        let last = shop.tick(plan.settings.traffic_ms + SOLD_OUT_MS, now_ms());
         self.hand_in(last)?;
         let sent: u64 = shop.ledger().messages.values().sum::<u64>() - self.dropped;
         wait::until("everything to be acknowledged", WITHIN, || {
@@ -466,8 +472,8 @@ log.kind = "embedded"
 rules.builtin = false
 rules.files = ["rules.toml"]
 topics.streams = ["orders", "inventory", "catalog", "couriers"]
-# A restart reads this much of the source again.
-ingest.duplicates.horizon = "2m"
+# A restart reads this much of the source again before it goes on; a batch is sent again sooner.
+ingest.duplicates.horizon = "15s"
 [[channel]]
 name = "pager"
 type = "pagerduty"

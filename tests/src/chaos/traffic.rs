@@ -93,7 +93,7 @@ pub struct Shop {
 }
 
 /// The sku of a trouble.
-fn sku_of(number: usize, trouble: Trouble) -> String {
+pub fn sku_of(number: usize, trouble: Trouble) -> String {
     match trouble {
         Trouble::Dip => format!("dip-{number:04}"),
         Trouble::SoldOut => format!("out-{number:04}"),

@@ -149,7 +149,8 @@ async fn every_answer_is_described_and_every_description_is_true() {
     assert_eq!(kept.header(&letters, 0, "line").unwrap(), b"2");
 
     let before = values(&kept, "shop.orders").len();
-    let refused: [(u16, &[(&str, &str)], &str); 8] = [
+    type Refused<'a> = (u16, &'a [(&'a str, &'a str)], &'a str);
+    let refused: [Refused<'_>; 8] = [
         (400, &[("content-type", "application/json")], "[{\"meta\":"),
         (
             400,
