@@ -15,7 +15,7 @@ use crate::{CsvOrders, Error, Item, Line, Lines, Mapping, Origin, Rejected, Time
 const JSON: &str = "application/json";
 
 /// What a protobuf message is called in a `content-type` header.
-const PROTOBUF: &str = "application/protobuf";
+pub(crate) const PROTOBUF: &str = "application/protobuf";
 
 /// A file to read.
 #[derive(Clone, Debug)]
@@ -118,7 +118,7 @@ fn next_line(lines: &mut Lines) -> Option<Result<Result<Message, Rejected>, Erro
     }))
 }
 
-fn message(
+pub(crate) fn message(
     origin: Origin,
     content_type: &'static str,
     value: Vec<u8>,
