@@ -3,7 +3,7 @@
 //! This crate owns the way from a file to messages that can be appended to the shop's topics:
 //! lines bounded in length ([`Lines`]), rows told by a mapping ([`CsvOrders`], [`Mapping`]), the two
 //! as one stream ([`Messages`]), several streams in the order of time ([`Merge`]), and a folder
-//! whose files grow and are replaced (`watch`). Bad input is data here: it comes out as
+//! whose files grow and are replaced ([`watch`]). Bad input is data here: it comes out as
 //! [`Rejected`] with its file and line, and the stream goes on. It must never judge what an event
 //! means, and never read a clock.
 
@@ -16,6 +16,7 @@ mod merge;
 mod messages;
 pub mod money;
 mod rows;
+pub mod watch;
 
 use std::io;
 use std::path::Path;
