@@ -96,6 +96,8 @@ const SCRATCH_BYTES: usize = 16 * 1024;
 pub struct Detector {
     readers: Vec<(Encoding, Decoder)>,
     is_ascii: bool,
+    /// Whether a whole character beyond ASCII was read as UTF-8.
+    has_utf8: bool,
     scratch: Vec<u8>,
 }
 
@@ -104,6 +106,7 @@ impl Default for Detector {
         Self {
             readers: Encoding::ALL.map(|one| (one, one.decoder())).into(),
             is_ascii: true,
+            has_utf8: false,
             scratch: vec![0; SCRATCH_BYTES],
         }
     }
@@ -118,8 +121,13 @@ impl Detector {
         }
         self.is_ascii = false;
         let scratch = &mut self.scratch;
-        self.readers
-            .retain_mut(|(_, decoder)| reads(decoder, bytes, scratch));
+        let mut has_more = false;
+        self.readers.retain_mut(|(encoding, decoder)| {
+            let more = reads(decoder, bytes, scratch);
+            has_more |= *encoding == Encoding::Utf8 && more == Some(true);
+            more.is_some()
+        });
+        self.has_utf8 |= has_more;
     }
 
     /// What it has seen can be this.
@@ -129,20 +137,26 @@ impl Detector {
         }
         match self.readers.as_slice() {
             [] => Verdict::None,
+            // The first bytes of a character alone may be anything.
+            [(Encoding::Utf8, _), _, ..] if !self.has_utf8 => Verdict::Any,
             [(one, _)] | [(one @ Encoding::Utf8, _), ..] => Verdict::Is(*one),
             _ => Verdict::Undecided,
         }
     }
 }
 
-fn reads(decoder: &mut Decoder, mut bytes: &[u8], scratch: &mut [u8]) -> bool {
+/// Whether there were characters beyond ASCII; `None` where the decoder cannot read it.
+fn reads(decoder: &mut Decoder, mut bytes: &[u8], scratch: &mut [u8]) -> Option<bool> {
+    let mut has_more = false;
     loop {
-        let (result, read, _) = decoder.decode_to_utf8_without_replacement(bytes, scratch, false);
+        let (result, read, written) =
+            decoder.decode_to_utf8_without_replacement(bytes, scratch, false);
+        has_more |= !scratch[..written].is_ascii();
         bytes = &bytes[read..];
         match result {
-            DecoderResult::InputEmpty => return true,
+            DecoderResult::InputEmpty => return Some(has_more),
             DecoderResult::OutputFull => {}
-            DecoderResult::Malformed(..) => return false,
+            DecoderResult::Malformed(..) => return None,
         }
     }
 }
@@ -192,6 +206,7 @@ mod tests {
     fn a_character_cut_by_the_end_is_no_fault() {
         let utf8 = "订单".as_bytes();
         assert_eq!(verdict(&[&utf8[..4]]), Verdict::Is(Encoding::Utf8));
+        assert_eq!(verdict(&[&utf8[..2]]), Verdict::Any);
         assert_eq!(
             verdict(&[&utf8[..4], &utf8[4..]]),
             Verdict::Is(Encoding::Utf8)

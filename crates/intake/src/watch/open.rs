@@ -69,7 +69,7 @@ impl Watcher {
         let (mapping, encodings) = self.fit(&header, opened.has_mark, remembered)?;
         let (encoding, decided) = match encodings[..] {
             [encoding] => (encoding, remembered),
-            _ => match self.detect(folder, name, stat, &mapping)? {
+            _ => match self.detect(folder, name, stat, &mapping, is_final)? {
                 None => (Encoding::Utf8, None),
                 Some(encoding) => (encoding, Some(encoding)),
             },
@@ -188,6 +188,7 @@ impl Watcher {
         name: &str,
         stat: Stat,
         mapping: &Mapping,
+        is_final: bool,
     ) -> Result<Option<Encoding>, Refusal> {
         let mut source = unpacked(folder.open(name)?, stat.0)?;
         let mut detector = Detector::default();
@@ -204,6 +205,8 @@ impl Watcher {
         match detector.verdict() {
             Verdict::Any => Ok(None),
             Verdict::Is(encoding) => Ok(Some(encoding)),
+            // What is still being written may yet tell.
+            _ if !is_final => Err(Refusal::Wait),
             Verdict::Undecided => Err(Refusal::Unfit(format!(
                 "is left: GB18030 and Big5 both read it; name its encoding in {file}"
             ))),
