@@ -14,6 +14,8 @@ mod measured;
 mod replay;
 mod run;
 mod signals;
+#[cfg_attr(not(test), allow(dead_code, reason = "run does not start it yet"))]
+mod watch;
 mod watchdog;
 
 use std::io::IsTerminal;

@@ -11,7 +11,7 @@ mod raw;
 mod validate;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// `[topics]`
     pub topics: Topics,
+    /// `[intake]`, where a folder is watched.
+    pub intake: Option<Intake>,
     /// `[ingest]`
     pub ingest: Ingest,
     /// `[evaluate]`
@@ -98,6 +100,15 @@ pub struct Topics {
     pub create: bool,
     /// Partitions of the shop's topics that are made.
     pub source_partitions: u32,
+}
+
+/// `[intake]`
+#[derive(Clone, Debug)]
+pub struct Intake {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What its files may hold, and the bounds.
+    pub settings: fenghuo_intake::watch::Settings,
 }
 
 /// `[ingest]`
@@ -197,6 +208,9 @@ pub enum ConfigError {
     /// A rule is wrong.
     #[error(transparent)]
     Rule(#[from] RuleError),
+    /// A mapping is wrong.
+    #[error(transparent)]
+    Mapping(#[from] fenghuo_intake::MappingError),
     /// A channel is wrong.
     #[error(transparent)]
     Channel(#[from] fenghuo_notify::ConfigError),

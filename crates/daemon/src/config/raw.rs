@@ -17,6 +17,7 @@ pub struct Raw {
     pub log: Log,
     pub kafka: Kafka,
     pub topics: Topics,
+    pub intake: Intake,
     pub ingest: Ingest,
     pub evaluate: Evaluate,
     pub http: Http,
@@ -90,6 +91,16 @@ pub struct Topics {
     pub panes_retention: Option<String>,
     pub create: Option<bool>,
     pub source_partitions: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Intake {
+    pub watch: Option<String>,
+    pub mappings: Vec<String>,
+    pub settle: Option<String>,
+    pub files_max: Option<i64>,
+    pub rows_max: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -3,6 +3,7 @@
 //! Owns every default and every bound. It must never guess: what is not understood is an error
 //! with the file, the line, the key and what was expected.
 
+mod intake;
 mod kafka;
 mod routes;
 mod topics;
@@ -19,6 +20,7 @@ use super::document::{Document, read_text};
 use super::plan::Plans;
 use super::raw::{self, Raw};
 use super::{Begin, Config, ConfigError, Evaluate, Http, Ingest, Shop, Watchdog};
+use intake::intake;
 use kafka::kafka;
 use routes::{channels, routes};
 use topics::topics;
@@ -47,9 +49,12 @@ pub fn config(document: &Document<'_>) -> Result<Config, ConfigError> {
     let mut warnings = Vec::new();
     let channels = channels(at, &raw, &shop)?;
     let routes = routes(at, &raw, &channels, &mut warnings)?;
+    let intake = intake(at, &raw.intake, &shop)?;
+    let topics = topics(at, &raw.topics, &raw.ingest.lateness, intake.as_ref())?;
     Ok(Config {
         kafka: kafka(at, raw.kafka)?,
-        topics: topics(at, &raw.topics, &raw.ingest.lateness)?,
+        topics,
+        intake,
         ingest: ingest(at, &raw.ingest)?,
         evaluate: evaluate(at, &raw.evaluate)?,
         http: http(at, &raw.http)?,

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use fenghuo_log::memory::MemoryLog;
-use fenghuo_log::{SessionSpec, Start};
+use fenghuo_log::{SessionSpec, Start, TopicPartition};
 
 use super::*;
 
