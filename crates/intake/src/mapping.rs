@@ -103,7 +103,7 @@ pub enum MappingError {
         nearest: Option<String>,
     },
     /// A value that cannot be meant.
-    #[error("mapping {file}:{line}: {key} is {found:?}; expected {expected}{}", nearest_hint(nearest.as_deref()))]
+    #[error("mapping {file}:{line}: {key} is {found:?}; expected {expected}")]
     Invalid {
         /// The file.
         file: String,
@@ -113,10 +113,8 @@ pub enum MappingError {
         key: String,
         /// What stands there.
         found: String,
-        /// What may stand there.
+        /// What may stand there, and what was probably meant.
         expected: String,
-        /// The value that was probably meant.
-        nearest: Option<String>,
     },
 }
 

@@ -15,7 +15,7 @@ use toml::de::DeTable;
 use toml::{Spanned, Table};
 
 use super::{Field, Kind, Mapping, MappingError, When};
-use crate::{Encoding, nearest};
+use crate::{Encoding, nearest, nearest_hint};
 
 /// A status that passes over its rows.
 const SKIP: &str = "SKIP";
@@ -157,18 +157,15 @@ impl Source<'_> {
             key: key.to_owned(),
             found: found.to_owned(),
             expected: expected.to_owned(),
-            nearest: None,
         }
     }
 
     /// A word that is none of those known.
     fn unknown(&self, key: &str, found: &str, known: &[&str]) -> MappingError {
-        let expected = format!("one of {}", known.join(", "));
-        let mut error = self.invalid(key, found, &expected);
-        if let MappingError::Invalid { nearest: near, .. } = &mut error {
-            *near = nearest(found, known.iter().copied());
-        }
-        error
+        let near = nearest(found, known.iter().copied());
+        let hint = nearest_hint(near.as_deref());
+        let expected = format!("one of {}{hint}", known.join(", "));
+        self.invalid(key, found, &expected)
     }
 
     fn unknown_key<'k>(

@@ -241,7 +241,8 @@ fn encodings_are_named_or_told_apart_and_never_guessed() {
     let named = format!("encoding = \"gb18030\"\n{ascii_map}");
     let marked = [b"\xef\xbb\xbf".as_slice(), text.as_bytes()].concat();
     let one = "单1 PAID a*1";
-    let cases: &[(&str, &str, Vec<u8>, Result<&str, &str>)] = &[
+    type Case<'a> = (&'a str, &'a str, Vec<u8>, Result<&'a str, &'a str>);
+    let cases: &[Case<'_>] = &[
         ("utf-8", MAPPING, text.clone().into(), Ok(one)),
         ("utf-8 with a mark", MAPPING, marked, Ok(one)),
         ("gb18030 by the header", MAPPING, gb, Ok(one)),
