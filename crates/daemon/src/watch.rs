@@ -71,8 +71,11 @@ fn live(
     backoff: &mut Duration,
 ) -> anyhow::Result<()> {
     let mut life = Life::open(log, config, settings)?;
+    // How long a file has rested is a span: a clock that is put right must not change it.
+    let watch = clock::Watch::start();
     while !stop.load(Ordering::Relaxed) {
-        let more = life.turn(clock::now_ms())?;
+        let now_ms = i64::try_from(watch.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let more = life.turn(now_ms)?;
         *backoff = BACKOFF.0;
         if !more {
             wait(PACE, stop);
@@ -89,7 +92,6 @@ struct Life<'a> {
     folder: Directory,
     /// What is known, while this member is the one that watches.
     watcher: Option<Watcher>,
-    now_ms: i64,
     /// The folder was out of reach at the last look.
     is_away: bool,
 }
@@ -116,12 +118,12 @@ impl<'a> Life<'a> {
             settings,
             folder: Directory(settings.folder.clone()),
             watcher: None,
-            now_ms: i64::MIN,
             is_away: false,
         })
     }
 
-    /// Hears the group, and takes one batch from the folder. Whether there is more at once.
+    /// Hears the group, and takes one batch from the folder, so many ms after some instant. Whether
+    /// there is more at once.
     fn turn(&mut self, now_ms: i64) -> anyhow::Result<bool> {
         match self.session.poll(Duration::ZERO, &mut |_, _| {})? {
             Polled::Records(_) => {}
@@ -135,8 +137,6 @@ impl<'a> Life<'a> {
                 self.session.release(&taken)?;
             }
         }
-        // A clock may jump back; time here does not.
-        self.now_ms = self.now_ms.max(now_ms);
         let Some(watcher) = &mut self.watcher else {
             return Ok(false);
         };
@@ -152,7 +152,7 @@ impl<'a> Life<'a> {
             }
         };
         self.is_away = false;
-        let batch = watcher.look(self.now_ms, &listing, &self.folder);
+        let batch = watcher.look(now_ms, &listing, &self.folder);
         let more = batch.more;
         self.commit(batch)?;
         Ok(more)

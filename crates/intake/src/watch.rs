@@ -250,8 +250,8 @@ impl Watcher {
         self.files.len()
     }
 
-    /// Looks at the folder. The listing is of `now_ms`, which never goes back; call again at once
-    /// while there is [more](Batch::more).
+    /// Looks at the folder. The listing is of `now_ms`, counted from any instant, which never goes
+    /// back; call again at once while there is [more](Batch::more).
     pub fn look(&mut self, now_ms: i64, listing: &[Seen], folder: &dyn Folder) -> Batch {
         let mut batch = Batch::default();
         self.note(now_ms, listing, &mut batch);

@@ -40,6 +40,7 @@ fn a_changed_status_is_a_new_event_and_an_unchanged_one_the_same() {
     assert_eq!(changed.len(), text.len());
     desk.put("10.csv", &*changed);
     desk.rest();
+    assert_eq!(desk.messages.len(), 3);
     desk.put("11.csv", &*changed);
     desk.rest();
     assert_eq!(
