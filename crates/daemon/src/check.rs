@@ -37,7 +37,7 @@ fn describe(config: &Config, out: &mut String) -> fmt::Result {
         config.kafka.connection.bootstrap.join(", ")
     )?;
     writeln!(out, "  topics    {}: {}", names.len(), names.join(", "))?;
-    if let Some(intake) = &config.intake {
+    if let Some(intake) = &config.watched {
         let mappings = intake.settings.mappings.iter();
         let mappings: Vec<String> = mappings
             .map(|mapping| format!("{} by {}", mapping.kind.name(), mapping.file))

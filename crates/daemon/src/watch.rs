@@ -17,7 +17,7 @@ use fenghuo_log::{
 };
 
 use crate::clock;
-use crate::config::{Config, Intake};
+use crate::config::{Config, Watched};
 use crate::load::Appends;
 
 /// Between two looks at the folder.
@@ -33,7 +33,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 pub fn watch(
     log: &dyn Log,
     config: &Config,
-    settings: &Intake,
+    settings: &Watched,
     stop: &AtomicBool,
 ) -> anyhow::Result<()> {
     let mut backoff = BACKOFF.0;
@@ -66,7 +66,7 @@ fn wait(time: Duration, stop: &AtomicBool) {
 fn live(
     log: &dyn Log,
     config: &Config,
-    settings: &Intake,
+    settings: &Watched,
     stop: &AtomicBool,
     backoff: &mut Duration,
 ) -> anyhow::Result<()> {
@@ -88,7 +88,7 @@ fn live(
 struct Life<'a> {
     session: Box<dyn Session>,
     appends: Appends<'a>,
-    settings: &'a Intake,
+    settings: &'a Watched,
     folder: Directory,
     /// What is known, while this member is the one that watches.
     watcher: Option<Watcher>,
@@ -97,7 +97,7 @@ struct Life<'a> {
 }
 
 impl<'a> Life<'a> {
-    fn open(log: &'a dyn Log, config: &'a Config, settings: &'a Intake) -> anyhow::Result<Self> {
+    fn open(log: &'a dyn Log, config: &'a Config, settings: &'a Watched) -> anyhow::Result<Self> {
         log.ensure(&[TopicSpec {
             name: TOPIC.to_owned(),
             partitions: 1,

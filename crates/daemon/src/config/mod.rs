@@ -39,8 +39,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// `[topics]`
     pub topics: Topics,
-    /// `[intake]`, where a folder is watched.
-    pub intake: Option<Intake>,
+    /// `[intake] watch` and what belongs to it, where a folder is watched.
+    pub watched: Option<Watched>,
     /// `[ingest]`
     pub ingest: Ingest,
     /// `[evaluate]`
@@ -102,9 +102,9 @@ pub struct Topics {
     pub source_partitions: u32,
 }
 
-/// `[intake]`
+/// `[intake] watch`
 #[derive(Clone, Debug)]
-pub struct Intake {
+pub struct Watched {
     /// The folder.
     pub folder: PathBuf,
     /// What its files may hold, and the bounds.

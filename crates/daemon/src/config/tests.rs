@@ -263,7 +263,7 @@ fn a_watched_folder_says_what_its_files_hold_and_how_late_they_may_be() {
             .map(|source| source.lateness_ms)
     };
     let config = parse(&watched("settle = \"1m\"\nfiles_max = 7\nrows_max = 8000")).unwrap();
-    let intake = config.intake.as_ref().unwrap();
+    let intake = config.watched.as_ref().unwrap();
     assert_eq!(intake.folder, deploy("exports"));
     assert_eq!(intake.settings.mappings.len(), 3);
     let settings = &intake.settings;

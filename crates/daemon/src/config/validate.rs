@@ -3,10 +3,10 @@
 //! Owns every default and every bound. It must never guess: what is not understood is an error
 //! with the file, the line, the key and what was expected.
 
-mod intake;
 mod kafka;
 mod routes;
 mod topics;
+mod watched;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use super::document::{Document, read_text};
 use super::plan::Plans;
 use super::raw::{self, Raw};
 use super::{Begin, Config, ConfigError, Evaluate, Http, Ingest, Shop, Watchdog};
-use intake::intake;
 use kafka::kafka;
 use routes::{channels, routes};
 use topics::topics;
+use watched::watched;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -49,12 +49,12 @@ pub fn config(document: &Document<'_>) -> Result<Config, ConfigError> {
     let mut warnings = Vec::new();
     let channels = channels(at, &raw, &shop)?;
     let routes = routes(at, &raw, &channels, &mut warnings)?;
-    let intake = intake(at, &raw.intake, &shop)?;
-    let topics = topics(at, &raw.topics, &raw.ingest.lateness, intake.as_ref())?;
+    let watched = watched(at, &raw.intake, &shop)?;
+    let topics = topics(at, &raw.topics, &raw.ingest.lateness, watched.as_ref())?;
     Ok(Config {
         kafka: kafka(at, raw.kafka)?,
         topics,
-        intake,
+        watched,
         ingest: ingest(at, &raw.ingest)?,
         evaluate: evaluate(at, &raw.evaluate)?,
         http: http(at, &raw.http)?,

@@ -64,7 +64,7 @@ fn turns(life: &mut Life<'_>, now_ms: i64) -> anyhow::Result<()> {
 fn files_land_with_what_is_remembered_of_them_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path());
-    let intake = config.intake.as_ref().unwrap();
+    let intake = config.watched.as_ref().unwrap();
     let log = MemoryLog::new();
     export(folder.path(), "10.csv", &["1", "2", "bad\u{7}"]);
     let mut life = Life::open(&log, &config, intake).unwrap();
@@ -106,7 +106,7 @@ fn one_of_two_watches() {
     other.kafka.instance = "1".to_owned();
     let log = MemoryLog::new();
     export(folder.path(), "10.csv", &["1", "2"]);
-    let open = |config| Life::open(&log, config, mine.intake.as_ref().unwrap()).unwrap();
+    let open = |config| Life::open(&log, config, mine.watched.as_ref().unwrap()).unwrap();
     let mut lives = vec![open(&mine), open(&other)];
     for now_ms in (0..100_000).step_by(10_000) {
         for life in &mut lives {
@@ -132,7 +132,7 @@ fn a_folder_that_is_away_forgets_nothing() {
     let config = config(folder.path());
     let log = MemoryLog::new();
     export(folder.path(), "10.csv", &["1", "2"]);
-    let mut life = Life::open(&log, &config, config.intake.as_ref().unwrap()).unwrap();
+    let mut life = Life::open(&log, &config, config.watched.as_ref().unwrap()).unwrap();
     turns(&mut life, 0).unwrap();
     turns(&mut life, 30_000).unwrap();
     let (here, away) = (folder.path().join("in"), folder.path().join("away"));
@@ -150,7 +150,7 @@ fn a_folder_that_is_away_forgets_nothing() {
 fn it_watches_until_it_is_told_to_stop() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(folder.path());
-    let mut intake = config.intake.take().unwrap();
+    let mut intake = config.watched.take().unwrap();
     intake.settings.settle_ms = 50;
     export(folder.path(), "10.csv", &["1", "2"]);
     let log = MemoryLog::new();
@@ -169,7 +169,7 @@ fn it_watches_until_it_is_told_to_stop() {
 fn a_commit_whose_answer_is_lost_is_not_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path());
-    let intake = config.intake.as_ref().unwrap();
+    let intake = config.watched.as_ref().unwrap();
     for fault in [CommitFault::Aborted, CommitFault::Unanswered] {
         let log = MemoryLog::new();
         export(folder.path(), "10.csv", &["1", "2", "3"]);

@@ -8,7 +8,7 @@ use fenghuo_engine::SourceTopic;
 use fenghuo_event::Stream;
 
 use super::super::document::Document;
-use super::super::{ConfigError, Intake, Topics, raw};
+use super::super::{ConfigError, Topics, Watched, raw};
 use super::{DAY, HOUR};
 
 /// Kafka's own bound on the name of a topic.
@@ -26,7 +26,7 @@ pub fn topics(
     at: &Document<'_>,
     raw: &raw::Topics,
     lateness: &BTreeMap<String, String>,
-    intake: Option<&Intake>,
+    watched: Option<&Watched>,
 ) -> Result<Topics, ConfigError> {
     let mut streams = Vec::new();
     match &raw.streams {
@@ -60,7 +60,7 @@ pub fn topics(
             lateness_ms.insert(stream(at, &key, name)?, ms);
         }
     }
-    check_fed(at, intake, &streams)?;
+    check_fed(at, watched, &streams)?;
     let prefix = raw.prefix.as_deref().unwrap_or("shop.");
     let mut sources: Vec<SourceTopic> = Vec::with_capacity(streams.len());
     for stream in streams {
@@ -78,7 +78,7 @@ pub fn topics(
             stream,
             lateness_ms: match lateness_ms.get(&stream) {
                 Some(ms) => *ms,
-                None => usual_ms.max(rhythm_ms(intake, stream)),
+                None => usual_ms.max(rhythm_ms(watched, stream)),
             },
         });
     }
@@ -100,24 +100,24 @@ pub fn topics(
 }
 
 /// After how long the next export of a stream is in, where it is fed by exports.
-fn rhythm_ms(intake: Option<&Intake>, stream: Stream) -> i64 {
-    let Some(intake) = intake else { return 0 };
-    let mappings = intake.settings.mappings.iter();
+fn rhythm_ms(watched: Option<&Watched>, stream: Stream) -> i64 {
+    let Some(watched) = watched else { return 0 };
+    let mappings = watched.settings.mappings.iter();
     let mappings = mappings.filter(|mapping| mapping.kind.stream() == stream);
     let every_ms = mappings.filter_map(|mapping| mapping.every_ms);
     let every_ms = every_ms.max();
     every_ms.map_or(0, |every_ms| {
-        every_ms.saturating_add(intake.settings.settle_ms)
+        every_ms.saturating_add(watched.settings.settle_ms)
     })
 }
 
 /// What is read from files has to have a topic.
 fn check_fed(
     at: &Document<'_>,
-    intake: Option<&Intake>,
+    watched: Option<&Watched>,
     streams: &[Stream],
 ) -> Result<(), ConfigError> {
-    let mappings = intake.into_iter().flat_map(|one| &one.settings.mappings);
+    let mappings = watched.into_iter().flat_map(|one| &one.settings.mappings);
     for (index, mapping) in mappings.enumerate() {
         let stream = mapping.kind.stream();
         if !streams.contains(&stream) {

@@ -6,15 +6,15 @@ use fenghuo_intake::Mapping;
 use fenghuo_intake::watch::Settings;
 
 use super::super::document::Document;
-use super::super::{ConfigError, Intake, Shop, raw};
+use super::super::{ConfigError, Shop, Watched, raw};
 use super::{HOUR, SECOND, files};
 
 /// Checks the table and reads the mappings that it names.
-pub fn intake(
+pub fn watched(
     at: &Document<'_>,
     raw: &raw::Intake,
     shop: &Shop,
-) -> Result<Option<Intake>, ConfigError> {
+) -> Result<Option<Watched>, ConfigError> {
     let mappings = files(at, "intake.mappings", &raw.mappings)?;
     let Some(folder) = raw.watch.as_deref() else {
         return match mappings.is_empty() {
@@ -48,7 +48,7 @@ pub fn intake(
     if let Some(rows) = raw.rows_max {
         settings.rows_max = at.number("intake.rows_max", rows, 1_000..=1_000_000_000)?;
     }
-    Ok(Some(Intake {
+    Ok(Some(Watched {
         folder: at.path(folder),
         settings,
     }))
