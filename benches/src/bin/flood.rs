@@ -432,8 +432,11 @@ impl Drop for Daemon {
     }
 }
 
-/// A receiver of pages: when which sku was paged first.
-fn receiver() -> Result<(u16, Arc<Mutex<Vec<(String, Instant)>>>)> {
+/// Which sku was paged when.
+type Paged = Vec<(String, Instant)>;
+
+/// A receiver of pages.
+fn receiver() -> Result<(u16, Arc<Mutex<Paged>>)> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let port = listener.local_addr()?.port();
     let paged = Arc::new(Mutex::new(Vec::new()));
@@ -478,7 +481,7 @@ fn receiver() -> Result<(u16, Arc<Mutex<Vec<(String, Instant)>>>)> {
 }
 
 /// Sends an order below its floor every 100 ms; gives the times at which each was begun to be sent.
-fn dips(address: SocketAddr, count: usize) -> Result<Vec<(String, Instant)>> {
+fn dips(address: SocketAddr, count: usize) -> Result<Paged> {
     let mut poster = Poster::connect(address)?;
     let meta = |id: &str| {
         let time = String::from_utf8_lossy(&rfc3339(now_ms())).into_owned();

@@ -39,6 +39,14 @@ fn describe(config: &Config, out: &mut String) -> fmt::Result {
         Log::Embedded(folder) => writeln!(out, "  folder    {}", folder.path.display())?,
     }
     writeln!(out, "  topics    {}: {}", names.len(), names.join(", "))?;
+    if let Some(intake) = &config.watched {
+        let mappings = intake.settings.mappings.iter();
+        let mappings: Vec<String> = mappings
+            .map(|mapping| format!("{} by {}", mapping.kind.name(), mapping.file))
+            .collect();
+        let folder = intake.folder.display();
+        writeln!(out, "  watches   {folder}: {}", mappings.join(", "))?;
+    }
     writeln!(out, "  rules     {}", config.rules.len())?;
     let plans = &config.plans;
     let (campaigns, skus) = (plans.campaigns.len(), plans.skus.len());
@@ -62,6 +70,23 @@ fn describe(config: &Config, out: &mut String) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_watched_folder_is_named_with_what_it_holds() {
+        let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/");
+        let text = "intake = { watch = \"in\", mappings = [\"mappings/stock-list.toml\"] }";
+        let config = Config::parse(&format!("{deploy}fenghuo.toml"), text).unwrap();
+        let mut out = String::new();
+        describe(&config, &mut out).unwrap();
+        let line = out
+            .lines()
+            .find(|line| line.starts_with("  watches "))
+            .unwrap();
+        assert_eq!(
+            line.replace(deploy, ""),
+            "  watches   in: inventory by mappings/stock-list.toml"
+        );
+    }
 
     #[test]
     fn what_holds_is_counted() {

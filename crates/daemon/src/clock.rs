@@ -29,7 +29,7 @@ impl Watch {
     }
 }
 
-/// Waits; only for the pace of the demo and the backoff of a worker.
+/// Waits; only for the pace of the demo and of looking at a folder, and the backoff of a worker.
 #[allow(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn wait(time: Duration) {
     std::thread::sleep(time);

@@ -6,7 +6,7 @@
 
 use std::sync::{PoisonError, RwLock};
 
-use fenghuo_intake::Message;
+use fenghuo_intake::{Message, Rejected};
 use fenghuo_log::{Append, Error, Log, SessionSpec, Start, TopicPartition, TopicSpec};
 use serde::{Deserialize, Serialize};
 
@@ -55,8 +55,10 @@ impl Known {
 #[derive(Debug, Default)]
 struct Inner {
     known: Known,
-    /// What is known is in the log as well.
-    is_kept: bool,
+    /// What is not known yet is learned from events, and kept.
+    learns: bool,
+    /// Something was learned that is not in the log yet.
+    is_news: bool,
 }
 
 /// What shop this is, as far as it is known by now.
@@ -69,11 +71,16 @@ pub struct Identity {
 pub type Foreign = (&'static str, String);
 
 impl Identity {
-    /// What is known from the beginning.
+    /// What is known from the beginning, and all that will be.
     pub fn new(known: Known) -> Self {
+        Self::with(known, false)
+    }
+
+    fn with(known: Known, learns: bool) -> Self {
         let inner = Inner {
             known,
-            is_kept: true,
+            learns,
+            is_news: false,
         };
         Self {
             inner: RwLock::new(inner),
@@ -101,7 +108,7 @@ impl Identity {
             // A newer build may know more of a shop; what this one knows it reads.
             kept = serde_json::from_slice(value).unwrap_or_default();
         })?;
-        Ok(Self::new(known.or(kept)))
+        Ok(Self::with(known.or(kept), true))
     }
 
     /// What is known now.
@@ -110,11 +117,10 @@ impl Identity {
         inner.known.clone()
     }
 
-    /// Takes an event of this shop, and learns from it what is not known yet.
-    pub fn admit(&self, message: &Message) -> Result<(), Foreign> {
+    fn admit(&self, message: &Message) -> Result<(), Foreign> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         belongs(&inner.known, message)?;
-        if inner.known.is_complete() {
+        if !inner.learns || inner.known.is_complete() {
             return Ok(());
         }
         drop(inner);
@@ -134,15 +140,28 @@ impl Identity {
                 "the shop is known from its events"
             );
             inner.known = known;
-            inner.is_kept = false;
+            inner.is_news = true;
         }
         Ok(())
+    }
+
+    /// Takes an event of this shop, and learns from it what is not known yet; or says why it is
+    /// refused.
+    pub fn admitted(&self, message: Message) -> Result<Message, Rejected> {
+        match self.admit(&message) {
+            Ok(()) => Ok(message),
+            Err((reason, detail)) => Err(Rejected {
+                reason: format!("{reason}: {detail}"),
+                origin: message.origin,
+                bytes: message.value,
+            }),
+        }
     }
 
     /// The record to append with the next events, where something was learned.
     pub fn unkept(&self) -> Option<Append> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        if inner.is_kept {
+        if !inner.is_news {
             return None;
         }
         let value = serde_json::to_vec(&inner.known).ok()?;
@@ -152,7 +171,7 @@ impl Identity {
     /// What [`Identity::unkept`] gave is durable, unless more was learned since.
     pub fn kept(&self, append: &Append) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        inner.is_kept = serde_json::to_vec(&inner.known).ok() == append.value;
+        inner.is_news = serde_json::to_vec(&inner.known).ok() != append.value;
     }
 }
 
@@ -253,8 +272,19 @@ mod tests {
     }
 
     #[test]
+    fn what_the_config_leaves_open_on_kafka_stays_open() {
+        let identity = Identity::new(Known::default());
+        admit(&identity, &json("42", "JPY", "+09:00")).unwrap();
+        admit(&identity, &json("43", "CNY", "+09:00")).unwrap();
+        assert_eq!(
+            (identity.known(), identity.unkept()),
+            (Known::default(), None)
+        );
+    }
+
+    #[test]
     fn what_is_learned_bit_by_bit_is_kept_bit_by_bit() {
-        let identity = Identity::default();
+        let identity = Identity::restore(Known::default(), &MemoryLog::new()).unwrap();
         let stock = r#"{"meta":{"event_id":"1","source":"wms","shop_id":"42",
             "occurred_at":"2026-11-11T20:00:00Z"},
             "inventory":{"type":"SNAPSHOT","sku_id":"a","location_id":"w","levels":{"on_hand":1}}}"#;

@@ -142,7 +142,7 @@ impl Intake {
         let mut taken = Taken::default();
         let mut appends = Vec::with_capacity(messages.len() + 1);
         for message in messages {
-            let message = message.and_then(|message| self.admitted(message));
+            let message = message.and_then(|message| self.identity.admitted(message));
             match message.and_then(|message| self.placed(message)) {
                 Ok(append) => {
                     taken.accepted += 1;
@@ -164,18 +164,6 @@ impl Intake {
             self.identity.kept(&learned);
         }
         Ok(taken)
-    }
-
-    /// Events of another shop are refused at the door.
-    fn admitted(&self, message: Message) -> Result<Message, Rejected> {
-        match self.identity.admit(&message).err() {
-            None => Ok(message),
-            Some((reason, detail)) => Err(Rejected {
-                reason: format!("{reason}: {detail}"),
-                origin: message.origin,
-                bytes: message.value,
-            }),
-        }
     }
 
     fn placed(&self, message: Message) -> Result<Append, Rejected> {

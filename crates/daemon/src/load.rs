@@ -4,6 +4,7 @@
 //! producers would choose for its key. A line that is no event goes to the dead letters with its
 //! file and line, and the rest goes on. It must never change an event.
 
+mod appends;
 mod partition;
 pub mod progress;
 
@@ -14,19 +15,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use fenghuo_engine::record::topic;
-use fenghuo_event::Stream;
 use fenghuo_intake::{Input, Mapping, Message, Messages, Rejected};
 use fenghuo_kafka::KafkaLog;
-use fenghuo_log::{Append, Log, TopicSpec};
+use fenghuo_log::Log;
 
 use crate::cli;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::intake;
 use progress::{Done, Progress};
 
+pub use appends::Appends;
 pub use partition::partition_for;
 
 /// Lines or bytes after which a batch is appended.
@@ -126,8 +126,7 @@ pub fn load(log: &dyn Log, config: &Config, inputs: Vec<Input>) -> anyhow::Resul
     let mut progress = Progress::new(bytes_of(&inputs));
     let mut loader = Loader {
         log,
-        config,
-        partitions: BTreeMap::new(),
+        appends: Appends::new(log, config),
         loaded: Loaded::default(),
         done: Done::default(),
     };
@@ -187,9 +186,7 @@ fn read_file(input: Input, batch: &mut Batch, sender: &SyncSender<Batch>) -> any
 
 struct Loader<'a> {
     log: &'a dyn Log,
-    config: &'a Config,
-    /// Topics that were met, and their numbers of partitions.
-    partitions: BTreeMap<Arc<str>, u32>,
+    appends: Appends<'a>,
     loaded: Loaded,
     done: Done,
 }
@@ -209,7 +206,10 @@ impl Loader<'_> {
                         done.events += 1;
                         // The line's end was read as well.
                         done.bytes += message.value.len() as u64 + 1;
-                        appends.push(self.event(message)?);
+                        let append = self.appends.event(message)?;
+                        let topic = Arc::clone(&append.to.topic);
+                        *self.loaded.events.entry(topic).or_default() += 1;
+                        appends.push(append);
                     }
                     Err(rejected) => {
                         done.rejected += 1;
@@ -218,7 +218,8 @@ impl Loader<'_> {
                             progress.say(&format!("rejected {}: {reason}", rejected.origin));
                         }
                         done.bytes += rejected.bytes.len() as u64 + 1;
-                        appends.push(self.dead_letter(rejected)?);
+                        self.loaded.rejected += 1;
+                        appends.push(self.appends.dead_letter(rejected)?);
                     }
                 }
             }
@@ -232,57 +233,6 @@ impl Loader<'_> {
             progress.show(done);
         }
         Ok(())
-    }
-
-    fn event(&mut self, message: Message) -> anyhow::Result<Append> {
-        let origin = &message.origin;
-        let Some(topic) = self.config.topic_of(message.stream) else {
-            bail!(
-                "{origin}: a {} event, but topics.streams leaves that stream out",
-                message.stream
-            );
-        };
-        let partitions = self.partitions_of(message.stream, topic)?;
-        *self.loaded.events.entry(Arc::clone(topic)).or_default() += 1;
-        Ok(intake::event(message, topic, partitions))
-    }
-
-    /// The number of a topic's partitions; a topic that is missing is made, where that is allowed.
-    fn partitions_of(&mut self, stream: Stream, topic: &Arc<str>) -> anyhow::Result<u32> {
-        if let Some(partitions) = self.partitions.get(topic) {
-            return Ok(*partitions);
-        }
-        let partitions = match self.log.partitions(topic)? {
-            Some(partitions) => partitions,
-            None if !self.config.topics.create => {
-                bail!("there is no topic {topic}, and topics.create is false");
-            }
-            None => {
-                let topics = &self.config.topics;
-                self.log.ensure(&[TopicSpec {
-                    name: topic.to_string(),
-                    partitions: topics.source_partitions,
-                    compacted: stream.is_compacted(),
-                    retention_ms: None,
-                }])?;
-                topics.source_partitions
-            }
-        };
-        self.partitions.insert(Arc::clone(topic), partitions);
-        Ok(partitions)
-    }
-
-    fn dead_letter(&mut self, rejected: Rejected) -> anyhow::Result<Append> {
-        if self.loaded.rejected == 0 {
-            self.log.ensure(&[TopicSpec {
-                name: topic::DEAD_LETTER.to_owned(),
-                partitions: 1,
-                compacted: false,
-                retention_ms: None,
-            }])?;
-        }
-        self.loaded.rejected += 1;
-        Ok(intake::dead_letter(rejected))
     }
 }
 

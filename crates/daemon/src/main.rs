@@ -19,8 +19,10 @@ mod run;
 mod sender;
 mod signals;
 mod topics;
+mod watch;
 mod watchdog;
 mod welcome;
+mod worker;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

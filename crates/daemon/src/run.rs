@@ -25,7 +25,9 @@ use crate::load::partition_for;
 use crate::measured::{Holdings, MeasuredLog};
 use crate::sender::Sender;
 use crate::topics::Topics;
+use crate::watch;
 use crate::welcome;
+use crate::worker::{Worker, drain, spawn};
 
 /// Longest wait of one poll: how soon a worker sees that it is to stop.
 const POLL_MAX: Duration = Duration::from_millis(100);
@@ -198,6 +200,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
 
     let mut workers = start_workers(&shared, &notifier, runtime.handle());
     workers.push(start_upkeep(&shared));
+    workers.extend(start_watch(&shared));
     runtime.block_on(stop_signal(&shared, &workers));
     shared.stop.store(true, Ordering::Relaxed);
     let drained = drain(workers, shared.config.shutdown_deadline);
@@ -485,8 +488,6 @@ fn ready(shared: &Shared) -> Result<(), String> {
     Ok(())
 }
 
-type Worker = std::thread::JoinHandle<()>;
-
 fn start_workers(
     shared: &Arc<Shared>,
     notifier: &Arc<Notifier>,
@@ -530,6 +531,19 @@ fn start_workers(
     workers
 }
 
+/// Reads the files of a watched folder, where there is one.
+fn start_watch(shared: &Arc<Shared>) -> Option<Worker> {
+    let watched = shared.config.watched.clone()?;
+    let shared = Arc::clone(shared);
+    Some(spawn("files".to_owned(), move |name| {
+        let log = shared.topics.log();
+        let (config, identity) = (&shared.config, &shared.identity);
+        if let Err(error) = watch::watch(&*log, config, identity, &watched, &shared.stop) {
+            shared.fail(format!("{name}: {error:#}"));
+        }
+    }))
+}
+
 /// Looks after the folder, now and then.
 fn start_upkeep(shared: &Arc<Shared>) -> Worker {
     let shared = Arc::clone(shared);
@@ -543,15 +557,6 @@ fn start_upkeep(shared: &Arc<Shared>) -> Worker {
             }
         }
     })
-}
-
-fn spawn(name: String, work: impl FnOnce(&str) + Send + 'static) -> Worker {
-    let thread = std::thread::Builder::new().name(name.clone());
-    // Without threads there is nothing to run; the process ends with the system's own error.
-    match thread.spawn(move || work(&name)) {
-        Ok(worker) => worker,
-        Err(error) => panic!("starting a thread: {error}"),
-    }
 }
 
 /// Runs lives of one worker until it is to stop. After each step `each` sees the runner, and how
@@ -667,21 +672,4 @@ async fn stop_signal(shared: &Shared, workers: &[Worker]) {
         }
     }
     tracing::info!("stopping");
-}
-
-/// Waits for every worker, no longer than the deadline.
-fn drain(workers: Vec<Worker>, deadline: Duration) -> bool {
-    let watch = Watch::start();
-    for worker in workers {
-        while !worker.is_finished() {
-            if watch.elapsed() > deadline {
-                return false;
-            }
-            clock::wait(Duration::from_millis(10));
-        }
-        if worker.join().is_err() {
-            return false;
-        }
-    }
-    true
 }

@@ -4,68 +4,80 @@
 
 use csv::ByteRecord;
 
-use crate::{Error, Mapping, nearest};
+use crate::{Encoding, Error, Field, Mapping, nearest};
 
 /// Where the mapped columns are.
+#[derive(Clone, Debug)]
 pub(crate) struct Indices {
-    pub(crate) order_id: usize,
-    pub(crate) sku: usize,
-    pub(crate) quantity: usize,
-    pub(crate) time: usize,
-    pub(crate) unit_price: usize,
-    pub(crate) buyer: Option<usize>,
-    pub(crate) region: Option<usize>,
+    fields: [Option<usize>; Field::COUNT],
+    pub(crate) time_of: Vec<(i32, usize)>,
     pub(crate) cancelled_when: Option<(usize, String)>,
     pub(crate) skip_when: Vec<(usize, String)>,
 }
 
 impl Indices {
-    /// Finds them by the header of a file.
-    pub(crate) fn find(header: &ByteRecord, mapping: &Mapping, file: &str) -> Result<Self, Error> {
-        let find = |key: &'static str, column: &str| {
-            header
-                .iter()
-                .position(|name| name == column.as_bytes())
-                .ok_or_else(|| {
-                    let names: Vec<String> = header
-                        .iter()
-                        .map(|name| String::from_utf8_lossy(name).into_owned())
-                        .collect();
-                    Error::Column {
-                        file: file.to_owned(),
-                        column: column.to_owned(),
-                        key,
-                        nearest: nearest(column, names.iter().map(String::as_str)),
-                    }
-                })
-        };
-        let columns = &mapping.columns;
-        let optional = |key, column: &Option<String>| {
-            column
-                .as_deref()
-                .map(|column| find(key, column))
-                .transpose()
-        };
+    /// Where a field stands, if the mapping names it.
+    pub(crate) fn get(&self, field: Field) -> Option<usize> {
+        self.fields[field as usize]
+    }
+
+    /// Finds the columns by the header of a file.
+    pub(crate) fn find(
+        header: &ByteRecord,
+        mapping: &Mapping,
+        encoding: Encoding,
+        file: &str,
+    ) -> Result<Self, Error> {
+        let names = names(header, encoding);
+        for (key, column) in mapping.named() {
+            if position(&names, column).is_none() {
+                let nearest = nearest(column, names.iter().map(String::as_str));
+                return Err(Error::Column {
+                    file: file.to_owned(),
+                    column: column.to_owned(),
+                    key,
+                    nearest,
+                });
+            }
+        }
+        let at = |column: &str| position(&names, column).unwrap_or_default();
+        let mut fields = [None; Field::COUNT];
+        for (field, column) in &mapping.columns {
+            fields[*field as usize] = Some(at(column));
+        }
+        let times = mapping.time_of.iter();
+        let cancelled = mapping.cancelled_when.as_ref();
+        let skipped = mapping.skip_when.iter();
         Ok(Self {
-            order_id: find("columns.order_id", &columns.order_id)?,
-            sku: find("columns.sku", &columns.sku)?,
-            quantity: find("columns.quantity", &columns.quantity)?,
-            time: find("columns.time", &columns.time)?,
-            unit_price: find("columns.unit_price", &columns.unit_price)?,
-            buyer: optional("columns.buyer", &columns.buyer)?,
-            region: optional("columns.region", &columns.region)?,
-            cancelled_when: match &mapping.cancelled_when {
-                Some(when) => Some((
-                    find("type.cancelled_when", &when.column)?,
-                    when.prefix.clone(),
-                )),
-                None => None,
-            },
-            skip_when: mapping
-                .skip_when
-                .iter()
-                .map(|when| Ok((find("type.skip_when", &when.column)?, when.prefix.clone())))
-                .collect::<Result<_, Error>>()?,
+            fields,
+            time_of: times
+                .map(|(number, column)| (*number, at(column)))
+                .collect(),
+            cancelled_when: cancelled.map(|when| (at(&when.column), when.prefix.clone())),
+            skip_when: skipped
+                .map(|when| (at(&when.column), when.prefix.clone()))
+                .collect(),
         })
     }
+
+    /// Whether a header has every column that a mapping names.
+    pub(crate) fn fit(header: &ByteRecord, mapping: &Mapping, encoding: Encoding) -> bool {
+        let names = names(header, encoding);
+        let mut named = mapping.named();
+        named.all(|(_, column)| position(&names, column).is_some())
+    }
+}
+
+/// The names in a header. One that is in another encoding matches no column, as no mapping names
+/// a replacement character.
+fn names(header: &ByteRecord, encoding: Encoding) -> Vec<String> {
+    let names = header.iter().map(|name| match encoding.text(name) {
+        Some(text) => text.into_owned(),
+        None => String::from_utf8_lossy(name).into_owned(),
+    });
+    names.collect()
+}
+
+fn position(names: &[String], column: &str) -> Option<usize> {
+    names.iter().position(|name| name == column)
 }

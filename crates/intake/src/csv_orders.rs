@@ -12,14 +12,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use csv::ByteRecord;
-use fenghuo_event::bounds::{COUNT_MAX, LINES_MAX, MESSAGE_BYTES_MAX, QUANTITY_MAX};
+use fenghuo_event::bounds::{LINES_MAX, MESSAGE_BYTES_MAX};
 use fenghuo_event::pb;
-use sha2::{Digest, Sha256};
 
 use crate::csv_columns::Indices;
-use crate::csv_values::{id, parse_time, text, timestamp};
-use crate::money::{currency_exponent, minor_units};
-use crate::{Error, Mapping, Origin, Rejected, file_name, lines, shown};
+use crate::rows::{Row, RowReader, timestamp};
+use crate::{Encoding, Error, Kind, Mapping, Origin, Rejected, file_name, lines};
 
 /// What a CSV gives.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,21 +33,9 @@ pub enum Item {
     Rejected(Rejected),
 }
 
-/// A row that was taken.
-struct Row {
-    order_id: String,
-    at_ms: i64,
-    cancelled: bool,
-    buyer: String,
-    region: String,
-    line: pb::OrderLine,
-}
-
 /// The event that the last rows belong to.
 struct OpenEvent {
-    order_id: String,
     at_ms: i64,
-    cancelled: bool,
     first_row: u64,
     origin: Origin,
     order: pb::Order,
@@ -58,17 +44,14 @@ struct OpenEvent {
 /// The events of a CSV of order lines, in the order of its rows.
 pub struct CsvOrders {
     reader: csv::Reader<Bounded>,
-    mapping: Mapping,
-    indices: Indices,
-    exponent: u32,
-    fields: usize,
+    mapping: Arc<Mapping>,
+    rows: RowReader,
     file: Arc<str>,
     record: ByteRecord,
     row: u64,
     skipped: u64,
     open: Option<OpenEvent>,
     ready: VecDeque<Item>,
-    last_time: (Vec<u8>, i64),
     ended: bool,
 }
 
@@ -84,6 +67,12 @@ impl CsvOrders {
         file: Arc<str>,
         mapping: Mapping,
     ) -> Result<Self, Error> {
+        if mapping.kind != Kind::Orders {
+            return Err(Error::Kind {
+                mapping: mapping.file,
+                kind: mapping.kind,
+            });
+        }
         let mut reader = csv::ReaderBuilder::new()
             .flexible(true)
             // By default the reader takes a carriage return for the end of a line, and then counts
@@ -104,10 +93,12 @@ impl CsvOrders {
             }
         };
         strip_carriage_return(&mut header);
+        // Whoever names a mapping for a file names its encoding there too.
+        let encoding = mapping.encoding.unwrap_or(Encoding::Utf8);
+        let indices = Indices::find(&header, &mapping, encoding, &file)?;
+        let mapping = Arc::new(mapping);
         Ok(Self {
-            indices: Indices::find(&header, &mapping, &file)?,
-            exponent: currency_exponent(&mapping.currency),
-            fields: header.len(),
+            rows: RowReader::new(Arc::clone(&mapping), indices, encoding, header.len()),
             reader,
             mapping,
             file,
@@ -116,7 +107,6 @@ impl CsvOrders {
             skipped: 0,
             open: None,
             ready: VecDeque::new(),
-            last_time: (Vec::new(), 0),
             ended: false,
         })
     }
@@ -165,7 +155,7 @@ impl CsvOrders {
             file: Arc::clone(&self.file),
             line,
         };
-        match self.judge() {
+        match self.rows.read(&self.record) {
             Ok(Some(row)) => self.take(row, origin),
             Ok(None) => self.skipped += 1,
             Err(reason) => {
@@ -182,32 +172,30 @@ impl CsvOrders {
 
     /// Adds a row to the open event, or closes that and opens another.
     fn take(&mut self, row: Row, origin: Origin) {
+        let pb::event::Body::Order(mut order) = row.body else {
+            return;
+        };
+        let lines = std::mem::take(&mut order.lines);
         let fits = self.open.as_ref().is_some_and(|open| {
-            open.order_id == row.order_id
+            open.order.order_id == order.order_id
                 && open.at_ms == row.at_ms
-                && open.cancelled == row.cancelled
+                && open.order.r#type == order.r#type
         });
         if !fits {
             self.close();
         }
         let first_row = self.row;
         let open = self.open.get_or_insert_with(|| OpenEvent {
-            order: pb::Order {
-                campaign_id: self.mapping.campaign_id.clone(),
-                buyer_id_hash: row.buyer,
-                ship_region: row.region,
-                ..Default::default()
-            },
-            order_id: row.order_id,
             at_ms: row.at_ms,
-            cancelled: row.cancelled,
             first_row,
             origin: origin.clone(),
+            order,
         });
         if open.order.lines.len() < LINES_MAX {
-            open.order.lines.push(row.line);
+            open.order.lines.extend(lines);
         } else {
-            let reason = format!("order {:?} has more than {LINES_MAX} lines", open.order_id);
+            let id = &open.order.order_id;
+            let reason = format!("order {id:?} has more than {LINES_MAX} lines");
             let bytes = quoted(&self.record);
             self.ready.push_back(Item::Rejected(Rejected {
                 origin,
@@ -220,18 +208,8 @@ impl CsvOrders {
     /// Finishes the open event, if there is one.
     fn close(&mut self) {
         let Some(open) = self.open.take() else { return };
-        let kind = if open.cancelled {
-            pb::order::Type::Cancelled
-        } else {
-            pb::order::Type::Paid
-        };
-        let order = pb::Order {
-            r#type: kind as i32,
-            order_id: open.order_id.clone(),
-            ..open.order
-        };
         let meta = pb::Meta {
-            event_id: format!("{}@{}", open.order_id, open.first_row),
+            event_id: format!("{}@{}", open.order.order_id, open.first_row),
             source: self.mapping.source.clone(),
             shop_id: self.mapping.shop_id.clone(),
             occurred_at: Some(timestamp(open.at_ms)),
@@ -239,133 +217,12 @@ impl CsvOrders {
         };
         let event = pb::Event {
             meta: Some(meta),
-            body: Some(pb::event::Body::Order(order)),
+            body: Some(pb::event::Body::Order(open.order)),
         };
         self.ready.push_back(Item::Event {
             event: Box::new(event),
             origin: open.origin,
         });
-    }
-
-    /// The row, `None` where it is to be skipped, or why it is rejected.
-    fn judge(&mut self) -> Result<Option<Row>, String> {
-        let has = |(column, prefix): &(usize, String)| {
-            self.record
-                .get(*column)
-                .is_some_and(|text| text.starts_with(prefix.as_bytes()))
-        };
-        if self.indices.skip_when.iter().any(has) {
-            return Ok(None);
-        }
-        if self.record.len() != self.fields {
-            return Err(format!(
-                "{} fields; expected {} as in the header",
-                self.record.len(),
-                self.fields
-            ));
-        }
-        let cancelled = self.indices.cancelled_when.as_ref().is_some_and(has);
-        let at_ms = self.time()?;
-        let columns = &self.mapping.columns;
-        Ok(Some(Row {
-            order_id: id(&self.record[self.indices.order_id], &columns.order_id)?.to_owned(),
-            at_ms,
-            cancelled,
-            buyer: self.buyer(),
-            region: match (self.indices.region, &columns.region) {
-                (Some(index), Some(column)) => text(&self.record[index], column)?.to_owned(),
-                _ => String::new(),
-            },
-            line: pb::OrderLine {
-                sku_id: id(&self.record[self.indices.sku], &columns.sku)?.to_owned(),
-                quantity: self.quantity(cancelled)?,
-                pack_units: self.mapping.pack_units,
-                unit_price: Some(self.unit_price()?),
-                ..Default::default()
-            },
-        }))
-    }
-
-    fn time(&mut self) -> Result<i64, String> {
-        let text = &self.record[self.indices.time];
-        // Rows of one order stand together, so most times are the time of the row before.
-        if text != self.last_time.0.as_slice() {
-            let at_ms = parse_time(&self.mapping, text).ok_or_else(|| {
-                format!(
-                    "{} is {}; expected a time like {}",
-                    self.mapping.columns.time,
-                    shown(text),
-                    self.mapping.time_format
-                )
-            })?;
-            self.last_time = (text.to_vec(), at_ms);
-        }
-        Ok(self.last_time.1)
-    }
-
-    /// Counted upward: what a cancellation takes back is written with a minus in many exports.
-    fn quantity(&self, cancelled: bool) -> Result<i64, String> {
-        let text = &self.record[self.indices.quantity];
-        let parsed: Option<i64> = std::str::from_utf8(text)
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
-        let quantity = if cancelled {
-            parsed.and_then(i64::checked_abs)
-        } else {
-            parsed
-        };
-        quantity
-            .filter(|quantity| (1..=QUANTITY_MAX).contains(quantity))
-            .ok_or_else(|| {
-                format!(
-                    "{} is {}; expected a whole number from 1 to {QUANTITY_MAX}",
-                    self.mapping.columns.quantity,
-                    shown(text)
-                )
-            })
-    }
-
-    fn unit_price(&self) -> Result<pb::Money, String> {
-        let text = &self.record[self.indices.unit_price];
-        let minor_units = minor_units(text.trim_ascii(), self.exponent)
-            .filter(|amount| (0..=COUNT_MAX).contains(amount))
-            .ok_or_else(|| {
-                format!(
-                    "{} is {}; expected an amount of {} from 0 with up to {} decimals",
-                    self.mapping.columns.unit_price,
-                    shown(text),
-                    self.mapping.currency,
-                    self.exponent
-                )
-            })?;
-        Ok(pb::Money {
-            currency_code: self.mapping.currency.clone(),
-            minor_units,
-        })
-    }
-
-    /// A salted hash, since who bought is personal data; half of SHA-256 tells buyers apart.
-    fn buyer(&self) -> String {
-        use std::fmt::Write as _;
-        let name = self
-            .indices
-            .buyer
-            .map_or(&b""[..], |index| &self.record[index]);
-        if name.is_empty() {
-            return String::new();
-        }
-        let salt = self.mapping.buyer_salt.as_bytes();
-        let digest = Sha256::new()
-            .chain_update(salt)
-            .chain_update([0])
-            .chain_update(name);
-        digest.finalize()[..16]
-            .iter()
-            .fold(String::with_capacity(32), |mut hex, byte| {
-                // Writing into a string cannot fail.
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
     }
 }
 

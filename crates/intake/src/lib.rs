@@ -1,29 +1,33 @@
 //! Files and bodies of requests to events: JSON lines, CSV by mapping, protobuf, CloudEvents.
 //!
 //! This crate owns the way from a file to messages that can be appended to the shop's topics:
-//! lines bounded in length ([`Lines`]), rows of order lines told by a mapping ([`CsvOrders`],
-//! [`Mapping`]), the two as one stream ([`Messages`]), and several streams in the order of time
-//! ([`Merge`]); and the way from the [`body`] of a request to the same messages. Bad input is data
-//! here: it comes out as [`Rejected`] with its file and line, and the stream goes on. It must never judge what an event means, and never read a clock.
+//! lines bounded in length ([`Lines`]), rows told by a mapping ([`CsvOrders`], [`Mapping`]), the two
+//! as one stream ([`Messages`]), several streams in the order of time ([`Merge`]), and a folder
+//! whose files grow and are replaced ([`watch`]); and the way from the [`body`] of a request to the
+//! same messages. Bad input is data here: it comes out as [`Rejected`] with its file and line, and
+//! the stream goes on. It must never judge what an event means, and never read a clock.
 
 pub mod body;
 mod csv_columns;
-mod csv_mapping;
 mod csv_orders;
-mod csv_values;
+mod encoding;
 mod lines;
+mod mapping;
 mod merge;
 mod message;
 mod messages;
 pub mod money;
+mod rows;
+pub mod watch;
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use csv_mapping::{Columns, Mapping, MappingError, When};
 pub use csv_orders::{CsvOrders, Item};
+pub use encoding::{Detector, Encoding, Verdict};
 pub use lines::{Line, Lines};
+pub use mapping::{Field, Kind, Mapping, MappingError, When};
 pub use merge::{Merge, Timed};
 pub use message::Message;
 pub use messages::{Input, Messages};
@@ -84,9 +88,17 @@ pub enum Error {
         /// The column.
         column: String,
         /// The mapping's key.
-        key: &'static str,
+        key: String,
         /// The column of the file whose name is nearest.
         nearest: Option<String>,
+    },
+    /// Rows that are read as orders, by a mapping of something else.
+    #[error("mapping {mapping} is of {}; expected one of orders", kind.name())]
+    Kind {
+        /// The mapping.
+        mapping: String,
+        /// What it is of.
+        kind: Kind,
     },
 }
 
@@ -94,10 +106,15 @@ fn nearest_hint(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
 }
 
+/// The longest name that is compared with a mistyped one.
+const NAME_BYTES_COMPARED_MAX: usize = 256;
+
 /// The name nearest to a mistyped one, if any is near enough to be meant.
 fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     known
         .into_iter()
+        // What is far longer than any name is near to none, and comparing costs its square.
+        .filter(|candidate| candidate.len() <= NAME_BYTES_COMPARED_MAX)
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= candidate.len().max(3) / 3 + 1)
         .min()
@@ -119,4 +136,15 @@ fn shown(bytes: &[u8]) -> String {
         ""
     };
     format!("{:?}{dots}", cut)
+}
+
+/// A hash as text.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }

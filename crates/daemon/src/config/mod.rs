@@ -43,6 +43,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// `[topics]`
     pub topics: Topics,
+    /// `[intake] watch` and what belongs to it, where a folder is watched.
+    pub watched: Option<Watched>,
     /// `[ingest]`
     pub ingest: Ingest,
     /// `[evaluate]`
@@ -147,6 +149,15 @@ pub struct Topics {
     pub source_partitions: u32,
 }
 
+/// `[intake] watch`
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What its files may hold, and the bounds.
+    pub settings: fenghuo_intake::watch::Settings,
+}
+
 /// `[ingest]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ingest {
@@ -244,6 +255,9 @@ pub enum ConfigError {
     /// A rule is wrong.
     #[error(transparent)]
     Rule(#[from] RuleError),
+    /// A mapping is wrong.
+    #[error(transparent)]
+    Mapping(#[from] fenghuo_intake::MappingError),
     /// A channel is wrong.
     #[error(transparent)]
     Channel(#[from] fenghuo_notify::ConfigError),

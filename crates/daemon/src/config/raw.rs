@@ -56,14 +56,6 @@ pub struct Log {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Intake {
-    pub http: Option<bool>,
-    pub token_file: Option<String>,
-    pub token_env: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
 pub struct Kafka {
     pub bootstrap: Option<Vec<String>>,
     pub client_id: Option<String>,
@@ -103,6 +95,19 @@ pub struct Topics {
     pub panes_retention: Option<String>,
     pub create: Option<bool>,
     pub source_partitions: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Intake {
+    pub http: Option<bool>,
+    pub token_file: Option<String>,
+    pub token_env: Option<String>,
+    pub watch: Option<String>,
+    pub mappings: Vec<String>,
+    pub settle: Option<String>,
+    pub files_max: Option<i64>,
+    pub rows_max: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

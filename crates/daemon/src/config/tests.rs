@@ -245,6 +245,57 @@ fn settings_reach_the_stages() {
 }
 
 #[test]
+fn a_watched_folder_says_what_its_files_hold_and_how_late_they_may_be() {
+    let parse = |more: &str| {
+        let text = format!("topics.prefix = \"\"\n{more}");
+        Config::parse(&deploy("fenghuo.toml").display().to_string(), &text)
+    };
+    let watched = |settings: &str| {
+        format!(
+            "[intake]\nwatch = \"exports\"\nmappings = [\"mappings/order-list.toml\", \
+             \"mappings/stock-list.toml\", \"mappings/parcel-list.toml\"]\n{settings}"
+        )
+    };
+    let late_ms = |config: &Config, stream: Stream| {
+        let mut sources = config.topics.sources.iter();
+        sources
+            .find(|source| source.stream == stream)
+            .map(|source| source.lateness_ms)
+    };
+    let config = parse(&watched("settle = \"1m\"\nfiles_max = 7\nrows_max = 8000")).unwrap();
+    let intake = config.watched.as_ref().unwrap();
+    assert_eq!(intake.folder, deploy("exports"));
+    assert_eq!(intake.settings.mappings.len(), 3);
+    let settings = &intake.settings;
+    let bounds = (settings.settle_ms, settings.files_max, settings.rows_max);
+    assert_eq!(bounds, (60_000, 7, 8_000));
+    // The rhythm, and the time that a file takes to rest.
+    assert_eq!(late_ms(&config, Stream::Orders), Some(3_660_000));
+    assert_eq!(late_ms(&config, Stream::Inventory), Some(960_000));
+    assert_eq!(late_ms(&config, Stream::Couriers), Some(3_660_000));
+    assert_eq!(late_ms(&config, Stream::Ops), Some(5_000));
+
+    let said = watched("[ingest.lateness]\norders = \"5s\"\ndefault = \"2h\"");
+    let config = parse(&said).unwrap();
+    assert_eq!(late_ms(&config, Stream::Orders), Some(5_000));
+    assert_eq!(late_ms(&config, Stream::Inventory), Some(7_200_000));
+
+    for (more, told) in [
+        (
+            watched("[shop]\ncurrency = \"JPY\""),
+            "intake.mappings[0]: has prices in CNY; expected shop.currency, \"JPY\"",
+        ),
+        (
+            format!("streams = [\"orders\"]\n{}", watched("")).replace("streams", "topics.streams"),
+            "intake.mappings[1]: holds inventory, which topics.streams leaves out",
+        ),
+    ] {
+        let error = parse(&more).unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+    }
+}
+
+#[test]
 fn without_a_file_any_shop_and_currency_will_do() {
     let config = Config::without_file().unwrap();
     assert_eq!((config.shop.id, config.shop.currency), (None, None));

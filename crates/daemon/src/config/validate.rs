@@ -6,6 +6,7 @@
 mod kafka;
 mod routes;
 mod topics;
+mod watched;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use super::{
 use kafka::kafka;
 use routes::{channels, routes};
 use topics::topics;
+use watched::watched;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -48,11 +50,14 @@ pub fn config(document: &Document<'_>) -> Result<Config, ConfigError> {
     let channels = channels(at, &raw, &shop)?;
     let routes = routes(at, &raw, &channels, &mut warnings)?;
     let http = http(at, &raw.http)?;
+    let watched = watched(at, &raw.intake, &shop)?;
+    let topics = topics(at, &raw.topics, &raw.ingest.lateness, watched.as_ref())?;
     Ok(Config {
         intake: intake(at, &raw.intake, &log, &http)?,
         log,
         kafka: kafka(at, raw.kafka)?,
-        topics: topics(at, &raw.topics, &raw.ingest.lateness)?,
+        topics,
+        watched,
         ingest: ingest(at, &raw.ingest)?,
         evaluate: evaluate(at, &raw.evaluate)?,
         http,

@@ -8,7 +8,7 @@ use fenghuo_engine::SourceTopic;
 use fenghuo_event::Stream;
 
 use super::super::document::Document;
-use super::super::{ConfigError, Topics, raw};
+use super::super::{ConfigError, Topics, Watched, raw};
 use super::{DAY, HOUR};
 
 /// Kafka's own bound on the name of a topic.
@@ -19,11 +19,14 @@ fn stream(at: &Document<'_>, key: &str, name: &str) -> Result<Stream, ConfigErro
     Stream::from_topic(name).ok_or_else(|| at.unknown(key, name, known))
 }
 
-/// Checks `[topics]`, with `[ingest.lateness]`, which is said by stream.
+/// Checks `[topics]`, with `[ingest.lateness]`, which is said by stream. A stream that is fed by
+/// exports may be as late as the next one is due, and as a file takes to rest, unless it is named
+/// there itself.
 pub fn topics(
     at: &Document<'_>,
     raw: &raw::Topics,
     lateness: &BTreeMap<String, String>,
+    watched: Option<&Watched>,
 ) -> Result<Topics, ConfigError> {
     let mut streams = Vec::new();
     match &raw.streams {
@@ -57,6 +60,7 @@ pub fn topics(
             lateness_ms.insert(stream(at, &key, name)?, ms);
         }
     }
+    check_fed(at, watched, &streams)?;
     let prefix = raw.prefix.as_deref().unwrap_or("shop.");
     let mut sources: Vec<SourceTopic> = Vec::with_capacity(streams.len());
     for stream in streams {
@@ -72,7 +76,10 @@ pub fn topics(
         sources.push(SourceTopic {
             name: Arc::from(name),
             stream,
-            lateness_ms: lateness_ms.get(&stream).copied().unwrap_or(usual_ms),
+            lateness_ms: match lateness_ms.get(&stream) {
+                Some(ms) => *ms,
+                None => usual_ms.max(rhythm_ms(watched, stream)),
+            },
         });
     }
     let partitions = |key: &str, given: Option<i64>| at.number(key, given.unwrap_or(4), 1..=1_024);
@@ -90,6 +97,35 @@ pub fn topics(
         create: raw.create.unwrap_or(true),
         source_partitions: partitions("topics.source_partitions", raw.source_partitions)?,
     })
+}
+
+/// After how long the next export of a stream is in, where it is fed by exports.
+fn rhythm_ms(watched: Option<&Watched>, stream: Stream) -> i64 {
+    let Some(watched) = watched else { return 0 };
+    let mappings = watched.settings.mappings.iter();
+    let mappings = mappings.filter(|mapping| mapping.kind.stream() == stream);
+    let every_ms = mappings.filter_map(|mapping| mapping.every_ms);
+    let every_ms = every_ms.max();
+    every_ms.map_or(0, |every_ms| {
+        every_ms.saturating_add(watched.settings.settle_ms)
+    })
+}
+
+/// What is read from files has to have a topic.
+fn check_fed(
+    at: &Document<'_>,
+    watched: Option<&Watched>,
+    streams: &[Stream],
+) -> Result<(), ConfigError> {
+    let mappings = watched.into_iter().flat_map(|one| &one.settings.mappings);
+    for (index, mapping) in mappings.enumerate() {
+        let stream = mapping.kind.stream();
+        if !streams.contains(&stream) {
+            let problem = format!("holds {stream}, which topics.streams leaves out");
+            return Err(at.error(&format!("intake.mappings[{index}]"), problem));
+        }
+    }
+    Ok(())
 }
 
 fn check_topic(at: &Document<'_>, key: &str, name: &str) -> Result<(), ConfigError> {

@@ -1,0 +1,247 @@
+//! `[intake] watch`: the files of a folder into the shop's topics, as long as the process runs.
+//!
+//! Owns the pace of looking, and the transaction in which events, dead letters and what is
+//! remembered of files land together. The folder is listed again and again, since network shares
+//! tell nobody what changes. Of all processes of the group one watches, the one that is given the
+//! partition of what is remembered; with each commit it shows that it still has it. It must never
+//! decide what is new: that is the watcher's.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use fenghuo_intake::watch::{Batch, Directory, TOPIC, Watcher};
+use fenghuo_log::{
+    Append, Assigned, Commit, Error, Log, Polled, Session, SessionSpec, Start, TopicPartition,
+    TopicSpec,
+};
+
+use crate::clock;
+use crate::config::{Config, Watched};
+use crate::identity::Identity;
+use crate::load::Appends;
+
+/// Between two looks at the folder.
+const PACE: Duration = Duration::from_secs(1);
+
+/// How soon a stop is noticed.
+const STEP: Duration = Duration::from_millis(100);
+
+/// Between two lives after an error: the first time, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Watches until `stop`. An error is one that does not go away by itself.
+pub fn watch(
+    log: &dyn Log,
+    config: &Config,
+    identity: &Identity,
+    settings: &Watched,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
+    let mut backoff = BACKOFF.0;
+    while !stop.load(Ordering::Relaxed) {
+        let error = match live(log, config, identity, settings, stop, &mut backoff) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        match error.downcast_ref::<Error>() {
+            Some(Error::Retriable { .. } | Error::OutOfRange { .. }) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "files are read again from the last commit");
+            }
+            _ => return Err(error),
+        }
+        wait(backoff, stop);
+        backoff = (backoff * 2).min(BACKOFF.1);
+    }
+    Ok(())
+}
+
+fn wait(time: Duration, stop: &AtomicBool) {
+    let watch = clock::Watch::start();
+    while !stop.load(Ordering::Relaxed) && watch.elapsed() < time {
+        clock::wait(STEP);
+    }
+}
+
+/// From opening a session to its end.
+fn live(
+    log: &dyn Log,
+    config: &Config,
+    identity: &Identity,
+    settings: &Watched,
+    stop: &AtomicBool,
+    backoff: &mut Duration,
+) -> anyhow::Result<()> {
+    let mut life = Life::open(log, config, identity, settings)?;
+    // How long a file has rested is a span: a clock that is put right must not change it.
+    let watch = clock::Watch::start();
+    while !stop.load(Ordering::Relaxed) {
+        let now_ms = i64::try_from(watch.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let more = life.turn(now_ms)?;
+        *backoff = BACKOFF.0;
+        if !more {
+            wait(PACE, stop);
+        }
+    }
+    Ok(())
+}
+
+/// One member of the group of those that watch.
+struct Life<'a> {
+    session: Box<dyn Session>,
+    appends: Appends<'a>,
+    /// Whose events are taken.
+    identity: &'a Identity,
+    settings: &'a Watched,
+    folder: Directory,
+    /// What is known, while this member is the one that watches.
+    watcher: Option<Watcher>,
+    /// The folder was out of reach at the last look.
+    is_away: bool,
+}
+
+impl<'a> Life<'a> {
+    fn open(
+        log: &'a dyn Log,
+        config: &'a Config,
+        identity: &'a Identity,
+        settings: &'a Watched,
+    ) -> anyhow::Result<Self> {
+        log.ensure(&[TopicSpec {
+            name: TOPIC.to_owned(),
+            partitions: 1,
+            compacted: true,
+            retention_ms: None,
+        }])?;
+        let group = format!("{}-files", config.kafka.group);
+        let session = log.open(&SessionSpec {
+            member: format!("{group}-{}", config.kafka.instance),
+            group,
+            topics: vec![TOPIC.to_owned()],
+            start: Start::Earliest,
+            low_latency: false,
+        })?;
+        Ok(Self {
+            session,
+            appends: Appends::new(log, config),
+            identity,
+            settings,
+            folder: Directory(settings.folder.clone()),
+            watcher: None,
+            is_away: false,
+        })
+    }
+
+    /// Hears the group, and takes one batch from the folder, so many ms after some instant. Whether
+    /// there is more at once.
+    fn turn(&mut self, now_ms: i64) -> anyhow::Result<bool> {
+        match self.session.poll(Duration::ZERO, &mut |_, _| {})? {
+            Polled::Records(_) => {}
+            Polled::Assigned(given) => {
+                for assigned in given {
+                    self.begin(&assigned)?;
+                }
+            }
+            Polled::Revoked(taken) | Polled::Lost(taken) => {
+                self.watcher = None;
+                self.session.release(&taken)?;
+            }
+        }
+        let Some(watcher) = &mut self.watcher else {
+            return Ok(false);
+        };
+        let listing = match self.folder.list() {
+            Ok(listing) => listing,
+            Err(error) => {
+                // An empty listing would look as if all files had gone.
+                if !std::mem::replace(&mut self.is_away, true) {
+                    let folder = self.folder.0.display().to_string();
+                    tracing::warn!(folder, %error, "the watched folder cannot be listed");
+                }
+                return Ok(false);
+            }
+        };
+        self.is_away = false;
+        let batch = watcher.look(now_ms, &listing, &self.folder);
+        let more = batch.more;
+        self.commit(batch)?;
+        Ok(more)
+    }
+
+    /// Takes over: what an earlier life remembered is read first.
+    fn begin(&mut self, assigned: &Assigned) -> anyhow::Result<()> {
+        let mut watcher = Watcher::new(self.settings.settings.clone());
+        let mut restored = Ok(());
+        let (from, to) = (assigned.low, u64::MAX);
+        self.session
+            .read(&assigned.partition, from, to, &mut |record| {
+                let key = record.key.unwrap_or_default();
+                if restored.is_ok() {
+                    restored = watcher.restore(key, record.value);
+                }
+            })?;
+        let newer = |error: fenghuo_intake::watch::KeptError| Error::Newer(error.to_string());
+        restored.map_err(newer)?;
+        watcher.restored().map_err(newer)?;
+        // What is written from now on is known here.
+        let start = [(0, assigned.partition.clone(), assigned.high)];
+        self.session.start(&start)?;
+        let folder = self.folder.0.display().to_string();
+        let (files, rows) = (watcher.files(), watcher.rows());
+        tracing::info!(folder, files, rows, "watching");
+        self.watcher = Some(watcher);
+        Ok(())
+    }
+
+    fn commit(&mut self, batch: Batch) -> anyhow::Result<()> {
+        for notice in &batch.notices {
+            tracing::warn!(
+                file = notice.file,
+                problem = notice.problem,
+                "a watched file"
+            );
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let files = TopicPartition::new(TOPIC, 0);
+        let count = batch.messages.len() + batch.rejected.len() + batch.kept.len();
+        let mut appends = Vec::with_capacity(count);
+        let mut refused = batch.rejected;
+        for message in batch.messages {
+            match self.identity.admitted(message) {
+                Ok(message) => appends.push(self.appends.event(message)?),
+                Err(foreign) => refused.push(foreign),
+            }
+        }
+        let (events, rejected) = (appends.len(), refused.len());
+        for rejected in refused {
+            tracing::debug!(row = %rejected.origin, reason = rejected.reason, "rejected");
+            appends.push(self.appends.dead_letter(rejected)?);
+        }
+        appends.extend(batch.kept.into_iter().map(|kept| Append {
+            to: files.clone(),
+            key: Some(kept.key),
+            value: kept.value,
+            headers: Vec::new(),
+        }));
+        let learned = self.identity.unkept();
+        appends.extend(learned.clone());
+        // The offset says nothing to anyone; that it may be committed shows who watches.
+        let offsets = vec![(files, 0)];
+        self.session
+            .commit(Commit { appends, offsets })
+            .context("what was read from files")?;
+        if let Some(learned) = learned {
+            self.identity.kept(&learned);
+        }
+        if events + rejected > 0 {
+            tracing::info!(events, rejected, "read from files");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,429 @@
+//! What each kind of change to a folder gives.
+
+use std::io::Write as _;
+
+use encoding_rs::{BIG5, GB18030};
+
+use super::*;
+
+#[test]
+fn an_order_is_sent_when_the_next_one_begins_or_the_file_has_rested() {
+    let mut desk = Desk::new(&[MAPPING]);
+    let mut text = format!("{HEADER}{}{}", row("1", "a", "1"), row("1", "b", "2"));
+    desk.put("a.csv", &*text);
+    desk.look();
+    assert_eq!(desk.orders(), [""; 0]);
+    text += &row("2", "a", "1");
+    desk.put("a.csv", &*text);
+    desk.look();
+    assert_eq!(desk.orders(), ["1 PAID a*1 b*2"]);
+    desk.now_ms += desk.settings.settle_ms - 1;
+    desk.look();
+    assert_eq!(desk.messages.len(), 1);
+    desk.now_ms += 1;
+    desk.look();
+    assert_eq!(desk.orders(), ["1 PAID a*1 b*2", "2 PAID a*1"]);
+    assert_eq!(desk.messages[0].origin.to_string(), "a.csv:2");
+    assert_eq!(desk.messages[1].origin.to_string(), "a.csv:4");
+    desk.rest();
+    assert_eq!(desk.messages.len(), 2);
+}
+
+#[test]
+fn a_changed_status_is_a_new_event_and_an_unchanged_one_the_same() {
+    let mut desk = Desk::new(&[MAPPING]);
+    let text = format!("{HEADER}{}{}", row("1", "a", "1"), row("2", "b", "2"));
+    desk.put("10.csv", &*text);
+    desk.rest();
+    // In the middle, with as many bytes as before: nothing but the fingerprint of all tells it.
+    let changed = text.replacen("已付款", "已取消", 1);
+    assert_eq!(changed.len(), text.len());
+    desk.put("10.csv", &*changed);
+    desk.rest();
+    assert_eq!(desk.messages.len(), 3);
+    desk.put("11.csv", &*changed);
+    desk.rest();
+    assert_eq!(
+        desk.orders(),
+        ["1 CANCELLED a*1", "1 PAID a*1", "2 PAID b*2"]
+    );
+    assert_eq!(desk.reasons(), [""; 0]);
+}
+
+#[test]
+fn rows_of_an_order_that_was_sent_are_named() {
+    let mut desk = Desk::new(&[MAPPING]);
+    let mut text = format!("{HEADER}{}", row("1", "a", "1"));
+    desk.put("a.csv", &*text);
+    desk.rest();
+    text += &row("1", "b", "1");
+    text += &row("2", "b", "1");
+    desk.put("a.csv", &*text);
+    desk.rest();
+    let late = "a.csv:3 late_row: order \"1\" was sent before this row came; 1 of its rows were there then";
+    assert_eq!(desk.reasons(), [late]);
+    assert_eq!(desk.rejected[0].bytes, row("1", "b", "1").trim().as_bytes());
+    // The same again, under two more names and newest first: nobody is told twice.
+    desk.put("b.csv", &*text);
+    let newest_first: Vec<String> = text
+        .lines()
+        .skip(1)
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let newest_first: String = newest_first.into_iter().rev().collect();
+    desk.put("c.csv", format!("{HEADER}{newest_first}"));
+    desk.rest();
+    assert_eq!(desk.reasons(), [late]);
+    assert_eq!(desk.orders(), ["1 PAID a*1", "2 PAID b*1"]);
+}
+
+#[test]
+fn equal_rows_are_told_apart_by_their_number() {
+    let mut desk = Desk::new(&[MAPPING]);
+    let twice = [row("1", "a", "1"), row("1", "a", "1")].concat();
+    desk.put("a.csv", format!("{HEADER}{twice}"));
+    desk.rest();
+    assert_eq!(desk.orders(), ["1 PAID a*1 a*1"]);
+
+    let stock = r#"
+kind = "inventory"
+source = "stock"
+time = { format = "%Y-%m-%d %H:%M", zone = "+08:00" }
+columns = { sku = "s", time = "t", on_hand = "n" }
+"#;
+    let mut desk = Desk::new(&[stock]);
+    let rows = "s,t,n\na,2026-11-11 10:00,5\na,2026-11-11 10:00,5\nb,2026-11-11 10:00,7\n";
+    desk.put("a.csv", rows);
+    desk.look();
+    // A row of stock waits for nothing.
+    assert_eq!(desk.messages.len(), 3);
+    desk.put("b.csv", format!("{rows}a,2026-11-11 10:00,5\n"));
+    desk.rest();
+    let ids = desk.messages.iter().map(|message| {
+        let event = decode(&message.value, Some(b"application/protobuf")).unwrap();
+        event.meta.event_id.to_string()
+    });
+    let ids: Vec<String> = ids.collect();
+    let a = &ids[0];
+    assert_eq!(ids[1], format!("{a}#2"));
+    assert_eq!((ids.len(), &*ids[3]), (4, &*format!("{a}#3")));
+}
+
+#[test]
+fn a_last_line_without_its_end_waits_and_may_still_get_one() {
+    let mut desk = Desk::new(&[MAPPING]);
+    let whole = format!("{HEADER}{}", row("1", "a", "12"));
+    let cut = whole.trim_end();
+    desk.put("a.csv", &cut[..cut.len() - "款".len()]);
+    desk.look();
+    assert_eq!(desk.rejected.len(), 0);
+    desk.put("a.csv", cut);
+    desk.rest();
+    assert_eq!(desk.orders(), ["1 PAID a*12"]);
+    desk.put("a.csv", format!("{whole}{}", row("2", "b", "1")));
+    desk.rest();
+    assert_eq!(desk.orders(), ["1 PAID a*12", "2 PAID b*1"]);
+    assert_eq!(desk.messages[1].origin.to_string(), "a.csv:3");
+    assert_eq!(desk.reasons(), [""; 0]);
+}
+
+#[test]
+fn a_line_that_goes_on_after_it_was_taken_is_named() {
+    let mut desk = Desk::new(&[MAPPING
+        .replace("status = \"状态\"", "")
+        .split("[status]")
+        .next()
+        .unwrap()]);
+    let header = "订单,货号,数量,时间,单价\n";
+    desk.put("a.csv", format!("{header}1,a,1,2026-11-11 10:00,1.5"));
+    desk.rest();
+    assert_eq!(desk.messages.len(), 1);
+    let text = format!("{header}1,a,1,2026-11-11 10:00,1.55\n2,b,1,2026-11-11 10:00,1\n");
+    desk.put("a.csv", text);
+    desk.rest();
+    assert_eq!(desk.orders(), ["1 PAID a*1", "2 PAID b*1"]);
+    assert!(desk.reasons()[0].starts_with("a.csv:2 late_row: order \"1\""));
+    assert_eq!(desk.rejected.len(), 1);
+}
+
+#[test]
+fn bad_rows_are_told_once_with_file_and_line() {
+    let mut desk = Desk::new(&[MAPPING]);
+    let text = format!(
+        "{HEADER}{}1,a\n{}\"open,a,1,1.50,2026-11-11 10:00,已付款\n{}",
+        row("1", "a", "x"),
+        row("1", "a", "2"),
+        row("2", "a", "3")
+    );
+    for name in ["a.csv", "b.csv", "c.csv"] {
+        desk.put(name, &*text);
+        desk.rest();
+    }
+    assert_eq!(
+        desk.reasons(),
+        [
+            "a.csv:2 数量 is \"x\"; expected a whole number from 1 to 1000000",
+            "a.csv:3 2 fields; expected 6 as in the header",
+            "a.csv:5 the row is longer than 1048576 bytes, or a quote is left open",
+        ]
+    );
+    assert_eq!(desk.orders(), ["1 PAID a*2", "2 PAID a*3"]);
+}
+
+#[test]
+fn another_mapping_may_take_what_was_refused() {
+    let mut desk = Desk::new(&[MAPPING]);
+    let text = format!("{HEADER}{}", row("1", "a", "1").replace("已付款", "已成团"));
+    desk.put("a.csv", &*text);
+    desk.rest();
+    assert_eq!(desk.rejected.len(), 1);
+    assert!(desk.reasons()[0].ends_with("状态 is \"已成团\"; expected one of 已付款, 已取消"));
+    let mended = format!("{MAPPING}\"已成团\" = \"GROUP_FORMED\"\n");
+    desk.settings.mappings = vec![mapping(&mended)];
+    desk.restart();
+    desk.rest();
+    assert_eq!(desk.orders(), ["1 GROUP_FORMED a*1"]);
+    assert_eq!(desk.rejected.len(), 1);
+}
+
+#[test]
+fn a_file_that_fits_no_mapping_or_two_is_named_once_and_left() {
+    let mut desk = Desk::new(&[MAPPING, &MAPPING.replace("订单", "编号")]);
+    desk.put("a.csv", "x,y\n1,2\n");
+    desk.put("b.csv", format!("编号,{HEADER}"));
+    desk.put("c.csv", "");
+    desk.put("d.csv", [0xff, 0xd8, 0, b'\n', b'"']);
+    desk.rest();
+    desk.put("a.csv", "x,y\n1,2\n3,4\n");
+    desk.rest();
+    let problems = desk.problems();
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert!(
+        problems[0].starts_with("a.csv fits no mapping, and is left; map.toml: it has no column")
+    );
+    assert!(problems[1].starts_with("b.csv has the columns of map.toml and map.toml"));
+    assert!(desk.messages.is_empty() && desk.kept.is_empty());
+}
+
+#[test]
+fn encodings_are_named_or_told_apart_and_never_guessed() {
+    let text = format!("{HEADER}{}", row("单1", "a", "1"));
+    let gb = GB18030.encode(&text).0.into_owned();
+    // The same names in traditional characters, which Big5 has.
+    let traditional = |text: &str| {
+        let pairs = [
+            ("订单", "訂單"),
+            ("货号", "貨號"),
+            ("数量", "數量"),
+            ("单价", "單價"),
+        ];
+        let pairs = pairs
+            .into_iter()
+            .chain([("时间", "時間"), ("状态", "狀態"), ("单1", "單1")]);
+        pairs.fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+    };
+    let big5 = BIG5.encode(&traditional(&text)).0.into_owned();
+    let traditional_map = traditional(MAPPING);
+    let ascii_map = [
+        "订单=id",
+        "货号=sku",
+        "数量=n",
+        "单价=p",
+        "时间=t",
+        "状态=s",
+    ]
+    .into_iter()
+    .fold(MAPPING.to_owned(), |map, pair| {
+        let (from, to) = pair.split_once('=').unwrap();
+        map.replace(&format!("\"{from}\""), &format!("\"{to}\""))
+    });
+    let ascii = |order: &str| format!("id,sku,n,p,t,s\n{}", row(order, "a", "1"));
+    let ascii_gb = |order: &str| GB18030.encode(&ascii(order)).0.into_owned();
+    let named = format!("encoding = \"gb18030\"\n{ascii_map}");
+    let marked = [b"\xef\xbb\xbf".as_slice(), text.as_bytes()].concat();
+    let one = "单1 PAID a*1";
+    type Case<'a> = (&'a str, &'a str, Vec<u8>, Result<&'a str, &'a str>);
+    let cases: &[Case<'_>] = &[
+        ("utf-8", MAPPING, text.clone().into(), Ok(one)),
+        ("utf-8 with a mark", MAPPING, marked, Ok(one)),
+        ("gb18030 by the header", MAPPING, gb, Ok(one)),
+        (
+            "big5 by the header",
+            &traditional_map,
+            big5,
+            Ok("單1 PAID a*1"),
+        ),
+        (
+            "utf-8 by the text",
+            &ascii_map,
+            ascii("单1").into(),
+            Ok(one),
+        ),
+        (
+            "gb18030 by the text",
+            &ascii_map,
+            ascii_gb("𠮷"),
+            Ok("𠮷 PAID a*1"),
+        ),
+        ("gb18030 by name", &named, ascii_gb("单1"), Ok(one)),
+        (
+            "both read it",
+            &ascii_map,
+            ascii_gb("单1"),
+            Err("GB18030 and Big5 both read it; name its encoding in map.toml"),
+        ),
+        (
+            "none reads it",
+            &ascii_map,
+            b"id,sku,n,p,t,s\ncaf\xe9\n".into(),
+            Err("not in UTF-8"),
+        ),
+    ];
+    for (name, mapping, bytes, expect) in cases {
+        let mut desk = Desk::new(&[mapping]);
+        // Byte by byte, as it is written: what is cut in a character is nobody's fault.
+        let step = bytes.len().div_ceil(40);
+        for end in (0..bytes.len()).step_by(step) {
+            desk.put("a.csv", &bytes[..end]);
+            desk.now_ms += 1_000;
+            desk.look();
+        }
+        desk.notices.clear();
+        desk.put("a.csv", bytes.clone());
+        desk.rest();
+        match expect {
+            Ok(order) => {
+                assert_eq!(desk.orders(), [*order], "{name}");
+                assert_eq!(desk.reasons(), [""; 0], "{name}");
+            }
+            Err(problem) => {
+                assert!(desk.messages.is_empty(), "{name}");
+                let told = desk.problems();
+                let again = told.is_empty() && desk.rejected.is_empty();
+                assert!(again || told[0].contains(problem), "{name}: {told:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gzip_is_unpacked_and_a_cut_archive_is_no_end() {
+    let text = format!("{HEADER}{}{}", row("1", "a", "1"), row("2", "a", "1"));
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(text.as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    let mut desk = Desk::new(&[MAPPING]);
+    desk.put("a.csv.gz", &packed[..packed.len() - 10]);
+    desk.rest();
+    assert_eq!(desk.rejected.len(), 0);
+    let problem = "a.csv.gz ends in the middle; is it still being copied?";
+    assert_eq!(desk.problems(), [problem]);
+    desk.put("a.csv.gz", packed);
+    desk.rest();
+    assert_eq!(desk.orders(), ["1 PAID a*1", "2 PAID a*1"]);
+}
+
+#[test]
+fn a_file_that_goes_is_forgotten_unless_another_has_its_rows() {
+    let mut desk = Desk::new(&[MAPPING]);
+    let text = format!("{HEADER}{}{}", row("1", "a", "1"), row("2", "a", "1"));
+    desk.put("a.csv", &*text);
+    desk.put("other.csv", format!("{HEADER}{}", row("3", "a", "1")));
+    desk.rest();
+    desk.put("b.csv", format!("{HEADER}{}", row("1", "a", "1")));
+    desk.remove("a.csv");
+    desk.rest();
+    assert_eq!((desk.watcher.rows(), desk.watcher.files()), (2, 2));
+    desk.put("c.csv", &*text);
+    desk.rest();
+    let expect = ["1 PAID a*1", "2 PAID a*1", "2 PAID a*1", "3 PAID a*1"];
+    assert_eq!(desk.orders(), expect);
+
+    // An empty folder may be one that is out of reach.
+    for name in ["b.csv", "c.csv", "other.csv"] {
+        desk.remove(name);
+    }
+    desk.rest();
+    assert_eq!(desk.watcher.files(), 3);
+    desk.now_ms += EMPTY_MS;
+    desk.look();
+    assert_eq!((desk.watcher.rows(), desk.watcher.files()), (0, 0));
+    assert!(desk.kept.is_empty(), "a tombstone is missing");
+}
+
+#[test]
+fn an_export_that_takes_the_place_of_another_is_read_before_that_is_forgotten() {
+    let mut desk = Desk::new(&[MAPPING]);
+    let text = format!("{HEADER}{}{}", row("1", "a", "1"), row("2", "a", "1"));
+    desk.put("10.csv", &*text);
+    desk.rest();
+    desk.remove("10.csv");
+    // The next one is written slowly, with pauses longer than a file has to rest between looks.
+    desk.put("11.csv", HEADER);
+    desk.look();
+    desk.now_ms += desk.settings.settle_ms - 1;
+    desk.put("11.csv", &text[..text.len() - 20]);
+    desk.look();
+    desk.now_ms += desk.settings.settle_ms - 1;
+    desk.put("11.csv", &*text);
+    desk.look();
+    desk.rest();
+    assert_eq!(desk.orders(), ["1 PAID a*1", "2 PAID a*1"]);
+    assert_eq!(desk.watcher.files(), 1);
+}
+
+#[test]
+fn too_many_files_are_left_and_too_many_rows_wait() {
+    let mut settings = Settings::new(vec![mapping(MAPPING)]);
+    settings.files_max = 2;
+    settings.rows_max = 3;
+    let mut desk = Desk::with(settings);
+    let file = |order: &str| format!("{HEADER}{}{}", row(order, "a", "1"), row("x", "a", "1"));
+    desk.put("a.csv", file("1"));
+    desk.put("b.csv", file("2"));
+    desk.put("c.csv", file("3"));
+    desk.rest();
+    // The x of the second file is known, and yet a row of a file that has no room.
+    assert_eq!(desk.orders(), ["1 PAID a*1", "2 PAID a*1", "x PAID a*1"]);
+    let told = desk.problems();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("c.csv there are more than 2 files"));
+    assert!(told[1].starts_with("b.csv 3 rows are remembered, as many as may be"));
+    desk.remove("a.csv");
+    desk.rest();
+    desk.rest();
+    // What could not be remembered may come again, under the same id.
+    let expect = [
+        "1 PAID a*1",
+        "2 PAID a*1",
+        "3 PAID a*1",
+        "x PAID a*1",
+        "x PAID a*1",
+    ];
+    assert_eq!(desk.orders(), expect);
+    let mut again = desk.messages.iter().filter(|one| one.key == "x");
+    let ids = (again.next().unwrap(), again.next().unwrap());
+    assert_eq!(ids.0.value, ids.1.value);
+    assert_eq!(desk.watcher.rows(), 3);
+}
+
+#[test]
+fn a_large_file_is_not_read_again_at_once() {
+    let mut desk = Desk::new(&[MAPPING]);
+    desk.files
+        .0
+        .borrow_mut()
+        .insert("a".to_owned(), (Vec::new(), 1));
+    desk.look();
+    let watched = desk.watcher.watched.get_mut("a").unwrap();
+    watched.next_ms = desk.now_ms + 5_000;
+    desk.put(
+        "a",
+        format!("{HEADER}{}{}", row("1", "a", "1"), row("2", "a", "1")),
+    );
+    desk.look();
+    assert!(desk.messages.is_empty());
+    desk.now_ms += 5_000;
+    desk.look();
+    assert_eq!(desk.messages.len(), 1);
+}
