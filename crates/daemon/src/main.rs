@@ -33,6 +33,11 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 
+/// A stage allocates for every event, and frees on another thread: with the system's allocator that
+/// was a third of what an event costs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(problem) = log_lines(&cli) {
