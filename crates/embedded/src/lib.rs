@@ -23,7 +23,9 @@ mod store;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fenghuo_log::groups::Place as Member;
 use fenghuo_log::{Append, Commit, Error, Log, Session, SessionSpec, TopicPartition, TopicSpec};
@@ -51,6 +53,9 @@ pub struct Checked {
     pub batches: u64,
 }
 
+/// How long a sync waits for those who are about to write.
+const SYNC_PATIENCE: Duration = Duration::from_millis(4);
+
 /// Unix ms.
 pub type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
 
@@ -72,6 +77,8 @@ struct Shared {
     clock: Clock,
     syncing: Syncing,
     writer: Mutex<Writer>,
+    /// Who is about to write, or does.
+    writing: AtomicUsize,
     state: Mutex<State>,
     /// Something was appended, or a group has changed.
     changed: Condvar,
@@ -123,6 +130,7 @@ impl EmbeddedLog {
                 clock,
                 syncing,
                 writer: Mutex::new(Writer),
+                writing: AtomicUsize::new(0),
                 state: Mutex::new(State::default()),
                 changed: Condvar::new(),
             }),
@@ -401,6 +409,18 @@ impl Shared {
 
     /// Appends, and moves the offsets of a member's group with it. Tells the number of the commit.
     fn write(&self, member: Option<(&Member, u64)>, commit: Commit) -> Result<(u64, u64), Error> {
+        self.writing.fetch_add(1, Ordering::Relaxed);
+        let written = self.write_now(member, commit);
+        self.writing.fetch_sub(1, Ordering::Relaxed);
+        self.changed.notify_all();
+        written
+    }
+
+    fn write_now(
+        &self,
+        member: Option<(&Member, u64)>,
+        commit: Commit,
+    ) -> Result<(u64, u64), Error> {
         let packed = pack(&self.lock(), commit.appends)?;
         let _writer = self.write_lock();
         let at_ms = (self.clock)();
@@ -462,15 +482,21 @@ impl Shared {
         }
         state.last_ms = at_ms;
         state.committed += 1;
-        let number = state.committed;
-        drop(state);
-        self.changed.notify_all();
-        Ok((epoch, number))
+        Ok((epoch, state.committed))
     }
 
     /// Waits until a commit is durable, and makes it so if nobody else does: whoever has the right
     /// to write syncs for all who wait for it.
     fn sync(&self, epoch: u64, number: u64) -> Result<(), Error> {
+        // Who is about to write is let go first, so that one sync is for more of them.
+        let is_busy = |state: &mut State| {
+            let is_done = state.durable >= number || state.check(epoch).is_err();
+            !is_done && self.writing.load(Ordering::Relaxed) > 0
+        };
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), SYNC_PATIENCE, is_busy);
+        drop(waited);
         let _writer = self.write_lock();
         let (store, committed) = {
             let state = self.lock();
