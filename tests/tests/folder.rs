@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use fenghuo_tests::http;
 use fenghuo_tests::installation::{Installation, Process};
 use serde_json::Value;
 
@@ -96,5 +97,29 @@ fn the_greeting_leads_to_a_page_and_a_kill_loses_nothing() -> Result<()> {
         first["value"]["transition"]["rule"] == "price-floor",
         "{first}"
     );
+    Ok(())
+}
+
+#[test]
+fn without_room_nothing_is_taken_in_and_what_was_taken_is_judged() -> Result<()> {
+    let installation = installation()?;
+    let process = installation.run()?;
+    first_events(&process)?;
+    process.terminate()?;
+    // No disk has that much left.
+    let config = installation.path("fenghuo.toml");
+    let roomy = std::fs::read_to_string(&config)?;
+    std::fs::write(&config, format!("{roomy}log.reserve = \"1048576MiB\"\n"))?;
+    let process = installation.run()?;
+    let url = process.url("/api/v1/events");
+    let headers = [("content-type", "application/x-ndjson")];
+    let answer = http::post(&url, &headers, "{}")?;
+    ensure!(
+        answer.status == 507 && answer.body.contains("MiB are kept"),
+        "{answer:?}"
+    );
+    ensure!(orders(&process)? == 1, "{}", orders(&process)?);
+    ensure!(process.get("/-/healthy")?.status == 200, "not healthy");
+    process.terminate()?;
     Ok(())
 }

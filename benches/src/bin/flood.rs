@@ -45,6 +45,9 @@ struct Arguments {
     /// Orders below their floor, one every 100 ms, to be paged.
     #[arg(long, default_value_t = 0)]
     pages: usize,
+    /// In the end kill the daemon, and start it again on what it left.
+    #[arg(long)]
+    reopen: bool,
 }
 
 /// Digits of the number that makes an event's ids its own.
@@ -380,27 +383,38 @@ impl Daemon {
                  [[route]]\nchannels = [\"hook\"]\n"
             );
         }
-        let path = folder.path().join("fenghuo.toml");
-        std::fs::write(&path, config)?;
-        let log = std::fs::File::create("target/flood.log")?;
-        let child = Command::new(std::fs::canonicalize(binary)?)
-            .args(["run", "--log", "warn", "--config"])
-            .arg(&path)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
+        std::fs::write(folder.path().join("fenghuo.toml"), config)?;
+        let child = spawn(binary, &folder)?;
         let daemon = Self {
             child,
             address,
             folder,
         };
-        for _ in 0..600 {
-            if get(address, "/-/healthy").is_ok() {
-                return Ok(daemon);
+        daemon.until("/-/healthy")?;
+        Ok(daemon)
+    }
+
+    /// Waits until a path answers that all is well.
+    fn until(&self, path: &str) -> Result<()> {
+        for _ in 0..6_000 {
+            if get(self.address, path).is_ok_and(|answer| answer.contains("\"ok\":true")) {
+                return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(5));
         }
-        Err("the daemon does not answer; see target/flood.log".into())
+        Err(format!("{path} does not say yes; see target/flood.log").into())
+    }
+
+    /// Kills it and starts it again: how long until it answers, and until it is ready.
+    fn reopen(&mut self, binary: &PathBuf) -> Result<(Duration, Duration)> {
+        self.child.kill()?;
+        self.child.wait()?;
+        let began = Instant::now();
+        self.child = spawn(binary, &self.folder)?;
+        self.until("/-/healthy")?;
+        let answers = began.elapsed();
+        self.until("/-/ready")?;
+        Ok((answers, began.elapsed()))
     }
 
     /// CPU time used so far, in s.
@@ -423,6 +437,17 @@ impl Daemon {
         let path = self.folder.path().join("fenghuo-data/log.redb");
         std::fs::metadata(path).map_or(0, |of| of.blocks() * 512)
     }
+}
+
+fn spawn(binary: &PathBuf, folder: &tempfile::TempDir) -> Result<Child> {
+    let log = std::fs::File::create("target/flood.log")?;
+    let config = folder.path().join("fenghuo.toml");
+    Ok(Command::new(std::fs::canonicalize(binary)?)
+        .args(["run", "--log", "warn", "--config"])
+        .arg(&config)
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()?)
 }
 
 impl Drop for Daemon {
@@ -531,7 +556,7 @@ fn main() -> Result<()> {
         );
     }
     let (port, paged) = receiver()?;
-    let daemon = Daemon::start(&arguments.binary, (arguments.pages > 0).then_some(port))?;
+    let mut daemon = Daemon::start(&arguments.binary, (arguments.pages > 0).then_some(port))?;
     let sent = Arc::new(Sent::default());
     let pages = arguments.pages;
     let address = daemon.address;
@@ -563,6 +588,14 @@ fn main() -> Result<()> {
         daemon.cpu_s() / events.max(1) as f64 * 1e6,
         daemon.disk_bytes() as f64 / events.max(1) as f64
     );
+    if arguments.reopen {
+        let (answers, ready) = daemon.reopen(&arguments.binary)?;
+        println!(
+            "killed and started again: answers after {:.2} s, ready after {:.2} s",
+            answers.as_secs_f64(),
+            ready.as_secs_f64()
+        );
+    }
     if pages > 0 {
         std::thread::sleep(Duration::from_secs(2));
         let paged = paged.lock().map_err(|_| "the receiver panicked")?;

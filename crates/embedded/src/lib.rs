@@ -152,7 +152,7 @@ impl EmbeddedLog {
         state.committed - state.durable
     }
 
-    /// Why nothing can be written now, where that is so.
+    /// Why nothing could be written, until something is durable again.
     pub fn fault(&self) -> Option<String> {
         self.shared.lock().fault.clone()
     }
@@ -508,7 +508,9 @@ impl Shared {
         };
         let synced = store.sync();
         self.survived(epoch, "syncing", synced)?;
-        self.lock().durable = committed;
+        let mut state = self.lock();
+        state.durable = committed;
+        state.fault = None;
         Ok(())
     }
 }

@@ -32,7 +32,7 @@ pub struct State {
     open: Open,
     /// How often the store was opened: sessions of before are over.
     pub epoch: u64,
-    /// Why it is closed.
+    /// Why it was closed, until something is durable again.
     pub fault: Option<String>,
     topics: BTreeMap<Arc<str>, Topic>,
     /// Who reads what.
@@ -55,6 +55,7 @@ impl State {
         *self = Self {
             open,
             epoch: self.epoch + 1,
+            fault: self.fault.take(),
             last_ms: known.last_ms,
             ..Self::default()
         };
@@ -74,7 +75,8 @@ impl State {
 
     /// A fault has closed the store, if it is still the one that was opened then.
     pub fn close(&mut self, epoch: u64, fault: String) {
-        if self.epoch == epoch {
+        // Of several that meet it, the first one knows the cause.
+        if self.epoch == epoch && self.store().is_ok() {
             self.open = Open::Closed;
             self.fault = Some(fault);
         }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(disable_help_flag = true)]
 pub struct Arguments {
-    /// `--seeds N`, `--from S`, `--seed S`, `--plant BUG`, `--threads N`
+    /// `--log embedded`, `--seeds N`, `--from S`, `--seed S`, `--plant BUG`, `--threads N`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
@@ -25,6 +25,10 @@ const FOUND: [u64; 1] = [2_751];
 
 /// Seeds that nobody has played before, in every test run.
 const FRESH: u64 = 50;
+
+/// The same on the log in a folder, where a seed takes five times as long.
+const FIXED_IN_FOLDER: u64 = 40;
+const FRESH_IN_FOLDER: u64 = 10;
 
 /// Plays what it is asked to.
 pub fn run(root: &Path, arguments: &Arguments) -> Result<()> {
@@ -41,7 +45,14 @@ pub fn fixed_and_fresh(root: &Path) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let from = now.as_millis().to_string();
     println!("fresh seeds from {from}");
-    play(root, &["--from", &from, "--seeds", &FRESH.to_string()])
+    play(root, &["--from", &from, "--seeds", &FRESH.to_string()])?;
+    let in_folder = ["--log", "embedded", "--seeds"];
+    let play_in_folder = |seeds: u64, from: &[&str]| {
+        let seeds = seeds.to_string();
+        play(root, &[&in_folder[..], &[seeds.as_str()], from].concat())
+    };
+    play_in_folder(FIXED_IN_FOLDER, &[])?;
+    play_in_folder(FRESH_IN_FOLDER, &["--from", &from])
 }
 
 fn play(root: &Path, arguments: &[&str]) -> Result<()> {
