@@ -42,6 +42,8 @@ pub enum Command {
     Demo(Demo),
     /// Watch the shop's topics
     Run(Run),
+    /// Write an annotated config, a sample plan and sample mappings
+    Init(Init),
     /// Check a config and all that it names, and start nothing
     Check(Check),
     /// Put files of events into the shop's topics
@@ -141,6 +143,20 @@ pub struct Run {
     pub data: Option<PathBuf>,
 }
 
+/// `fenghuo init`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo init                          here
+  fenghuo init /etc/fenghuo
+
+A file that is there already stays as it is.")]
+pub struct Init {
+    /// Where they go.
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub folder: PathBuf,
+}
+
 /// `fenghuo check`
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -160,6 +176,7 @@ pub struct Check {
 Examples:
   fenghuo load orders.jsonl.gz inventory.jsonl --topic-prefix shop. --bootstrap localhost:9092
   fenghuo load orders.jsonl.gz --config fenghuo.toml
+  fenghuo load orders.jsonl.gz --data fenghuo-data
   fenghuo load --config fenghuo.toml --csv orders deploy/mappings/uci-online-retail.toml \\
       online-retail.csv.gz
 
@@ -173,6 +190,9 @@ pub struct Load {
     /// Take brokers and topics from a config.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["topic_prefix", "bootstrap"])]
     pub config: Option<PathBuf>,
+    /// Into the topics of this folder, which no daemon holds meanwhile.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["topic_prefix", "bootstrap"])]
+    pub data: Option<PathBuf>,
     /// What comes before "orders", "inventory" … in the topics' names.
     #[arg(long, value_name = "PREFIX", default_value = "shop.")]
     pub topic_prefix: String,

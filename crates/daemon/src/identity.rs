@@ -10,7 +10,7 @@ use fenghuo_intake::{Message, Rejected};
 use fenghuo_log::{Append, Error, Log, SessionSpec, Start, TopicPartition, TopicSpec};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Shop;
+use crate::config::{self, Config, Shop};
 
 /// Where it is kept: a compacted topic of one record.
 const TOPIC: &str = "fenghuo.shop";
@@ -30,7 +30,7 @@ pub struct Known {
 
 impl Known {
     /// What a config says.
-    pub fn of(shop: &Shop) -> Self {
+    fn of(shop: &Shop) -> Self {
         Self {
             shop: shop.id.clone(),
             currency: shop.currency.clone(),
@@ -84,6 +84,22 @@ impl Identity {
         };
         Self {
             inner: RwLock::new(inner),
+        }
+    }
+
+    /// What is known of the shop of a config. On Kafka the config alone says it; a folder learns it
+    /// from its events.
+    pub fn open(config: &Config, log: &dyn Log) -> Result<Self, Error> {
+        let mut known = Known::of(&config.shop);
+        match &config.log {
+            config::Log::Kafka => Ok(Self::new(known)),
+            config::Log::Embedded(_) => {
+                if known.currency.is_none() {
+                    // Nothing was said of the shop.
+                    known.utc_offset_min = None;
+                }
+                Self::restore(known, log)
+            }
         }
     }
 

@@ -18,12 +18,13 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use fenghuo_engine::record::topic;
 use fenghuo_intake::{Input, Mapping, Message, Messages, Rejected};
-use fenghuo_kafka::KafkaLog;
 use fenghuo_log::Log;
 
 use crate::cli;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::exit::Exit;
+use crate::identity::Identity;
+use crate::topics::Topics;
 use progress::{Done, Progress};
 
 pub use appends::Appends;
@@ -39,8 +40,13 @@ const SHOWN_MAX: u64 = 10;
 /// Loads files.
 pub fn run(args: &cli::Load) -> anyhow::Result<Exit> {
     let (config, inputs) = prepare(args)?;
-    let log = KafkaLog::new(config.kafka()?)?;
-    eprintln!("{}", load(&log, &config, inputs)?);
+    let log = Topics::open(&config)?.log();
+    // On Kafka the daemon that reads says whose events it takes.
+    let identity = match &config.log {
+        config::Log::Kafka => None,
+        config::Log::Embedded(_) => Some(Identity::open(&config, &*log)?),
+    };
+    eprintln!("{}", load(&*log, &config, identity.as_ref(), inputs)?);
     Ok(Exit::Done)
 }
 
@@ -48,12 +54,17 @@ pub fn run(args: &cli::Load) -> anyhow::Result<Exit> {
 fn prepare(args: &cli::Load) -> anyhow::Result<(Config, Vec<Input>)> {
     let config = match &args.config {
         Some(path) => Config::load(path)?,
+        None if args.data.is_some() => Config::without_file()?,
         None => {
             let prefix = toml::Value::from(args.topic_prefix.as_str());
             let bootstrap = toml::Value::from(args.bootstrap.clone());
             let text = format!("topics.prefix = {prefix}\nkafka.bootstrap = {bootstrap}\n");
             Config::parse("arguments", &text)?
         }
+    };
+    let config = match &args.data {
+        Some(folder) => config.in_folder(folder.clone()),
+        None => config,
     };
     for file in &args.files {
         // A mistyped name should not be found out halfway.
@@ -122,10 +133,16 @@ struct Batch {
 }
 
 /// Loads files into a log, reading the next lines while the last ones are being appended.
-pub fn load(log: &dyn Log, config: &Config, inputs: Vec<Input>) -> anyhow::Result<Loaded> {
+pub fn load(
+    log: &dyn Log,
+    config: &Config,
+    identity: Option<&Identity>,
+    inputs: Vec<Input>,
+) -> anyhow::Result<Loaded> {
     let mut progress = Progress::new(bytes_of(&inputs));
     let mut loader = Loader {
         log,
+        identity,
         appends: Appends::new(log, config),
         loaded: Loaded::default(),
         done: Done::default(),
@@ -186,6 +203,8 @@ fn read_file(input: Input, batch: &mut Batch, sender: &SyncSender<Batch>) -> any
 
 struct Loader<'a> {
     log: &'a dyn Log,
+    /// Whose events are taken, where that is known here.
+    identity: Option<&'a Identity>,
     appends: Appends<'a>,
     loaded: Loaded,
     done: Done,
@@ -201,6 +220,10 @@ impl Loader<'_> {
             let mut appends = Vec::with_capacity(batch.lines.len());
             let mut done = self.done;
             for line in batch.lines {
+                let line = line.and_then(|message| match self.identity {
+                    Some(identity) => identity.admitted(message),
+                    None => Ok(message),
+                });
                 match line {
                     Ok(message) => {
                         done.events += 1;
@@ -224,10 +247,15 @@ impl Loader<'_> {
                 }
             }
             self.loaded.skipped += batch.skipped;
+            let learned = self.identity.and_then(Identity::unkept);
+            appends.extend(learned.clone());
             if !appends.is_empty() {
                 self.log
                     .append(appends)
                     .with_context(|| format!("after {} events were loaded", self.done.events))?;
+            }
+            if let (Some(identity), Some(learned)) = (self.identity, learned) {
+                identity.kept(&learned);
             }
             self.done = done;
             progress.show(done);

@@ -11,6 +11,7 @@ mod exit;
 mod folder;
 mod http;
 mod identity;
+mod init;
 mod intake;
 mod load;
 mod measured;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => run::run(args),
+        Command::Init(args) => init::run(args),
         Command::Check(args) => check::run(args),
         Command::Load(args) => load::run(args),
         Command::Replay(args) => replay::run(args),

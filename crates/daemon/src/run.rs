@@ -19,7 +19,7 @@ use crate::clock::{self, Watch};
 use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::http::{self, Elsewhere, Shown};
-use crate::identity::{Identity, Known};
+use crate::identity::Identity;
 use crate::intake::Intake;
 use crate::load::partition_for;
 use crate::measured::{Holdings, MeasuredLog};
@@ -147,7 +147,8 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
 
     let topics = Topics::open(&config)?;
     let log = topics.log();
-    let identity = until_reached(|| identity(&config, &*log))?;
+    let identity =
+        until_reached(|| Identity::open(&config, &*log).context("reading what shop this is"))?;
     let mut topology = config.topology(clock::now_ms());
     let known = identity.known();
     (topology.ingest.shop, topology.ingest.currency) = (known.shop, known.currency);
@@ -248,21 +249,6 @@ fn told(args: &cli::Run) -> anyhow::Result<Config> {
         (None, Some(_)) => config,
         (None, None) => config.in_folder(DATA.into()),
     })
-}
-
-/// What shop this is. On Kafka the config alone says it; a folder learns it from its events.
-fn identity(config: &Config, log: &dyn Log) -> anyhow::Result<Identity> {
-    let mut known = Known::of(&config.shop);
-    match &config.log {
-        config::Log::Kafka => Ok(Identity::new(known)),
-        config::Log::Embedded(_) => {
-            if known.currency.is_none() {
-                // Nothing was said of the shop.
-                known.utc_offset_min = None;
-            }
-            Identity::restore(known, log).context("reading what shop this is")
-        }
-    }
 }
 
 /// Makes the shop's topics where that is allowed, and tells how many partitions each has.

@@ -65,7 +65,7 @@ fn events_land_where_the_shops_producers_put_them_and_the_rest_in_the_dead_lette
     let inputs = vec![Input::JsonLines(write(folder.path(), "a.jsonl", &text))];
     let log = MemoryLog::new();
     let config = Config::parse("test", "topics.source_partitions = 7").unwrap();
-    let loaded = load(&log, &config, inputs).unwrap();
+    let loaded = load(&log, &config, None, inputs).unwrap();
 
     assert_eq!(loaded.rejected, 1);
     let orders = records(&log, "shop.orders");
@@ -92,7 +92,7 @@ fn a_csv_becomes_orders_as_its_mapping_says() {
     };
     let log = MemoryLog::new();
     let config = Config::parse("test", "").unwrap();
-    let loaded = load(&log, &config, inputs(&[file], &csv).unwrap()).unwrap();
+    let loaded = load(&log, &config, None, inputs(&[file], &csv).unwrap()).unwrap();
     assert_eq!((loaded.rejected, loaded.skipped), (1, 1));
     let orders = records(&log, "shop.orders");
     assert_eq!(orders.len(), 1);
@@ -115,14 +115,43 @@ fn what_cannot_go_anywhere_is_an_error() {
     ] {
         let config = Config::parse("test", text).unwrap();
         let input = Input::JsonLines(file.clone());
-        let error = load(&MemoryLog::new(), &config, vec![input]).unwrap_err();
+        let error = load(&MemoryLog::new(), &config, None, vec![input]).unwrap_err();
         assert!(format!("{error:#}").contains(told), "{error:#}");
     }
     let missing = Input::JsonLines(folder.path().join("none.jsonl"));
     let config = Config::parse("test", "").unwrap();
-    let error = load(&MemoryLog::new(), &config, vec![missing]).unwrap_err();
+    let error = load(&MemoryLog::new(), &config, None, vec![missing]).unwrap_err();
     assert!(
         format!("{error:#}").contains("none.jsonl cannot be opened"),
         "{error:#}"
     );
+}
+
+#[test]
+fn into_a_folder_events_of_one_shop_alone_are_loaded_and_it_is_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let of_shop = |id: &str, shop: &str| {
+        order(id).replace("\"source\"", &format!("\"shop_id\":\"{shop}\",\"source\""))
+    };
+    let lines = [of_shop("1", "42"), of_shop("2", "43"), of_shop("3", "42")].join("\n");
+    let file = write(folder.path(), "orders.jsonl", &lines);
+    let data = folder.path().join("data");
+    let args = cli::Load {
+        files: vec![file],
+        config: None,
+        data: Some(data.clone()),
+        topic_prefix: "shop.".to_owned(),
+        bootstrap: Vec::new(),
+        csv: cli::Csv {
+            what_and_mapping: None,
+        },
+    };
+    run(&args).unwrap();
+    let log = crate::topics::open_folder(&data).unwrap();
+    let high = |partition| log.high(&TopicPartition::new("shop.orders", partition));
+    assert_eq!((0..4).map(high).sum::<u64>(), 2);
+    assert_eq!(log.high(&TopicPartition::new(topic::DEAD_LETTER, 0)), 1);
+    let config = Config::without_file().unwrap().in_folder(data);
+    let identity = Identity::open(&config, &log).unwrap();
+    assert_eq!(identity.known().shop.as_deref(), Some("42"));
 }
