@@ -63,6 +63,30 @@ fn the_greeting_leads_to_a_page_and_a_kill_loses_nothing() -> Result<()> {
         (!alerts.pointer("/alerts/0/deliveries/0/ended_at")?.is_null()).then_some(())
     })?;
 
+    // A copy while it runs, and a restart from it beside the other.
+    installation.done(["log", "backup", "copy"])?;
+    let beside = Installation::new()?;
+    let copy = installation.path("copy");
+    let listen = beside.listen();
+    let text =
+        format!("http.listen = {listen:?}\nlog.kind = \"embedded\"\nlog.folder = {copy:?}\n");
+    beside.write("fenghuo.toml", text)?;
+    let restarted = beside.run()?;
+    ensure!(orders(&restarted)? == 1, "{}", orders(&restarted)?);
+    let alerts = restarted.json("/api/v1/alerts")?;
+    ensure!(
+        alerts["alerts"]
+            .as_array()
+            .is_some_and(|all| all.len() == 1),
+        "{alerts}"
+    );
+    ensure!(
+        !restarted.log().contains("PAGE "),
+        "paged again: {}",
+        restarted.log()
+    );
+    restarted.terminate()?;
+
     // Another process is told who has the folder.
     let other = installation.fenghuo(["log", "verify"]).output()?;
     let told = String::from_utf8_lossy(&other.stderr).into_owned();

@@ -67,6 +67,28 @@ pub enum Log {
     Verify(LogVerify),
     /// Print records as JSON lines
     Dump(LogDump),
+    /// Copy a folder, also while a daemon runs on it
+    Backup(LogBackup),
+}
+
+/// `fenghuo log backup`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo log backup /backup/fenghuo-2026-11-11
+  fenghuo log backup copy --data /var/lib/fenghuo
+  fenghuo run --data copy               a restart from it
+
+The copy holds all that was committed at one instant. What came after it is not in it: pages that
+were sent since are sent again if they were decided by then, under the same key, and what is told
+again of later troubles is another episode.")]
+pub struct LogBackup {
+    /// The copy: a folder that is not there yet.
+    #[arg(value_name = "TO")]
+    pub to: PathBuf,
+    /// The folder.
+    #[arg(long, value_name = "DIR", default_value = "fenghuo-data")]
+    pub data: PathBuf,
 }
 
 /// `fenghuo log verify`

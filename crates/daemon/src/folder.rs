@@ -1,7 +1,7 @@
 //! `fenghuo log`: looking after a folder.
 //!
-//! Owns what a person asks of a folder that no daemon holds: is it whole, and what is in it. It
-//! must never change a record.
+//! Owns what a person asks of a folder: is it whole, what is in it, and a copy of it. It must never
+//! change a record.
 
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
@@ -9,12 +9,13 @@ use std::path::Path;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use fenghuo_embedded::{EmbeddedLog, Whole};
+use fenghuo_embedded::{EmbeddedLog, FolderError, Whole};
 use fenghuo_log::TopicPartition;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::cli;
+use crate::control;
 use crate::exit::Exit;
 use crate::topics::open_folder;
 
@@ -23,6 +24,7 @@ pub fn run(args: &cli::Log) -> anyhow::Result<Exit> {
     match args {
         cli::Log::Verify(args) => verify(&args.data),
         cli::Log::Dump(args) => dump(args),
+        cli::Log::Backup(args) => backup(args),
     }
 }
 
@@ -31,6 +33,19 @@ fn existing(folder: &Path) -> anyhow::Result<EmbeddedLog> {
     std::fs::metadata(folder.join("log.redb"))
         .with_context(|| format!("{} holds no log", folder.display()))?;
     open_folder(folder)
+}
+
+/// Copies a folder, by itself or through the daemon that holds it.
+fn backup(args: &cli::LogBackup) -> anyhow::Result<Exit> {
+    std::fs::metadata(args.data.join("log.redb"))
+        .with_context(|| format!("{} holds no log", args.data.display()))?;
+    match EmbeddedLog::open(&args.data) {
+        Ok(log) => log.backup(&args.to)?,
+        Err(FolderError::Held { .. }) => control::backup(&args.data, &args.to)?,
+        Err(error) => return Err(error.into()),
+    }
+    println!("{} is a copy of {}", args.to.display(), args.data.display());
+    Ok(Exit::Done)
 }
 
 /// Reads a whole folder and says what it holds.

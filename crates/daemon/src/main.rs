@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod clock;
 mod config;
+mod control;
 mod dead_letter;
 mod deliver;
 mod demo;

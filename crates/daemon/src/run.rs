@@ -17,6 +17,7 @@ use fenghuo_notify::Notifier;
 use crate::cli;
 use crate::clock::{self, Watch};
 use crate::config::{self, Config};
+use crate::control;
 use crate::exit::Exit;
 use crate::http::{self, Elsewhere, Shown};
 use crate::identity::Identity;
@@ -202,6 +203,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     let mut workers = start_workers(&shared, &notifier, runtime.handle());
     workers.push(start_upkeep(&shared));
     workers.extend(start_watch(&shared));
+    workers.extend(start_control(&shared)?);
     runtime.block_on(stop_signal(&shared, &workers));
     shared.stop.store(true, Ordering::Relaxed);
     let drained = drain(workers, shared.config.shutdown_deadline);
@@ -528,6 +530,18 @@ fn start_watch(shared: &Arc<Shared>) -> Option<Worker> {
             shared.fail(format!("{name}: {error:#}"));
         }
     }))
+}
+
+/// Answers who may ask something of the folder, where there is one.
+fn start_control(shared: &Arc<Shared>) -> anyhow::Result<Option<Worker>> {
+    let Topics::Folder(log, folder) = shared.topics.clone() else {
+        return Ok(None);
+    };
+    let listener = control::listen(&folder.path)?;
+    let shared = Arc::clone(shared);
+    Ok(Some(spawn("control".to_owned(), move |_| {
+        control::serve(&listener, &log, &shared.stop);
+    })))
 }
 
 /// Looks after the folder, now and then.

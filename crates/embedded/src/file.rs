@@ -134,6 +134,27 @@ fn open(path: &PathBuf) -> io::Result<Box<dyn StorageBackend>> {
     }
 }
 
+/// Makes a folder with a copy in it. The copy has its name only once it is whole and on the disk.
+pub fn copy(
+    folder: &Path,
+    write: impl FnOnce(Box<dyn StorageBackend>) -> Result<(), StoreError>,
+) -> Result<(), FolderError> {
+    let fail = |path: &Path, source| FolderError::Open {
+        path: path.display().to_string(),
+        source,
+    };
+    std::fs::create_dir(folder).map_err(|error| fail(folder, error))?;
+    let (part, whole) = (folder.join("log.part"), folder.join(STORE));
+    let file = open(&part).map_err(|error| fail(&part, error))?;
+    write(file).map_err(|source| FolderError::Store {
+        folder: folder.display().to_string(),
+        source: Box::new(source),
+    })?;
+    let named = std::fs::rename(&part, &whole);
+    let synced = named.and_then(|()| File::open(folder)?.sync_all());
+    synced.map_err(|error| fail(&whole, error))
+}
+
 /// Bytes that are left on the disk of a folder, for who is not root.
 ///
 /// # Errors

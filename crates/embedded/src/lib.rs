@@ -169,6 +169,18 @@ impl EmbeddedLog {
         self.shared.lock().groups.offsets(group)
     }
 
+    /// Copies all that is committed now into another folder, which must not be there yet. Others
+    /// read and write meanwhile.
+    pub fn backup(&self, to: &Path) -> Result<(), FolderError> {
+        self.shared.ready().map_err(|_| FolderError::Closed)?;
+        let store = self
+            .shared
+            .lock()
+            .store()
+            .map_err(|_| FolderError::Closed)?;
+        file::copy(to, |file| store.copy_to(file))
+    }
+
     /// The topics, and their numbers of partitions.
     pub fn topics(&self) -> Result<BTreeMap<String, u32>, Error> {
         self.shared.ready()?;

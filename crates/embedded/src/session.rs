@@ -127,6 +127,8 @@ impl EmbeddedSession {
             }
             // What is on the disk alone is handed over by itself, when it is the first to be found.
             if found.is_empty() {
+                // The others come first the next time.
+                self.next = index + 1;
                 return Ok(Found::OnDisk(index, partition.clone(), *position));
             }
             if found.len() == before {

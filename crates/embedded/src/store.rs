@@ -343,6 +343,21 @@ impl Store {
         Ok(())
     }
 
+    /// Writes all that is committed now into another file, which holds it whole or not at all.
+    pub fn copy_to(&self, file: Box<dyn StorageBackend>) -> Result<(), StoreError> {
+        let read = self.database.begin_read()?;
+        let copy = Builder::new().create_with_backend(Boxed(file))?;
+        let write = copy.begin_write()?;
+        copy_table(&read, &write, NUMBERS)?;
+        copy_table(&read, &write, TOPICS)?;
+        copy_table(&read, &write, ENDS)?;
+        copy_table(&read, &write, OFFSETS)?;
+        copy_table(&read, &write, BATCHES)?;
+        copy_table(&read, &write, LATEST)?;
+        copy_table(&read, &write, KEYS)?;
+        finish(write, true)
+    }
+
     /// The offset of the first batch that was appended at or after a time.
     pub fn offset_at(&self, at: Place, time_ms: i64) -> Result<Option<u64>, StoreError> {
         let read = self.database.begin_read()?;
@@ -354,6 +369,19 @@ impl Store {
         }
         Ok(None)
     }
+}
+
+fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
+    read: &ReadTransaction,
+    write: &WriteTransaction,
+    table: TableDefinition<'_, K, V>,
+) -> Result<(), StoreError> {
+    let mut into = write.open_table(table)?;
+    for row in read.open_table(table)?.iter()? {
+        let (key, value) = row?;
+        into.insert(key.value(), value.value())?;
+    }
+    Ok(())
 }
 
 /// A file layer whose kind is known at run time.

@@ -234,3 +234,59 @@ fn what_is_too_old_or_too_much_goes_but_never_what_was_not_read() {
     log.drop_old(Some(0)).unwrap();
     assert_eq!(log.shared.lock().bytes(), 0);
 }
+
+#[test]
+fn a_copy_is_what_was_committed_when_it_was_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(&folder.path().join("data"));
+    topic(&log, "t", 1);
+    log.append(texts(&at("t", 0), 0..5)).unwrap();
+    let mut member = Member::open(&log, "g", "a", &["t"]);
+    member.step_until("five", |member| member.count() == 5);
+    // Committed, and not yet durable.
+    member.commit(vec![text(&at("t", 0), "six")]).unwrap();
+    let copy = folder.path().join("copy");
+    log.backup(&copy).unwrap();
+    assert!(log.backup(&copy).is_err(), "it is there already");
+    log.append(texts(&at("t", 0), 6..9)).unwrap();
+    let copied = open(&copy);
+    let values = values(&copied, &at("t", 0));
+    assert_eq!(values.len(), 6);
+    assert_eq!(values[5], (5, "six".to_owned()));
+    assert_eq!(copied.committed(&at("t", 0)), Some(5));
+    assert_eq!(copied.check().unwrap()[0].records, 6);
+}
+
+#[test]
+fn who_is_behind_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let log = open(folder.path());
+        topic(&log, "t", 2);
+        for number in 0..40 {
+            // A batch each, larger than what one poll takes.
+            let large = Append::new(at("t", 0), None, vec![number; 1_100_000]);
+            log.append(vec![large]).unwrap();
+        }
+    }
+    let log = open(folder.path());
+    let mut member = Member::open(&log, "g", "a", &["t"]);
+    member.step_until("its partitions", |member| member.holds() == 2);
+    let fresh = Append::new(at("t", 1), None, b"fresh".to_vec());
+    log.append(vec![fresh]).unwrap();
+    let mut polls = 0;
+    let mut seen = (0, false);
+    while !seen.1 {
+        polls += 1;
+        let mut each = |_: usize, record: fenghuo_log::Record<'_>| match record.value {
+            Some(b"fresh") => seen.1 = true,
+            _ => seen.0 += 1,
+        };
+        member
+            .session
+            .poll(std::time::Duration::ZERO, &mut each)
+            .unwrap();
+        assert!(polls < 10, "{seen:?}");
+    }
+    assert!(seen.0 > 0 && seen.0 < 40, "{seen:?}");
+}
