@@ -125,6 +125,40 @@ fn the_greeting_leads_to_a_page_and_a_kill_loses_nothing() -> Result<()> {
 }
 
 #[test]
+fn files_are_sent_to_a_daemon_over_http() -> Result<()> {
+    let installation = installation()?;
+    let process = installation.run()?;
+    let order = |id: u32| {
+        format!(
+            r#"{{"meta":{{"event_id":"{id}","source":"erp","shop_id":"42","occurred_at":"2026-11-11T20:00:00+08:00"}},"order":{{"type":"PAID","order_id":"{id}"}}}}"#
+        )
+    };
+    let lines: Vec<String> = (0..25_000).map(order).collect();
+    let text = format!("{}\nno event\n", lines.join("\n"));
+    installation.write("orders.jsonl", text)?;
+    let to = process.url("");
+    // The second time changes nothing.
+    for _ in 0..2 {
+        let loaded = installation.done(["load", "orders.jsonl", "--to", &to])?;
+        let told = String::from_utf8(loaded.stderr)?;
+        ensure!(told.contains("loaded 25000 events"), "{told}");
+        ensure!(told.contains("orders.jsonl:25001"), "{told}");
+    }
+    process.until("25,000 orders", |process| {
+        (orders(process).ok()? == 25_000).then_some(())
+    })?;
+    let counted = process.until("the duplicates", |process| {
+        let duplicates = process
+            .metric("fenghuo_events_total", &["duplicate"])
+            .ok()?;
+        (duplicates == 25_000.0).then_some(())
+    });
+    counted?;
+    process.terminate()?;
+    Ok(())
+}
+
+#[test]
 fn without_room_nothing_is_taken_in_and_what_was_taken_is_judged() -> Result<()> {
     let installation = installation()?;
     let process = installation.run()?;

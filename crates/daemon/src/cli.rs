@@ -199,6 +199,7 @@ Examples:
   fenghuo load orders.jsonl.gz inventory.jsonl --topic-prefix shop. --bootstrap localhost:9092
   fenghuo load orders.jsonl.gz --config fenghuo.toml
   fenghuo load orders.jsonl.gz --data fenghuo-data
+  fenghuo load orders.jsonl.gz --to http://localhost:8686
   fenghuo load --config fenghuo.toml --csv orders deploy/mappings/uci-online-retail.toml \\
       online-retail.csv.gz
 
@@ -215,6 +216,12 @@ pub struct Load {
     /// Into the topics of this folder, which no daemon holds meanwhile.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["topic_prefix", "bootstrap"])]
     pub data: Option<PathBuf>,
+    /// To the daemon at this address, over HTTP. Lines that are no events are shown and not sent.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["config", "data", "topic_prefix", "bootstrap"])]
+    pub to: Option<String>,
+    /// Where the token is that the daemon wants of senders.
+    #[arg(long, value_name = "FILE", requires = "to")]
+    pub token_file: Option<PathBuf>,
     /// What comes before "orders", "inventory" … in the topics' names.
     #[arg(long, value_name = "PREFIX", default_value = "shop.")]
     pub topic_prefix: String,

@@ -7,6 +7,7 @@
 mod appends;
 mod partition;
 pub mod progress;
+mod remote;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +27,7 @@ use crate::exit::Exit;
 use crate::identity::Identity;
 use crate::topics::Topics;
 use progress::{Done, Progress};
+use remote::Remote;
 
 pub use appends::Appends;
 pub use partition::partition_for;
@@ -40,6 +42,11 @@ const SHOWN_MAX: u64 = 10;
 /// Loads files.
 pub fn run(args: &cli::Load) -> anyhow::Result<Exit> {
     let (config, inputs) = prepare(args)?;
+    if let Some(to) = &args.to {
+        let remote = Remote::new(to, args.token_file.as_deref())?;
+        eprintln!("{}", send(&remote, &config, inputs)?);
+        return Ok(Exit::Done);
+    }
     let log = Topics::open(&config)?.log();
     // On Kafka the daemon that reads says whose events it takes.
     let identity = match &config.log {
@@ -54,7 +61,7 @@ pub fn run(args: &cli::Load) -> anyhow::Result<Exit> {
 fn prepare(args: &cli::Load) -> anyhow::Result<(Config, Vec<Input>)> {
     let config = match &args.config {
         Some(path) => Config::load(path)?,
-        None if args.data.is_some() => Config::without_file()?,
+        None if args.data.is_some() || args.to.is_some() => Config::without_file()?,
         None => {
             let prefix = toml::Value::from(args.topic_prefix.as_str());
             let bootstrap = toml::Value::from(args.bootstrap.clone());
@@ -147,19 +154,70 @@ pub fn load(
         loaded: Loaded::default(),
         done: Done::default(),
     };
+    reading(inputs, |batches| loader.append_all(batches, &mut progress))?;
+    let mut loaded = loader.loaded;
+    loaded.took = progress.end();
+    Ok(loaded)
+}
+
+/// Sends files to a daemon, reading the next lines while the last ones are on their way.
+fn send(remote: &Remote, config: &Config, inputs: Vec<Input>) -> anyhow::Result<Loaded> {
+    let mut progress = Progress::new(bytes_of(&inputs));
+    let (mut loaded, mut done) = (Loaded::default(), Done::default());
+    reading(inputs, |batches| {
+        for batch in batches {
+            let mut messages = Vec::with_capacity(batch.lines.len());
+            let mut refused = Vec::new();
+            for line in batch.lines {
+                match line {
+                    Ok(message) => messages.push(message),
+                    Err(rejected) => refused.push((rejected.origin, rejected.reason)),
+                }
+            }
+            let there = match messages.is_empty() {
+                true => BTreeMap::new(),
+                false => remote.post(&messages)?,
+            };
+            for (place, message) in messages.into_iter().enumerate() {
+                done.bytes += message.value.len() as u64 + 1;
+                if let Some(reason) = there.get(&place) {
+                    refused.push((message.origin, reason.clone()));
+                } else if let Some(topic) = config.topic_of(message.stream) {
+                    done.events += 1;
+                    *loaded.events.entry(Arc::clone(topic)).or_default() += 1;
+                }
+            }
+            for (origin, reason) in refused {
+                done.rejected += 1;
+                if done.rejected <= SHOWN_MAX {
+                    progress.say(&format!("rejected {origin}: {reason}"));
+                }
+            }
+            loaded.skipped += batch.skipped;
+            loaded.rejected = done.rejected;
+            progress.show(done);
+        }
+        Ok(())
+    })?;
+    loaded.took = progress.end();
+    Ok(loaded)
+}
+
+/// Reads files in a thread of its own, and hands their batches over.
+fn reading(
+    inputs: Vec<Input>,
+    take: impl FnOnce(Receiver<Batch>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     std::thread::scope(|scope| {
         let (sender, batches) = sync_channel::<Batch>(2);
         let reader = scope.spawn(move || read(inputs, &sender));
         // The receiver is gone when this fails, which ends the reader.
-        let appended = loader.append_all(batches, &mut progress);
+        let taken = take(batches);
         let read = reader
             .join()
             .map_err(|_| anyhow!("the reader of files broke off"));
-        appended.and(read.and_then(|read| read))
-    })?;
-    let mut loaded = loader.loaded;
-    loaded.took = progress.end();
-    Ok(loaded)
+        taken.and(read.and_then(|read| read))
+    })
 }
 
 /// Bytes of all files, if these are the bytes that will be appended.

@@ -140,6 +140,8 @@ fn into_a_folder_events_of_one_shop_alone_are_loaded_and_it_is_remembered() {
         files: vec![file],
         config: None,
         data: Some(data.clone()),
+        to: None,
+        token_file: None,
         topic_prefix: "shop.".to_owned(),
         bootstrap: Vec::new(),
         csv: cli::Csv {
