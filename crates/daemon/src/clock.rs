@@ -35,12 +35,17 @@ pub fn wait(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// What the local time is ahead of UTC now, such as `+08:00`: for a greeting, never for the shop.
+/// What the local time is ahead of UTC now, in minutes: for who sits at this machine, never for the
+/// shop.
 #[allow(clippy::disallowed_methods, reason = "this is the clock")]
-pub fn utc_offset() -> String {
+pub fn utc_offset_min() -> i32 {
     let now = jiff::Timestamp::from_millisecond(now_ms()).unwrap_or_default();
-    let offset = jiff::tz::TimeZone::system().to_offset(now);
-    let minutes = offset.seconds() / 60;
+    jiff::tz::TimeZone::system().to_offset(now).seconds() / 60
+}
+
+/// The same as text, such as `+08:00`.
+pub fn utc_offset() -> String {
+    let minutes = utc_offset_min();
     let sign = if minutes < 0 { '-' } else { '+' };
     format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
 }

@@ -244,7 +244,11 @@ fn until_reached<T>(mut ask: impl FnMut() -> anyhow::Result<T>) -> anyhow::Resul
 fn told(args: &cli::Run) -> anyhow::Result<Config> {
     let config = match &args.config {
         Some(path) => Config::load(path)?,
-        None => Config::without_file()?,
+        None => {
+            let mut config = Config::without_file()?;
+            config.set_terminal_offset(clock::utc_offset_min());
+            config
+        }
     };
     Ok(match (&args.data, &args.config) {
         (Some(folder), _) => config.in_folder(folder.clone()),

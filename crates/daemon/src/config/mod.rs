@@ -22,7 +22,7 @@ use fenghuo_engine::{
 use fenghuo_event::Stream;
 use fenghuo_kafka::KafkaConfig;
 use fenghuo_log::{Start, TopicSpec};
-use fenghuo_notify::{ChannelConfig, Secret, SecretSource};
+use fenghuo_notify::{ChannelConfig, ChannelKind, Secret, SecretSource};
 
 pub use plan::Plans;
 
@@ -289,6 +289,15 @@ impl Config {
         let mut config = Self::parse("built-in", "")?;
         config.shop.currency = None;
         Ok(config)
+    }
+
+    /// Pages that are printed tell the time as it is so many minutes east of UTC.
+    pub fn set_terminal_offset(&mut self, minutes: i32) {
+        for channel in &mut self.channels {
+            if let ChannelKind::Log { utc_offset_min, .. } = &mut channel.kind {
+                *utc_offset_min = minutes;
+            }
+        }
     }
 
     /// Keeps the topics in a folder, and takes events over HTTP.
