@@ -2,15 +2,12 @@
 //! topic costs its own letter and nothing else, what was refused and is mended still counts, and
 //! more entities than there is room for stay within the bounds.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod told;
 
-use fenghuo_alert::Rules;
+use std::collections::BTreeMap;
+
 use fenghuo_engine::record::topic;
-use fenghuo_engine::{
-    DuplicateBounds, IngestConfig, Outcome, Routes, SourceTopic, Topology, TopologyConfig,
-    TrackerBounds,
-};
+use fenghuo_engine::{Outcome, Topology, TopologyConfig};
 use fenghuo_event::Stream;
 use fenghuo_event::bounds::{ID_BYTES_MAX, MESSAGE_BYTES_MAX};
 use fenghuo_log::memory::MemoryLog;
@@ -20,41 +17,13 @@ use fenghuo_signal::catalogue;
 const START_MS: i64 = 1_794_398_400_000;
 
 fn config(shop: &str) -> TopologyConfig {
-    let topics = Stream::ALL.into_iter().map(|stream| SourceTopic {
-        name: format!("shop.{}", stream.topic()).into(),
-        stream,
-        lateness_ms: 5_000,
-    });
-    TopologyConfig {
-        group: "fenghuo".to_owned(),
-        instance: "test".to_owned(),
-        ingest: IngestConfig {
-            topics: topics.collect(),
-            shop: Some(shop.to_owned()),
-            currency: Some("CNY".to_owned()),
-            horizon_ms: 600_000,
-            ahead_ms_max: 60_000,
-            duplicates: DuplicateBounds {
-                horizon_ms: 3_600_000,
-                entries_max: 1_000,
-            },
-            trackers: TrackerBounds {
-                entries_max: 1_000,
-                closed_ms: 86_400_000,
-            },
-            panes_partitions: 2,
-            seed: 7,
-        },
-        rules: Arc::new(Rules::builtin(&catalogue::names()).unwrap()),
-        routes: Routes::default(),
-        entities_max: 500,
-        behind_ms_max: 60_000,
-        start: Start::Earliest,
-        commit_ms: 50,
-        batch_records_max: 10_000,
-        panes_retention_ms: None,
-        checkpoint_ms: None,
-    }
+    let mut config = told::config(&Stream::ALL);
+    config.ingest.shop = Some(shop.to_owned());
+    config.ingest.duplicates.entries_max = 1_000;
+    config.ingest.trackers.entries_max = 1_000;
+    config.ingest.panes_partitions = 2;
+    config.entities_max = 500;
+    config
 }
 
 /// An empty log with the shop's topics, of one partition each.

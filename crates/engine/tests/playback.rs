@@ -1,55 +1,21 @@
 //! Playback: what it reads, what it keeps, and what time does in it.
 
-use std::sync::Arc;
+mod told;
 
-use fenghuo_alert::{Rules, State};
+use fenghuo_alert::State;
 use fenghuo_engine::record::topic;
-use fenghuo_engine::{
-    DuplicateBounds, IngestConfig, Playback, Routes, SourceTopic, TopologyConfig, TrackerBounds,
-};
+use fenghuo_engine::{Playback, TopologyConfig};
 use fenghuo_event::{Stream, Timestamp};
 use fenghuo_log::{Log, SessionSpec, Start, TopicPartition};
-use fenghuo_signal::catalogue;
 
 const START_MS: i64 = 1_794_398_400_000;
 const MINUTE_MS: i64 = 60_000;
 
 fn config(start: Start) -> TopologyConfig {
-    let topics = [Stream::Orders, Stream::Catalog].map(|stream| SourceTopic {
-        name: format!("shop.{}", stream.topic()).into(),
-        stream,
-        lateness_ms: 5_000,
-    });
-    TopologyConfig {
-        group: "fenghuo".to_owned(),
-        instance: "test".to_owned(),
-        ingest: IngestConfig {
-            topics: topics.into(),
-            shop: None,
-            currency: None,
-            horizon_ms: 600_000,
-            ahead_ms_max: 60_000,
-            duplicates: DuplicateBounds {
-                horizon_ms: 3_600_000,
-                entries_max: 1_000,
-            },
-            trackers: TrackerBounds {
-                entries_max: 1_000,
-                closed_ms: 86_400_000,
-            },
-            panes_partitions: 3,
-            seed: 7,
-        },
-        rules: Arc::new(Rules::builtin(&catalogue::names()).unwrap()),
-        routes: Routes::default(),
-        entities_max: 1_000,
-        behind_ms_max: 60_000,
-        start,
-        commit_ms: 50,
-        batch_records_max: 10_000,
-        panes_retention_ms: None,
-        checkpoint_ms: None,
-    }
+    let mut config = told::config(&[Stream::Orders, Stream::Catalog]);
+    config.ingest.currency = None;
+    config.start = start;
+    config
 }
 
 fn event(number: i64, at_ms: i64, body: &str) -> Vec<u8> {

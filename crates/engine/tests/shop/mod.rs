@@ -2,63 +2,24 @@
 
 #![allow(dead_code, reason = "each test file takes what it needs")]
 
-use std::sync::Arc;
+#[path = "../told/mod.rs"]
+mod told;
 
-use fenghuo_alert::Rules;
 use fenghuo_engine::record::DeliveryOutcome;
-use fenghuo_engine::{
-    DuplicateBounds, IngestConfig, Outcome, Route, Routes, SourceTopic, Topology, TopologyConfig,
-    TrackerBounds,
-};
+use fenghuo_engine::{Outcome, Route, Routes, Topology, TopologyConfig};
 use fenghuo_event::{Stream, pb};
 use fenghuo_log::memory::MemoryLog;
-use fenghuo_log::{Append, Log, Start, TopicPartition, TopicSpec};
-use fenghuo_signal::catalogue;
+use fenghuo_log::{Append, Log, TopicPartition, TopicSpec};
 
 pub const START_MS: i64 = 1_794_398_400_000;
 
 pub fn config() -> TopologyConfig {
-    let topics = Stream::ALL
-        .into_iter()
-        .map(|stream| SourceTopic {
-            name: format!("shop.{}", stream.topic()).into(),
-            stream,
-            lateness_ms: 5_000,
-        })
-        .collect();
-    TopologyConfig {
-        group: "fenghuo".to_owned(),
-        instance: "test".to_owned(),
-        ingest: IngestConfig {
-            topics,
-            shop: None,
-            currency: Some("CNY".to_owned()),
-            horizon_ms: 600_000,
-            ahead_ms_max: 60_000,
-            duplicates: DuplicateBounds {
-                horizon_ms: 3_600_000,
-                entries_max: 10_000,
-            },
-            trackers: TrackerBounds {
-                entries_max: 10_000,
-                closed_ms: 86_400_000,
-            },
-            panes_partitions: 3,
-            seed: 7,
-        },
-        rules: Arc::new(Rules::builtin(&catalogue::names()).unwrap()),
-        routes: Routes(vec![Route {
-            channels: vec!["phone".to_owned()],
-            ..Route::default()
-        }]),
-        entities_max: 10_000,
-        behind_ms_max: 60_000,
-        start: Start::Earliest,
-        commit_ms: 50,
-        batch_records_max: 10_000,
-        panes_retention_ms: None,
-        checkpoint_ms: None,
-    }
+    let mut config = told::config(&Stream::ALL);
+    config.routes = Routes(vec![Route {
+        channels: vec!["phone".to_owned()],
+        ..Route::default()
+    }]);
+    config
 }
 
 pub struct Shop {

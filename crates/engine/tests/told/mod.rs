@@ -1,0 +1,50 @@
+//! What the stages are told in tests: a small shop with the built-in rules, which a test changes
+//! where it is about something else.
+
+use std::sync::Arc;
+
+use fenghuo_alert::Rules;
+use fenghuo_engine::{
+    DuplicateBounds, IngestConfig, Routes, SourceTopic, TopologyConfig, TrackerBounds,
+};
+use fenghuo_event::Stream;
+use fenghuo_log::Start;
+use fenghuo_signal::catalogue;
+
+pub fn config(streams: &[Stream]) -> TopologyConfig {
+    let topics = streams.iter().map(|stream| SourceTopic {
+        name: format!("shop.{}", stream.topic()).into(),
+        stream: *stream,
+        lateness_ms: 5_000,
+    });
+    TopologyConfig {
+        group: "fenghuo".to_owned(),
+        instance: "test".to_owned(),
+        ingest: IngestConfig {
+            topics: topics.collect(),
+            shop: None,
+            currency: Some("CNY".to_owned()),
+            horizon_ms: 600_000,
+            ahead_ms_max: 60_000,
+            duplicates: DuplicateBounds {
+                horizon_ms: 3_600_000,
+                entries_max: 10_000,
+            },
+            trackers: TrackerBounds {
+                entries_max: 10_000,
+                closed_ms: 86_400_000,
+            },
+            panes_partitions: 3,
+            seed: 7,
+        },
+        rules: Arc::new(Rules::builtin(&catalogue::names()).unwrap()),
+        routes: Routes::default(),
+        entities_max: 10_000,
+        behind_ms_max: 60_000,
+        start: Start::Earliest,
+        commit_ms: 50,
+        batch_records_max: 10_000,
+        panes_retention_ms: None,
+        checkpoint_ms: None,
+    }
+}
