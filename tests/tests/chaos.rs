@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use fenghuo_tests::chaos::{self, folder, plan::Plan, plan::Settings};
+use fenghuo_tests::chaos::{self, plan::Plan, plan::Settings};
 
 #[test]
 fn a_minute_of_chaos_loses_nothing_and_tells_nothing_twice() {
@@ -19,14 +19,4 @@ fn a_minute_of_chaos_loses_nothing_and_tells_nothing_twice() {
     let report = chaos::run(&plan, &logs).unwrap();
     println!("{report}");
     assert!(report.is_good(), "{report}");
-}
-
-#[test]
-fn forty_kills_of_a_daemon_with_a_folder_lose_nothing_and_tell_nothing_twice() {
-    let logs = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("chaos-folder");
-    let settings = folder::Settings { kills: 40, seed: 4 };
-    let report = folder::run(settings, &logs).unwrap();
-    println!("{report}");
-    assert!(report.is_good(), "{report}");
-    assert!(report.mid_page >= 4, "{report}");
 }
