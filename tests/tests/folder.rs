@@ -36,6 +36,17 @@ fn orders(process: &Process) -> Result<i64> {
     Ok(totals["total"]["orders"].as_i64().unwrap_or(0))
 }
 
+/// A process that took over has the order and its open alert, and says nothing again.
+fn knows_all_and_pages_nobody(process: &Process) -> Result<()> {
+    ensure!(orders(process)? == 1, "{}", orders(process)?);
+    let alerts = process.json("/api/v1/alerts")?;
+    let open = alerts["alerts"].as_array().map(Vec::len);
+    ensure!(open == Some(1), "{alerts}");
+    let log = process.log();
+    ensure!(!log.contains("PAGE "), "paged again: {log}");
+    Ok(())
+}
+
 #[test]
 fn the_greeting_leads_to_a_page_and_a_kill_loses_nothing() -> Result<()> {
     let installation = installation()?;
@@ -72,19 +83,7 @@ fn the_greeting_leads_to_a_page_and_a_kill_loses_nothing() -> Result<()> {
         format!("http.listen = {listen:?}\nlog.kind = \"embedded\"\nlog.folder = {copy:?}\n");
     beside.write("fenghuo.toml", text)?;
     let restarted = beside.run()?;
-    ensure!(orders(&restarted)? == 1, "{}", orders(&restarted)?);
-    let alerts = restarted.json("/api/v1/alerts")?;
-    ensure!(
-        alerts["alerts"]
-            .as_array()
-            .is_some_and(|all| all.len() == 1),
-        "{alerts}"
-    );
-    ensure!(
-        !restarted.log().contains("PAGE "),
-        "paged again: {}",
-        restarted.log()
-    );
+    knows_all_and_pages_nobody(&restarted)?;
     restarted.terminate()?;
 
     // Another process is told who has the folder.
@@ -96,19 +95,7 @@ fn the_greeting_leads_to_a_page_and_a_kill_loses_nothing() -> Result<()> {
     // kill -9.
     drop(process);
     let process = installation.run()?;
-    ensure!(orders(&process)? == 1, "{}", orders(&process)?);
-    let alerts = process.json("/api/v1/alerts")?;
-    ensure!(
-        alerts["alerts"]
-            .as_array()
-            .is_some_and(|all| all.len() == 1),
-        "{alerts}"
-    );
-    ensure!(
-        !process.log().contains("PAGE "),
-        "paged again: {}",
-        process.log()
-    );
+    knows_all_and_pages_nobody(&process)?;
     process.terminate()?;
 
     let verified = installation.done(["log", "verify"])?;

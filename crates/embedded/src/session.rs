@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fenghuo_log::groups::{Place as Member, Turn};
+use fenghuo_log::groups::Place as Member;
 use fenghuo_log::{Assigned, Commit, Error, Polled, Record, Session, Start, TopicPartition};
 
 use crate::batch::Batch;
@@ -64,17 +64,9 @@ impl EmbeddedSession {
 
     /// What its group has to say to it before it reads on.
     fn told(&self, state: &mut State) -> Result<Option<Polled>, Error> {
-        let given = match state.groups.turn(&self.member) {
-            Turn::Nothing => return Ok(None),
-            Turn::Revoked(revoked) => return Ok(Some(Polled::Revoked(revoked))),
-            Turn::Rejoined => {
-                let held = self.positions.iter().flatten();
-                let lost: Vec<_> = held.map(|(partition, _)| partition.clone()).collect();
-                return Ok((!lost.is_empty()).then_some(Polled::Lost(lost)));
-            }
-            Turn::Given(given) => given,
-        };
-        let assigned = given.into_iter().map(|partition| {
+        let held = self.positions.iter().flatten();
+        let turn = state.groups.turn(&self.member);
+        turn.polled(held.map(|(partition, _)| partition), |partition| {
             let Ends { low, high, .. } = state.ends(&partition)?;
             let topic = state.topic(&partition.topic);
             Ok(Assigned {
@@ -84,10 +76,7 @@ impl EmbeddedSession {
                 high,
                 partition,
             })
-        });
-        Ok(Some(Polled::Assigned(
-            assigned.collect::<Result<_, Error>>()?,
-        )))
+        })
     }
 
     /// Looks for something to hand over.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::{Error, SessionSpec, TopicPartition};
+use crate::{Assigned, Error, Polled, SessionSpec, TopicPartition};
 
 /// Who a session is: one life of a member of a group.
 #[derive(Clone, Debug)]
@@ -29,6 +29,28 @@ pub enum Turn {
     Revoked(Vec<TopicPartition>),
     /// These are its own from now on.
     Given(Vec<TopicPartition>),
+}
+
+impl Turn {
+    /// The same as a poll tells it, to a member that reads the partitions `held`.
+    pub fn polled<'a>(
+        self,
+        held: impl Iterator<Item = &'a TopicPartition>,
+        assigned: impl FnMut(TopicPartition) -> Result<Assigned, Error>,
+    ) -> Result<Option<Polled>, Error> {
+        Ok(match self {
+            Turn::Nothing => None,
+            Turn::Revoked(revoked) => Some(Polled::Revoked(revoked)),
+            Turn::Rejoined => {
+                let lost: Vec<_> = held.cloned().collect();
+                (!lost.is_empty()).then_some(Polled::Lost(lost))
+            }
+            Turn::Given(given) => {
+                let assigned: Result<_, Error> = given.into_iter().map(assigned).collect();
+                Some(Polled::Assigned(assigned?))
+            }
+        })
+    }
 }
 
 #[derive(Default)]

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::groups::{Groups, Place, Turn};
+use crate::groups::{Groups, Place};
 use crate::{
     Append, Assigned, Commit, Error, Log, Polled, Record, Session, SessionSpec, Start,
     TopicPartition, TopicSpec,
@@ -281,17 +281,9 @@ impl MemorySession {
 
     /// What its group has to say to it before it reads on.
     fn told(&self, inner: &mut Inner) -> Result<Option<Polled>, Error> {
-        let given = match inner.groups.turn(&self.place) {
-            Turn::Nothing => return Ok(None),
-            Turn::Revoked(revoked) => return Ok(Some(Polled::Revoked(revoked))),
-            Turn::Rejoined => {
-                let held = self.positions.iter().flatten();
-                let lost: Vec<_> = held.map(|(partition, _)| partition.clone()).collect();
-                return Ok((!lost.is_empty()).then_some(Polled::Lost(lost)));
-            }
-            Turn::Given(given) => given,
-        };
-        let assigned = given.into_iter().map(|partition| {
+        let held = self.positions.iter().flatten();
+        let turn = inner.groups.turn(&self.place);
+        turn.polled(held.map(|(partition, _)| partition), |partition| {
             let kept = inner.kept(&partition)?;
             Ok(Assigned {
                 partitions: inner.topics[&*partition.topic].len() as u32,
@@ -300,10 +292,7 @@ impl MemorySession {
                 high: kept.high,
                 partition,
             })
-        });
-        Ok(Some(Polled::Assigned(
-            assigned.collect::<Result<_, Error>>()?,
-        )))
+        })
     }
 }
 

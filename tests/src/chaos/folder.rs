@@ -316,20 +316,30 @@ impl Run<'_> {
     }
 
     /// Hands messages to the senders, who may be held up for as long as the daemon is away.
-    fn hand_in(&mut self, mut messages: Vec<Message>) -> Result<()> {
-        let before = messages.len();
-        // What is wrong only because of the topic that it is in.
-        messages.retain(|message| {
-            message.topic != "shop.orders" || !message.value.contains("\"inventory\":")
-        });
-        self.dropped += (before - messages.len()) as u64;
-        while !messages.is_empty() {
-            let rest = messages.split_off(messages.len().min(BATCH_EVENTS));
-            let batch = Batch { messages };
+    fn hand_in(&mut self, messages: Vec<Message>) -> Result<()> {
+        for batch in self.split(messages) {
             self.queue.send(batch).context("the senders are gone")?;
-            messages = rest;
         }
         Ok(())
+    }
+
+    /// Cuts messages into batches, without those that only a topic of Kafka can hold: they are
+    /// wrong only because of the topic that they are in.
+    fn split(&mut self, messages: Vec<Message>) -> Vec<Batch> {
+        let mut batches: Vec<Batch> = Vec::new();
+        for message in messages {
+            if message.topic == "shop.orders" && message.value.contains("\"inventory\":") {
+                self.dropped += 1;
+                continue;
+            }
+            match batches.last_mut() {
+                Some(last) if last.messages.len() < BATCH_EVENTS => last.messages.push(message),
+                _ => batches.push(Batch {
+                    messages: vec![message],
+                }),
+            }
+        }
+        batches
     }
 
     fn start(&mut self) -> Result<Process> {
@@ -359,13 +369,10 @@ impl Run<'_> {
                 self.world.webhook.hold(&sku_of(number, Trouble::Dip));
             }
             let before = self.acknowledged();
-            let messages = shop.tick(until_ms, now_ms());
+            let batches = self.split(shop.tick(until_ms, now_ms()));
             // They wait for the daemon, which has to be started beside them.
             let (process, handed) = std::thread::scope(|scope| {
                 let queue = self.queue.clone();
-                let (mut batches, mut dropped) = (Vec::new(), 0);
-                split(messages, &mut batches, &mut dropped);
-                self.dropped += dropped;
                 let handing = scope
                     .spawn(move || batches.into_iter().try_for_each(|batch| queue.send(batch)));
                 let process = self.start();
@@ -433,22 +440,6 @@ impl Run<'_> {
         let (status, log) = process.terminate()?;
         ensure!(status.success(), "it ended with {status}: {log}");
         Ok(shown)
-    }
-}
-
-/// Cuts messages into batches, without those that only a topic of Kafka can hold.
-fn split(messages: Vec<Message>, batches: &mut Vec<Batch>, dropped: &mut u64) {
-    for message in messages {
-        if message.topic == "shop.orders" && message.value.contains("\"inventory\":") {
-            *dropped += 1;
-            continue;
-        }
-        match batches.last_mut() {
-            Some(last) if last.messages.len() < BATCH_EVENTS => last.messages.push(message),
-            _ => batches.push(Batch {
-                messages: vec![message],
-            }),
-        }
     }
 }
 
