@@ -69,6 +69,29 @@ pub enum Log {
     Dump(LogDump),
     /// Copy a folder, also while a daemon runs on it
     Backup(LogBackup),
+    /// Bring the history in a folder to Kafka, and go on there
+    Copy(LogCopy),
+}
+
+/// `fenghuo log copy`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo log copy --to fenghuo.toml    ./fenghuo-data, to the brokers and topics of the config
+  fenghuo log copy --from /var/lib/fenghuo --to /etc/fenghuo/fenghuo.toml
+
+The folder must be stopped, or a backup, and everything in it judged; the topics there are made, or
+empty and with as many partitions as here. Events, windows, levels and open episodes come along, and
+so do the keys of what was sent: nothing is paged again, and what clears later resolves the page that
+was sent from the folder. A copy that was broken off is taken up again by the same command; until it
+is whole no daemon runs there. The folder stays as it is.")]
+pub struct LogCopy {
+    /// The folder.
+    #[arg(long, value_name = "DIR", default_value = "fenghuo-data")]
+    pub from: PathBuf,
+    /// The config of the daemon that will go on there.
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
 }
 
 /// `fenghuo log backup`
@@ -305,14 +328,15 @@ pub enum DeadLetter {
 Examples:
   fenghuo dead-letter list --config fenghuo.toml
   fenghuo dead-letter list --config fenghuo.toml --reason other_shop --since 1h
+  fenghuo dead-letter list --data fenghuo-data
   fenghuo dead-letter list --config fenghuo.toml --json | jq -r .reason | sort | uniq -c
 
 What a letter says comes from outside: it is shown cut, on one line, with everything that a
 terminal would not print written as escapes.")]
 pub struct DeadLetterList {
-    /// Brokers and topics.
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    /// Where they are.
+    #[command(flatten)]
+    pub of: DeadLetterPlace,
     /// Which letters.
     #[command(flatten)]
     pub filter: DeadLetterFilter,
@@ -330,6 +354,7 @@ pub struct DeadLetterList {
 Examples:
   fenghuo dead-letter replay --config fenghuo.toml --dry-run
   fenghuo dead-letter replay --config fenghuo.toml --reason other_currency
+  fenghuo dead-letter replay --data fenghuo-data
 
 Each letter's own bytes, key and content type go back to the topic that they came from, if this
 build under this config would take them; the others are shown and left. Letters of the reason
@@ -339,15 +364,26 @@ cut off, re-submits nothing twice. Let the daemon run with the mended config fir
 still reject a letter writes a new one. An event that is older than the horizon by now comes late: it
 counts in totals and levels only.")]
 pub struct DeadLetterReplay {
-    /// Brokers, topics, and what is taken.
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    /// Where they are.
+    #[command(flatten)]
+    pub of: DeadLetterPlace,
     /// Which letters.
     #[command(flatten)]
     pub filter: DeadLetterFilter,
     /// Only show what would be done.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Where dead letters are.
+#[derive(Debug, Default, Args)]
+pub struct DeadLetterPlace {
+    /// Brokers, topics, and what is taken.
+    #[arg(long, value_name = "FILE", required_unless_present = "data")]
+    pub config: Option<PathBuf>,
+    /// In this folder, which no daemon holds meanwhile.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
 }
 
 /// Which dead letters.

@@ -1,7 +1,9 @@
 //! `fenghuo log`: looking after a folder.
 //!
-//! Owns what a person asks of a folder: is it whole, what is in it, and a copy of it. It must never
-//! change a record.
+//! Owns what a person asks of a folder: is it whole, what is in it, a copy of it, and its way to
+//! Kafka. It must never change a record.
+
+pub mod copy;
 
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
@@ -9,8 +11,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use fenghuo_embedded::{EmbeddedLog, FolderError, Whole};
-use fenghuo_log::TopicPartition;
+use fenghuo_embedded::{EmbeddedLog, FolderError};
+use fenghuo_log::{TopicPartition, Whole};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -25,11 +27,12 @@ pub fn run(args: &cli::Log) -> anyhow::Result<Exit> {
         cli::Log::Verify(args) => verify(&args.data),
         cli::Log::Dump(args) => dump(args),
         cli::Log::Backup(args) => backup(args),
+        cli::Log::Copy(args) => copy::run(args),
     }
 }
 
 /// A folder that must be there: looking at one must not make it.
-fn existing(folder: &Path) -> anyhow::Result<EmbeddedLog> {
+pub fn existing(folder: &Path) -> anyhow::Result<EmbeddedLog> {
     std::fs::metadata(folder.join("log.redb"))
         .with_context(|| format!("{} holds no log", folder.display()))?;
     open_folder(folder)
@@ -80,10 +83,9 @@ fn dump(args: &cli::LogDump) -> anyhow::Result<Exit> {
         for partition in 0..partitions {
             let of = TopicPartition::new(topic.as_str(), partition);
             let mut written = Ok(());
-            log.dump(&of, 0, u64::MAX, &mut |record| {
-                if written.is_ok() {
-                    written = writeln!(out, "{}", line(&of, &record));
-                }
+            log.dump(&of, 0, &mut |record| {
+                written = writeln!(out, "{}", line(&of, &record));
+                written.is_ok()
             })?;
             if let Err(error) = written {
                 // Whoever reads has had enough.
@@ -100,20 +102,20 @@ fn dump(args: &cli::LogDump) -> anyhow::Result<Exit> {
     }
 }
 
-fn line(of: &TopicPartition, record: &Whole<'_>) -> Value {
+fn line(of: &TopicPartition, record: &Whole) -> Value {
     let at = Timestamp::from_millisecond(record.timestamp_ms).ok();
     let headers: Map<String, Value> = record
         .headers
         .iter()
-        .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), readable(value)))
+        .map(|(name, value)| (name.clone(), readable(value)))
         .collect();
     json!({
         "topic": &*of.topic,
         "partition": of.partition,
         "offset": record.offset,
         "at": at.map(|at| at.to_string()),
-        "key": record.key.map(readable),
-        "value": record.value.map(readable),
+        "key": record.key.as_deref().map(readable),
+        "value": record.value.as_deref().map(readable),
         "headers": headers,
     })
 }

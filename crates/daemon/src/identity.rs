@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{self, Config, Shop};
 
 /// Where it is kept: a compacted topic of one record.
-const TOPIC: &str = "fenghuo.shop";
+pub const TOPIC: &str = "fenghuo.shop";
 const KEY: &[u8] = b"shop";
 
 /// What is known of the shop.
@@ -30,7 +30,7 @@ pub struct Known {
 
 impl Known {
     /// What a config says.
-    fn of(shop: &Shop) -> Self {
+    pub fn of(shop: &Shop) -> Self {
         Self {
             shop: shop.id.clone(),
             currency: shop.currency.clone(),
@@ -73,14 +73,14 @@ pub type Foreign = (&'static str, String);
 impl Identity {
     /// What is known from the beginning, and all that will be.
     pub fn new(known: Known) -> Self {
-        Self::with(known, false)
+        Self::with(known, false, false)
     }
 
-    fn with(known: Known, learns: bool) -> Self {
+    fn with(known: Known, learns: bool, is_news: bool) -> Self {
         let inner = Inner {
             known,
             learns,
-            is_news: false,
+            is_news,
         };
         Self {
             inner: RwLock::new(inner),
@@ -124,7 +124,10 @@ impl Identity {
             // A newer build may know more of a shop; what this one knows it reads.
             kept = serde_json::from_slice(value).unwrap_or_default();
         })?;
-        Ok(Self::with(known.or(kept), true))
+        let known = known.or(kept.clone());
+        // What the config says is kept as well, for who looks at the folder without it.
+        let is_news = known != kept;
+        Ok(Self::with(known, true, is_news))
     }
 
     /// What is known now.

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::load::partition_for;
 use crate::measured::Holdings;
+use crate::worker::{Course, Writer};
 
 /// Bytes of a refused line that are kept.
 const DEAD_LETTER_BYTES_MAX: usize = 900 * 1024;
@@ -81,6 +82,8 @@ pub enum Refused {
     Full(String),
     /// The stages have to catch up first.
     Behind(String),
+    /// The process is about to end.
+    Ending,
     /// The log could not be written.
     Log(Error),
 }
@@ -94,6 +97,7 @@ pub struct Intake {
     full: Full,
     identity: Arc<Identity>,
     holdings: Holdings,
+    course: Arc<Course>,
     /// Topic and number of partitions of each stream, by the stream's name.
     places: BTreeMap<&'static str, (Arc<str>, u32)>,
 }
@@ -107,6 +111,7 @@ impl Intake {
         partitions: &BTreeMap<String, u32>,
         identity: Arc<Identity>,
         holdings: Holdings,
+        course: Arc<Course>,
     ) -> Self {
         let sources = config.topics.sources.iter();
         let places = sources
@@ -120,12 +125,16 @@ impl Intake {
             full,
             identity,
             holdings,
+            course,
             places,
         }
     }
 
     /// Whether there is room, and nobody is far behind.
     pub fn check(&self) -> Result<(), Refused> {
+        if self.course.is_stopping() {
+            return Err(Refused::Ending);
+        }
         if let Some(why) = (self.full)() {
             return Err(Refused::Full(why));
         }
@@ -139,6 +148,11 @@ impl Intake {
 
     /// Takes events in one transaction: when it answers they are durable.
     pub fn take(&self, messages: Vec<Result<Message, Rejected>>) -> Result<Taken, Refused> {
+        // In this order: who counts as a writer is waited for, and who came too late is told.
+        let _writing = self.course.enter(Writer::Intake);
+        if self.course.is_stopping() {
+            return Err(Refused::Ending);
+        }
         let mut taken = Taken::default();
         let mut appends = Vec::with_capacity(messages.len() + 1);
         for message in messages {

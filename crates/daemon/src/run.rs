@@ -5,13 +5,12 @@
 //! dispatch worker; what became of them comes back to it and into the log.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use fenghuo_engine::{Board, TopologyConfig};
-use fenghuo_log::{Append, Error, Log, Runner, Stage, TopicPartition};
+use fenghuo_log::{Append, Error, Log, TopicPartition};
 use fenghuo_notify::Notifier;
 
 use crate::cli;
@@ -19,6 +18,7 @@ use crate::clock::{self, Watch};
 use crate::config::{self, Config};
 use crate::control;
 use crate::exit::Exit;
+use crate::folder::copy::broken_off;
 use crate::http::{self, Elsewhere, Shown};
 use crate::identity::Identity;
 use crate::intake::Intake;
@@ -28,16 +28,7 @@ use crate::sender::Sender;
 use crate::topics::Topics;
 use crate::watch;
 use crate::welcome;
-use crate::worker::{Worker, drain, spawn};
-
-/// Longest wait of one poll: how soon a worker sees that it is to stop.
-const POLL_MAX: Duration = Duration::from_millis(100);
-
-/// Waits between lives of a worker, growing to the second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
-
-/// What is left of the shutdown deadline for leaving the group.
-const FAREWELL: Duration = Duration::from_secs(1);
+use crate::worker::{BACKOFF, Course, Fault, POLL_MAX, Worker, Writer, chain, drain, spawn, work};
 
 /// A source that is further behind is not caught up.
 const BEHIND_MS_MAX: i64 = 60_000;
@@ -49,7 +40,7 @@ const BEHIND_RECORDS_MAX: u64 = 100_000;
 const DATA: &str = "fenghuo-data";
 
 /// The stages, as their groups are named.
-const STAGES: [&str; 3] = ["ingest", "evaluate", "dispatch"];
+pub const STAGES: [&str; 3] = ["ingest", "evaluate", "dispatch"];
 
 /// A process that was given no partition for this long is a standby.
 const STANDBY_AFTER: Duration = Duration::from_secs(30);
@@ -82,53 +73,9 @@ struct Shared {
     holdings: Holdings,
     began: Watch,
     board: Arc<Board>,
-    stop: AtomicBool,
-    /// Why the process must end, once it must.
-    fatal: Mutex<Option<String>>,
-    /// That is because a newer build has taken over.
-    newer: AtomicBool,
-    /// Why workers had to begin again, until they did.
-    failing: Mutex<BTreeMap<String, String>>,
+    course: Arc<Course>,
     /// Partitions of each source topic.
     partitions: BTreeMap<String, u32>,
-}
-
-impl Shared {
-    fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    fn fail(&self, why: String) {
-        tracing::error!(why, "cannot go on");
-        self.fatal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(why);
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    /// A worker cannot go on for now, or goes on.
-    fn set_failing(&self, worker: &str, why: Option<String>) {
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        match why {
-            Some(why) => failing.insert(worker.to_owned(), why),
-            None => failing.remove(worker),
-        };
-    }
-
-    /// Why a worker cannot go on for now.
-    fn failing(&self) -> Option<String> {
-        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (worker, why) = failing.first_key_value()?;
-        Some(format!("{worker} begins again at its last commit: {why}"))
-    }
-
-    fn fatal(&self) -> Option<String> {
-        self.fatal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
 }
 
 /// Runs until it is told to stop.
@@ -148,6 +95,11 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
 
     let topics = Topics::open(&config)?;
     let log = topics.log();
+    if let Topics::Kafka(kafka) = &topics
+        && let Some(why) = until_reached(|| broken_off(kafka))?
+    {
+        anyhow::bail!(why);
+    }
     let identity =
         until_reached(|| Identity::open(&config, &*log).context("reading what shop this is"))?;
     let mut topology = config.topology(clock::now_ms());
@@ -162,6 +114,9 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     })?;
 
     let holdings = Holdings::default();
+    // In a folder nobody else would judge what was taken; on Kafka somebody does, now or later.
+    let is_alone = matches!(topics, Topics::Folder(..));
+    let course = Course::new(config.shutdown_deadline, is_alone);
     let shared = Arc::new(Shared {
         log: MeasuredLog::new(log, holdings.clone()),
         topics,
@@ -169,10 +124,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
         holdings,
         began: Watch::start(),
         board: Arc::new(Board::new()),
-        stop: AtomicBool::new(false),
-        fatal: Mutex::new(None),
-        newer: AtomicBool::new(false),
-        failing: Mutex::new(BTreeMap::new()),
+        course: Arc::new(course),
         partitions,
         topology,
         config,
@@ -204,15 +156,16 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     workers.push(start_upkeep(&shared));
     workers.extend(start_watch(&shared));
     workers.extend(start_control(&shared)?);
-    runtime.block_on(stop_signal(&shared, &workers));
-    shared.stop.store(true, Ordering::Relaxed);
+    runtime.block_on(stop_signal(&shared.course, &workers));
+    shared.course.end();
     let drained = drain(workers, shared.config.shutdown_deadline);
     let _ = closing.send(true);
     let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(1), server).await });
     runtime.shutdown_background();
-    if let Some(why) = shared.fatal() {
-        anyhow::ensure!(!shared.newer.load(Ordering::Relaxed), NewerError(why));
-        anyhow::bail!(why);
+    match shared.course.verdict() {
+        None => {}
+        Some(Fault::Newer(why)) => return Err(NewerError(why).into()),
+        Some(Fault::Fatal(why)) => anyhow::bail!(why),
     }
     anyhow::ensure!(
         drained,
@@ -318,6 +271,7 @@ fn taker(shared: &Shared) -> Intake {
         &shared.partitions,
         Arc::clone(&shared.identity),
         shared.holdings.clone(),
+        Arc::clone(&shared.course),
     )
 }
 
@@ -345,12 +299,12 @@ fn shown(
         metrics_open: config.http.metrics_open,
         now_ms: Arc::new(clock::now_ms),
         ready: Arc::new(move || ready(&for_ready)),
-        healthy: Arc::new(
-            move || match for_healthy.fatal().or(for_healthy.topics.fault()) {
+        healthy: Arc::new(move || {
+            match for_healthy.course.fault().or(for_healthy.topics.fault()) {
                 Some(why) => Err(why),
                 None => Ok(()),
-            },
-        ),
+            }
+        }),
         held: Arc::new(move || for_held.all()),
         elsewhere: Arc::new(move || {
             // Held while the brokers are asked, so that they are asked once.
@@ -424,7 +378,7 @@ fn ready(shared: &Shared) -> Result<(), String> {
     let now_ms = clock::now_ms();
     let held = shared.holdings.all();
     // One that cannot reach the brokers is no standby.
-    if let Some(why) = shared.failing() {
+    if let Some(why) = shared.course.failing() {
         return Err(why);
     }
     if held.is_empty() {
@@ -490,7 +444,9 @@ fn start_workers(
         let shared = Arc::clone(shared);
         workers.push(spawn(format!("ingest-{number}"), move |name| {
             let open = || shared.topology.ingest(&shared.log, &shared.board, number);
-            work(&shared, name, &open, &mut |_, _| true);
+            work(&shared.course, Writer::Ingest, name, &open, &mut |_, _| {
+                true
+            });
         }));
     }
     for number in 0..shared.config.evaluate.workers {
@@ -498,12 +454,18 @@ fn start_workers(
         workers.push(spawn(format!("evaluate-{number}"), move |name| {
             let open = || shared.topology.evaluate(&shared.log, &shared.board, number);
             let judged = metrics::histogram!("fenghuo_judge_duration_seconds");
-            work(&shared, name, &open, &mut |_, took| {
-                if let Some(took) = took {
-                    judged.record(took);
-                }
-                true
-            });
+            work(
+                &shared.course,
+                Writer::Evaluate,
+                name,
+                &open,
+                &mut |_, took| {
+                    if let Some(took) = took {
+                        judged.record(took);
+                    }
+                    true
+                },
+            );
         }));
     }
     let (shared, notifier) = (Arc::clone(shared), Arc::clone(notifier));
@@ -516,9 +478,13 @@ fn start_workers(
             notifier,
             runtime,
         );
-        work(&shared, name, &open, &mut |runner, _| {
-            sender.serve(runner.stage_mut(), &|| ready(&shared))
-        });
+        work(
+            &shared.course,
+            Writer::Dispatch,
+            name,
+            &open,
+            &mut |runner, _| sender.serve(runner.stage_mut(), &|| ready(&shared)),
+        );
     }));
     workers
 }
@@ -530,8 +496,9 @@ fn start_watch(shared: &Arc<Shared>) -> Option<Worker> {
     Some(spawn("files".to_owned(), move |name| {
         let log = shared.topics.log();
         let (config, identity) = (&shared.config, &shared.identity);
-        if let Err(error) = watch::watch(&*log, config, identity, &watched, &shared.stop) {
-            shared.fail(format!("{name}: {error:#}"));
+        let _writing = shared.course.enter(Writer::Intake);
+        if let Err(error) = watch::watch(&*log, config, identity, &watched, shared.course.stop()) {
+            shared.course.fail(format!("{name}: {error:#}"));
         }
     }))
 }
@@ -544,7 +511,7 @@ fn start_control(shared: &Arc<Shared>) -> anyhow::Result<Option<Worker>> {
     let listener = control::listen(&folder.path)?;
     let shared = Arc::clone(shared);
     Ok(Some(spawn("control".to_owned(), move |_| {
-        control::serve(&listener, &log, &shared.stop);
+        control::serve(&listener, &log, shared.course.stop());
     })))
 }
 
@@ -553,7 +520,7 @@ fn start_upkeep(shared: &Arc<Shared>) -> Worker {
     let shared = Arc::clone(shared);
     spawn("upkeep".to_owned(), move |_| {
         let mut watch = Watch::start();
-        while !shared.is_stopping() {
+        while !shared.course.is_stopping() {
             clock::wait(POLL_MAX);
             if watch.elapsed() > UPKEEP_EVERY {
                 shared.topics.tidy();
@@ -563,102 +530,14 @@ fn start_upkeep(shared: &Arc<Shared>) -> Worker {
     })
 }
 
-/// Runs lives of one worker until it is to stop. After each step `each` sees the runner, and how
-/// long the step took in seconds where it had records; it answers whether nothing is under way
-/// that should be committed before the worker ends.
-fn work<S: Stage>(
-    shared: &Shared,
-    name: &str,
-    open: &dyn Fn() -> Result<Runner<S>, Error>,
-    each: &mut dyn FnMut(&mut Runner<S>, Option<f64>) -> bool,
-) {
-    let mut backoff = BACKOFF.0;
-    while !shared.is_stopping() {
-        let lived = live(shared, name, open, each, &mut backoff);
-        if let Err(error) = &lived {
-            shared.set_failing(name, Some(chain(error)));
-        }
-        match lived {
-            Ok(()) => return,
-            Err(
-                error @ (Error::Fatal(_) | Error::Fenced { .. } | Error::PartitionCount { .. }),
-            ) => {
-                return shared.fail(format!("{name}: {}", chain(&error)));
-            }
-            Err(error @ Error::Newer(_)) => {
-                shared.newer.store(true, Ordering::Relaxed);
-                return shared.fail(format!("{name}: {error}"));
-            }
-            // Retention has passed us by: the next life goes on with what is there, and says so.
-            Err(error @ Error::OutOfRange { .. }) => {
-                tracing::error!(worker = name, error = chain(&error), "records are lost");
-            }
-            Err(error @ Error::Retriable { .. }) => {
-                tracing::warn!(
-                    worker = name,
-                    error = chain(&error),
-                    "beginning again at the last commit"
-                );
-            }
-        }
-        let watch = Watch::start();
-        while !shared.is_stopping() && watch.elapsed() < backoff {
-            clock::wait(POLL_MAX.min(backoff));
-        }
-        backoff = (backoff * 2).min(BACKOFF.1);
-    }
-}
-
-fn live<S: Stage>(
-    shared: &Shared,
-    name: &str,
-    open: &dyn Fn() -> Result<Runner<S>, Error>,
-    each: &mut dyn FnMut(&mut Runner<S>, Option<f64>) -> bool,
-    backoff: &mut Duration,
-) -> Result<(), Error> {
-    let mut runner = open()?;
-    shared.set_failing(name, None);
-    while !shared.is_stopping() {
-        let watch = Watch::start();
-        let step = runner.step(clock::now_ms(), POLL_MAX)?;
-        let took = (step.records > 0).then(|| watch.elapsed().as_secs_f64());
-        each(&mut runner, took);
-        if step.committed {
-            *backoff = BACKOFF.0;
-        }
-    }
-    // Nothing more is read; what is under way may still come to its end.
-    let watch = Watch::start();
-    loop {
-        let is_idle = each(&mut runner, None);
-        runner.commit(clock::now_ms())?;
-        if is_idle || watch.elapsed() + FAREWELL > shared.config.shutdown_deadline {
-            return Ok(());
-        }
-        clock::wait(Duration::from_millis(10));
-    }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
 /// Waits for SIGTERM, SIGINT, or a worker that cannot go on.
-async fn stop_signal(shared: &Shared, workers: &[Worker]) {
+async fn stop_signal(course: &Course, workers: &[Worker]) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
     ) else {
-        return shared.fail("signals cannot be listened to".to_owned());
+        return course.fail("signals cannot be listened to".to_owned());
     };
     let mut look = tokio::time::interval(POLL_MAX);
     loop {
@@ -666,11 +545,11 @@ async fn stop_signal(shared: &Shared, workers: &[Worker]) {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = look.tick() => {
-                if shared.is_stopping() {
+                if course.is_stopping() {
                     break;
                 }
                 if workers.iter().any(Worker::is_finished) {
-                    shared.fail("a worker ended by a fault of its own".to_owned());
+                    course.fail("a worker ended by a fault of its own".to_owned());
                 }
             }
         }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fenghuo_embedded::EmbeddedLog;
-use fenghuo_kafka::{KafkaLog, Member};
-use fenghuo_log::{Error, Log};
+use fenghuo_kafka::{KafkaLog, Member, ScanFrom};
+use fenghuo_log::{Error, Log, TopicPartition, Whole};
 
 use crate::config::{self, Config, Folder};
 use crate::run::NewerError;
@@ -56,6 +56,41 @@ impl Topics {
         match self {
             Topics::Kafka(log) => log.members(group),
             Topics::Folder(..) => Ok(Vec::new()),
+        }
+    }
+
+    /// Hands over the records of a partition that are there now, headers and all, from its first
+    /// one at or after a time, Unix ms, or from the first there is; none where there is no such topic.
+    pub fn scan(
+        &self,
+        of: &TopicPartition,
+        from_ms: Option<i64>,
+        each: &mut dyn FnMut(Whole) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        match self {
+            Topics::Kafka(log) => {
+                let from = from_ms.map_or(ScanFrom::First, ScanFrom::Time);
+                let Some(mut scan) = log.scan(of.clone(), from)? else {
+                    return Ok(());
+                };
+                while let Some(record) = scan.next_record()? {
+                    each(record)?;
+                }
+                Ok(())
+            }
+            Topics::Folder(log, _) => {
+                if log.partitions(&of.topic)?.is_none() {
+                    return Ok(());
+                }
+                let mut taken = Ok(());
+                log.dump(of, 0, &mut |record| {
+                    if from_ms.is_none_or(|from_ms| record.timestamp_ms >= from_ms) {
+                        taken = each(record);
+                    }
+                    taken.is_ok()
+                })?;
+                taken
+            }
         }
     }
 

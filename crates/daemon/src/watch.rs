@@ -21,6 +21,9 @@ use crate::config::{Config, Watched};
 use crate::identity::Identity;
 use crate::load::Appends;
 
+/// How its group is named, beside those of the stages.
+pub const STAGE: &str = "files";
+
 /// Between two looks at the folder.
 const PACE: Duration = Duration::from_secs(1);
 
@@ -114,7 +117,7 @@ impl<'a> Life<'a> {
             compacted: true,
             retention_ms: None,
         }])?;
-        let group = format!("{}-files", config.kafka.group);
+        let group = format!("{}-{STAGE}", config.kafka.group);
         let session = log.open(&SessionSpec {
             member: format!("{group}-{}", config.kafka.instance),
             group,

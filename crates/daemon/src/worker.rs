@@ -1,11 +1,165 @@
-//! Threads with a name, and the wait for their end.
+//! Threads with a name, the lives that they lead, and how they all come to an end.
+//!
+//! Owns the course of the process: whether it goes on, why not, and in which order its workers
+//! end. A worker is one runner in one thread; after an error that may pass it is dropped and opened
+//! again, which begins at its last commit.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use fenghuo_log::{Error, Runner, Stage};
 
 use crate::clock::{self, Watch};
 
+/// Longest wait of one poll: how soon a worker sees that it is to stop.
+pub const POLL_MAX: Duration = Duration::from_millis(100);
+
+/// Waits between lives of a worker, growing from one to the other.
+pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// What is left of the shutdown deadline for leaving the group.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// A thread of this process.
 pub type Worker = std::thread::JoinHandle<()>;
+
+/// Who writes what others read, in the order of the flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// What takes events in.
+    Intake,
+    /// A worker of this stage.
+    Ingest,
+    /// A worker of this stage.
+    Evaluate,
+    /// The worker of this stage.
+    Dispatch,
+}
+
+/// Why the process must end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A newer build has taken over.
+    Newer(String),
+    /// Anything else that trying again does not heal.
+    Fatal(String),
+}
+
+/// The course of the process: whether it goes on, and why not.
+#[derive(Debug)]
+pub struct Course {
+    stop: AtomicBool,
+    fault: Mutex<Option<Fault>>,
+    /// Why workers had to begin again, until they did.
+    failing: Mutex<BTreeMap<String, String>>,
+    /// How many write, in the order of [`Writer`].
+    writing: [AtomicUsize; 4],
+    deadline: Duration,
+    is_alone: bool,
+}
+
+/// One that writes, until it is dropped.
+#[derive(Debug)]
+pub struct Writing<'a>(&'a AtomicUsize);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Course {
+    /// A process that has so long to end. One that is alone with its log reads what was written
+    /// to its end before it does, as far as half of that time allows.
+    pub fn new(deadline: Duration, is_alone: bool) -> Self {
+        Self {
+            stop: AtomicBool::new(false),
+            fault: Mutex::new(None),
+            failing: Mutex::new(BTreeMap::new()),
+            writing: Default::default(),
+            deadline,
+            is_alone,
+        }
+    }
+
+    /// Set once the process is to end.
+    pub fn stop(&self) -> &AtomicBool {
+        &self.stop
+    }
+
+    /// Whether the process is to end.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Lets the process end.
+    pub fn end(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets the process end for a reason.
+    pub fn fail(&self, why: String) {
+        self.end_for(Fault::Fatal(why));
+    }
+
+    fn end_for(&self, fault: Fault) {
+        let (Fault::Newer(why) | Fault::Fatal(why)) = &fault;
+        tracing::error!(why, "cannot go on");
+        lock(&self.fault).get_or_insert(fault);
+        self.end();
+    }
+
+    /// Why the process must end, once it must.
+    pub fn verdict(&self) -> Option<Fault> {
+        lock(&self.fault).clone()
+    }
+
+    /// The same in words.
+    pub fn fault(&self) -> Option<String> {
+        let (Fault::Newer(why) | Fault::Fatal(why)) = self.verdict()?;
+        Some(why)
+    }
+
+    /// A worker cannot go on for now, or goes on.
+    fn set_failing(&self, worker: &str, why: Option<String>) {
+        let mut failing = lock(&self.failing);
+        match why {
+            Some(why) => failing.insert(worker.to_owned(), why),
+            None => failing.remove(worker),
+        };
+    }
+
+    /// Why a worker cannot go on for now.
+    pub fn failing(&self) -> Option<String> {
+        let failing = lock(&self.failing);
+        let (worker, why) = failing.first_key_value()?;
+        Some(format!("{worker} begins again at its last commit: {why}"))
+    }
+
+    /// One more writes from now on.
+    pub fn enter(&self, who: Writer) -> Writing<'_> {
+        let count = &self.writing[who as usize];
+        count.fetch_add(1, Ordering::SeqCst);
+        Writing(count)
+    }
+
+    fn writes(&self, who: Writer) -> bool {
+        self.writing[who as usize].load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether anybody still writes what this one reads.
+    fn is_fed(&self, who: Writer) -> bool {
+        let before = &self.writing[..who as usize];
+        before.iter().any(|count| count.load(Ordering::SeqCst) > 0)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What it guards is whole after every change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Starts one.
 pub fn spawn(name: String, work: impl FnOnce(&str) + Send + 'static) -> Worker {
@@ -15,6 +169,117 @@ pub fn spawn(name: String, work: impl FnOnce(&str) + Send + 'static) -> Worker {
         Ok(worker) => worker,
         Err(error) => panic!("starting a thread: {error}"),
     }
+}
+
+/// Runs lives of one worker until it is to stop. After each step `each` sees the runner, and how
+/// long the step took in seconds where it had records; it answers whether nothing is under way
+/// that should be committed before the worker ends.
+pub fn work<S: Stage>(
+    course: &Course,
+    who: Writer,
+    name: &str,
+    open: &dyn Fn() -> Result<Runner<S>, Error>,
+    each: &mut dyn FnMut(&mut Runner<S>, Option<f64>) -> bool,
+) {
+    let mut backoff = BACKOFF.0;
+    while !course.is_stopping() {
+        let lived = live(course, who, name, open, each, &mut backoff);
+        if let Err(error) = &lived {
+            course.set_failing(name, Some(chain(error)));
+        }
+        match lived {
+            Ok(()) => return,
+            Err(
+                error @ (Error::Fatal(_) | Error::Fenced { .. } | Error::PartitionCount { .. }),
+            ) => {
+                return course.fail(format!("{name}: {}", chain(&error)));
+            }
+            Err(error @ Error::Newer(_)) => {
+                return course.end_for(Fault::Newer(format!("{name}: {error}")));
+            }
+            // Retention has passed us by: the next life goes on with what is there, and says so.
+            Err(error @ Error::OutOfRange { .. }) => {
+                tracing::error!(worker = name, error = chain(&error), "records are lost");
+            }
+            Err(error @ Error::Retriable { .. }) => {
+                tracing::warn!(
+                    worker = name,
+                    error = chain(&error),
+                    "beginning again at the last commit"
+                );
+            }
+        }
+        let watch = Watch::start();
+        while !course.is_stopping() && watch.elapsed() < backoff {
+            clock::wait(POLL_MAX.min(backoff));
+        }
+        backoff = (backoff * 2).min(BACKOFF.1);
+    }
+}
+
+fn live<S: Stage>(
+    course: &Course,
+    who: Writer,
+    name: &str,
+    open: &dyn Fn() -> Result<Runner<S>, Error>,
+    each: &mut dyn FnMut(&mut Runner<S>, Option<f64>) -> bool,
+    backoff: &mut Duration,
+) -> Result<(), Error> {
+    let writing = course.enter(who);
+    let mut runner = open()?;
+    course.set_failing(name, None);
+    let mut step = |runner: &mut Runner<S>| {
+        let watch = Watch::start();
+        let step = runner.step(clock::now_ms(), POLL_MAX)?;
+        let took = (step.records > 0).then(|| watch.elapsed().as_secs_f64());
+        let is_idle = each(runner, took);
+        Ok::<_, Error>((step, is_idle))
+    };
+    while !course.is_stopping() {
+        let (step, _) = step(&mut runner)?;
+        if step.committed {
+            *backoff = BACKOFF.0;
+        }
+    }
+    let watch = Watch::start();
+    if course.is_alone {
+        // Asked before the step, which then sees what they wrote last.
+        let mut is_fed = course.is_fed(who);
+        while watch.elapsed() < course.deadline / 2 {
+            let (step, _) = step(&mut runner)?;
+            if !is_fed && step.records == 0 && !runner.is_waiting() {
+                break;
+            }
+            is_fed = course.is_fed(who);
+        }
+    }
+    // Nothing more is read; what is under way may still come to its end.
+    loop {
+        let is_idle = each(&mut runner, None);
+        runner.commit(clock::now_ms())?;
+        if is_idle || watch.elapsed() + FAREWELL > course.deadline {
+            break;
+        }
+        clock::wait(Duration::from_millis(10));
+    }
+    drop(writing);
+    // Whoever left now would hand its partitions to those who still read theirs.
+    while course.is_alone && course.writes(who) && watch.elapsed() + FAREWELL < course.deadline {
+        clock::wait(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// An error with its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// Waits for every worker, no longer than the deadline.

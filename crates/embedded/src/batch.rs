@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
-use fenghuo_log::{Append, Record};
+use fenghuo_log::{Append, Record, Whole};
 use zstd::bulk::{Compressor, Decompressor};
 
 /// Raw bytes after which a batch is full; one record may go beyond.
@@ -245,13 +245,13 @@ impl Batch {
 
 impl Batch {
     /// Its records from an offset on with their headers, as long as `each` says to go on.
-    pub fn each_whole(&self, from: u64, mut each: impl FnMut(Whole<'_>) -> bool) {
+    pub fn each_whole(&self, from: u64, mut each: impl FnMut(Whole) -> bool) {
         let first = from.saturating_sub(self.base) as usize;
         for (number, start) in self.starts.iter().enumerate().skip(first) {
             let mut rest = &self.raw[*start as usize..];
             let mut headers = Vec::new();
             let fields = Fields::read_with(&mut rest, &mut |name, value| {
-                headers.push((name, value));
+                headers.push((String::from_utf8_lossy(name).into_owned(), value.to_vec()));
             });
             let Some(Fields { key, value, .. }) = fields else {
                 return;
@@ -259,8 +259,8 @@ impl Batch {
             let whole = Whole {
                 offset: self.base + number as u64,
                 timestamp_ms: self.timestamp_ms,
-                key,
-                value,
+                key: key.map(<[u8]>::to_vec),
+                value: value.map(<[u8]>::to_vec),
                 headers,
             };
             if !each(whole) {
@@ -268,21 +268,6 @@ impl Batch {
             }
         }
     }
-}
-
-/// A record with all that was said of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whole<'a> {
-    /// Position in its partition.
-    pub offset: u64,
-    /// When it was appended, Unix ms.
-    pub timestamp_ms: i64,
-    /// The key.
-    pub key: Option<&'a [u8]>,
-    /// The value; `None` is a tombstone.
-    pub value: Option<&'a [u8]>,
-    /// The headers, name and value, in order.
-    pub headers: Vec<(&'a [u8], &'a [u8])>,
 }
 
 /// What a record consists of, where it lies.

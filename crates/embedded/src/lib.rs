@@ -28,14 +28,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fenghuo_log::groups::Place as Member;
-use fenghuo_log::{Append, Commit, Error, Log, Session, SessionSpec, TopicPartition, TopicSpec};
+use fenghuo_log::{
+    Append, Commit, Error, Log, Session, SessionSpec, TopicPartition, TopicSpec, Whole,
+};
 
 use batch::{Batch, Builder, Packed};
 use session::EmbeddedSession;
 use state::{Open, State};
 use store::{Change, Latest, Place, Store, StoreError};
 
-pub use batch::Whole;
 pub use file::{FolderError, room};
 pub use redb::StorageBackend;
 
@@ -169,6 +170,12 @@ impl EmbeddedLog {
         self.shared.lock().groups.offsets(group)
     }
 
+    /// The groups that ever committed.
+    pub fn groups(&self) -> Result<Vec<String>, Error> {
+        self.shared.ready()?;
+        Ok(self.shared.lock().groups.names())
+    }
+
     /// Copies all that is committed now into another folder, which must not be there yet. Others
     /// read and write meanwhile.
     pub fn backup(&self, to: &Path) -> Result<(), FolderError> {
@@ -212,32 +219,29 @@ impl EmbeddedLog {
                     topic: topic.id,
                     partition,
                 };
-                let mut count = |batch: Batch| {
+                let count = |batch: Batch| {
                     checked.batches += 1;
                     checked.records += batch.end() - batch.base();
+                    true
                 };
-                match topic.compacted {
-                    true => store.latest(at, 0, u64::MAX, count).map_err(fail)?,
-                    false => store
-                        .batches(at, 0, |batch| {
-                            count(batch);
-                            true
-                        })
-                        .map_err(fail)?,
-                }
+                let counted = match topic.compacted {
+                    true => store.latest(at, 0, u64::MAX, count),
+                    false => store.batches(at, 0, count),
+                };
+                counted.map_err(fail)?;
             }
             Ok(checked)
         });
         checked.collect()
     }
 
-    /// Hands over records of a partition with their headers, from an offset up to another.
+    /// Hands over records of a partition with their headers, from an offset on, as long as `each`
+    /// says to go on.
     pub fn dump(
         &self,
         of: &TopicPartition,
         from: u64,
-        to: u64,
-        each: &mut dyn FnMut(Whole<'_>),
+        each: &mut dyn FnMut(Whole) -> bool,
     ) -> Result<(), Error> {
         self.shared.ready()?;
         let (store, epoch, place, is_compacted) = {
@@ -245,22 +249,17 @@ impl EmbeddedLog {
             let (place, _) = state.place(of)?;
             (state.store()?, state.epoch, place, state.is_compacted(of)?)
         };
-        let mut all = |batch: &Batch| {
+        let mut goes_on = true;
+        let all = |batch: Batch| {
             batch.each_whole(from, |record| {
-                let is_wanted = record.offset < to;
-                if is_wanted {
-                    each(record);
-                }
-                is_wanted
+                goes_on = each(record);
+                goes_on
             });
+            goes_on
         };
-        let read = if is_compacted {
-            store.latest(place, from, to, |batch| all(&batch))
-        } else {
-            store.batches(place, from, |batch| {
-                all(&batch);
-                batch.end() < to
-            })
+        let read = match is_compacted {
+            true => store.latest(place, from, u64::MAX, all),
+            false => store.batches(place, from, all),
         };
         self.shared.survived(epoch, "reading", read)
     }
@@ -273,8 +272,14 @@ impl EmbeddedLog {
 
     /// The offset after the last record of a partition; 0 where there is none.
     pub fn high(&self, of: &TopicPartition) -> u64 {
-        let state = self.shared.lock();
-        state.ends(of).map_or(0, |ends| ends.high)
+        self.range(of).1
+    }
+
+    /// The offset of the first record that is kept of a partition, and the one after the last;
+    /// zeros where there is none.
+    pub fn range(&self, of: &TopicPartition) -> (u64, u64) {
+        let ends = self.shared.lock().ends(of);
+        ends.map_or((0, 0), |ends| (ends.low, ends.high))
     }
 
     /// Drops the records before an offset, as retention does: batches that end before it.

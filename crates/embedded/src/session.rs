@@ -186,6 +186,7 @@ impl Session for EmbeddedSession {
                             records += 1;
                             true
                         });
+                        true
                     })
                 } else {
                     store.batches(place, from, |batch| {
@@ -323,6 +324,7 @@ impl Session for EmbeddedSession {
                     each(record);
                     true
                 });
+                true
             })
         } else {
             store.batches(place, from, |batch| {

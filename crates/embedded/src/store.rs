@@ -327,7 +327,7 @@ impl Store {
         at: Place,
         from: u64,
         to: u64,
-        mut each: impl FnMut(Batch),
+        mut each: impl FnMut(Batch) -> bool,
     ) -> Result<(), StoreError> {
         let read = self.database.begin_read()?;
         let table = read.open_table(LATEST)?;
@@ -338,7 +338,9 @@ impl Store {
         for entry in table.range(begin..end)? {
             let (key, bytes) = entry?;
             let (_, _, offset) = key.value();
-            each(Batch::read(offset, bytes.value())?);
+            if !each(Batch::read(offset, bytes.value())?) {
+                break;
+            }
         }
         Ok(())
     }

@@ -372,6 +372,38 @@ impl Reader {
     }
 }
 
+/// A record of a state partition, written for another log.
+pub(crate) enum Rebased {
+    /// It names no offsets.
+    AsItWas,
+    /// With its offsets as they are there.
+    Value(Vec<u8>),
+}
+
+/// Lets a record name offsets as they are in another log: of its panes partition by `panes`, of
+/// sources by `source`.
+pub(crate) fn rebase(
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    panes: &dyn Fn(u64) -> u64,
+    source: &dyn Fn(&str, u32, u64) -> u64,
+) -> Result<Rebased, Unreadable> {
+    let is_head = key.is_some_and(|key| key != RULES_KEY && !key.contains(&b'/'));
+    let Some(value) = value.filter(|_| is_head) else {
+        return Ok(Rebased::AsItWas);
+    };
+    let head = <Head as prost::Message>::decode(value);
+    let mut head = head.map_err(|error| Unreadable::Damaged(error.to_string()))?;
+    check_version(head.version)?;
+    head.covered = panes(head.covered);
+    for row in &mut head.sources {
+        row.covered = row
+            .covered
+            .map(|covered| source(&row.topic, row.partition, covered));
+    }
+    Ok(Rebased::Value(prost::Message::encode_to_vec(&head)))
+}
+
 fn check_version(version: u32) -> Result<(), Unreadable> {
     match version <= VERSION {
         true => Ok(()),

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use fenghuo_alert::{Origin, Rules, State as AlertState, Transition};
+use fenghuo_alert::{Rules, State as AlertState, Transition};
 use fenghuo_log::{Append, Assigned, Broken, Progress, Record, Restore, Stage, TopicPartition};
 use fenghuo_signal::series::{SALES, TOTALS};
 use fenghuo_signal::{Entity, Kind};
@@ -404,7 +404,8 @@ pub(crate) fn damaged(topic: &str, offset: u64, why: &dyn std::fmt::Display) -> 
     Broken::Damaged(format!("record {offset} of {topic}: {why}"))
 }
 
-fn unread(partition: u32, why: Unreadable) -> Broken {
+/// A state partition that cannot be read.
+pub(crate) fn unread(partition: u32, why: Unreadable) -> Broken {
     let topic = topic::STATE;
     match why {
         Unreadable::Newer(version) => Broken::Newer(format!(
@@ -414,9 +415,4 @@ fn unread(partition: u32, why: Unreadable) -> Broken {
             Broken::Damaged(format!("{topic}/{partition} cannot be read: {what}"))
         }
     }
-}
-
-/// Where the decisions of a partition begin.
-pub(crate) fn origin(partition: u32, offset: u64) -> Origin {
-    Origin { partition, offset }
 }

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use fenghuo_alert::{Alert, Rules, Transition};
+use fenghuo_alert::{Alert, Origin, Rules, Transition};
 use fenghuo_signal::catalogue::{self, Signal};
 use fenghuo_signal::series::LOST;
 use fenghuo_signal::{Entity, Facts, Judge, Kind, Next, Reading, State, View, series};
@@ -17,7 +17,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::checkpoint::{SEGMENTS, segment_of};
-use crate::evaluate::{EvaluateConfig, origin};
+use crate::evaluate::EvaluateConfig;
 use crate::ingest::home_of;
 use crate::record::{CommitRecord, EntityName, SourceRange};
 
@@ -69,6 +69,15 @@ struct Segment {
     chunks: u32,
     /// Something changed since.
     changed: bool,
+}
+
+/// The record whose clocks let something be due.
+#[derive(Clone, Copy)]
+struct Place {
+    offset: u64,
+    origin: Origin,
+    /// Append time of the oldest event that it is about.
+    appended_ms: Option<i64>,
 }
 
 /// Entries by when one of their slots is due.
@@ -178,8 +187,17 @@ impl Home {
             .iter()
             .filter_map(|source| source.oldest_append_ms)
             .min();
+        let origin = Origin {
+            partition: self.partition,
+            offset: commit.origin.unwrap_or(offset),
+        };
+        let place = Place {
+            offset,
+            origin,
+            appended_ms,
+        };
         for signal in 0..catalogue::ALL.len() {
-            self.judge_due(signal, offset, appended_ms, decisions);
+            self.judge_due(signal, place, decisions);
         }
     }
 
@@ -403,13 +421,7 @@ impl Home {
     ///
     /// While a source that the signal rests on lags, nothing is judged: what is over when it has
     /// caught up is nobody's trouble any more. Then each slot is judged once, as things are.
-    fn judge_due(
-        &mut self,
-        number: usize,
-        offset: u64,
-        appended_ms: Option<i64>,
-        decisions: &mut Vec<Decision>,
-    ) {
+    fn judge_due(&mut self, number: usize, place: Place, decisions: &mut Vec<Decision>) {
         let signal = catalogue::ALL[number];
         let behind_ms = self.config.behind_ms_max;
         let keeps_up = |home: &Self, source: &str| home.clocks.keep_up([source], behind_ms);
@@ -442,7 +454,7 @@ impl Home {
                 self.queues[number].pop();
                 continue;
             }
-            if self.is_covered(id, offset) {
+            if self.is_covered(id, place.offset) {
                 self.queues[number].pop();
                 later.push(Reverse((due_ms, id)));
                 continue;
@@ -476,23 +488,18 @@ impl Home {
                 // However far time has jumped: what was due in between is judged as of then.
                 Judge::EachDelta | Judge::ClosedPane { .. } => due_ms,
             };
-            self.judge(id, at, at_ms, clock, offset, appended_ms, decisions);
+            self.judge(id, at, at_ms, clock, place, decisions);
         }
         self.queues[number].extend(later);
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the place in the log is told in full"
-    )]
     fn judge(
         &mut self,
         id: u32,
         at: usize,
         at_ms: i64,
         clock: Clock,
-        offset: u64,
-        appended_ms: Option<i64>,
+        place: Place,
         decisions: &mut Vec<Decision>,
     ) {
         let rules = Arc::clone(&self.rules);
@@ -534,12 +541,12 @@ impl Home {
                     &mut slot.alerts[last].1
                 }
             };
-            let origin = origin(self.partition, offset);
-            if let Some(mut transition) = alert.judge(rule, entity, &read.reading, at_ms, origin) {
+            let judged = alert.judge(rule, entity, &read.reading, at_ms, place.origin);
+            if let Some(mut transition) = judged {
                 transition.campaign = campaign.clone();
                 decisions.push(Decision {
                     transition,
-                    appended_ms,
+                    appended_ms: place.appended_ms,
                 });
             }
             again_ms = [again_ms, alert.next_due_ms(rule)]

@@ -15,7 +15,8 @@ pub(crate) fn key(id: &TopicPartition, offset: u64) -> Vec<u8> {
     format!("{id}@{offset}").into_bytes()
 }
 
-fn parse(key: &[u8]) -> Option<(TopicPartition, u64)> {
+/// The place that a letter's key names.
+pub(crate) fn parse(key: &[u8]) -> Option<(TopicPartition, u64)> {
     let (id, offset) = std::str::from_utf8(key).ok()?.rsplit_once('@')?;
     let (topic, partition) = id.rsplit_once('/')?;
     let id = TopicPartition::new(topic, partition.parse().ok()?);

@@ -6,6 +6,7 @@
 //! clock, opens a file or waits.
 
 pub mod board;
+pub mod rebase;
 pub mod record;
 pub mod route;
 

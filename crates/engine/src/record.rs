@@ -55,6 +55,10 @@ pub struct CommitRecord {
     /// More of the same commit follows: the clocks count with the last part.
     #[prost(bool, tag = "7")]
     pub continues: bool,
+    /// The offset that episodes which begin here are named after, where the record was written
+    /// into another log first; absent = its own.
+    #[prost(uint64, optional, tag = "8")]
+    pub origin: Option<u64>,
 }
 
 /// What was read of one source partition, and its clock.

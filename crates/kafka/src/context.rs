@@ -52,6 +52,18 @@ pub(crate) struct Context {
     undelivered: Mutex<Option<Undelivered>>,
     /// It was told that all brokers are away.
     told_away: AtomicBool,
+    /// Where records came to lie, for who asked for it.
+    placed: Option<Mutex<Vec<Placed>>>,
+}
+
+/// Records that a producer delivered to one partition, one behind the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    /// Offset of the first one.
+    pub(crate) first: i64,
+    pub(crate) records: i64,
 }
 
 /// The first record of a batch that a producer could not deliver.
@@ -63,6 +75,40 @@ pub(crate) struct Undelivered {
 }
 
 impl Context {
+    /// One that notes where records came to lie.
+    pub(crate) fn placing() -> Self {
+        Self {
+            placed: Some(Mutex::default()),
+            ..Self::default()
+        }
+    }
+
+    /// Where the records delivered since the last call came to lie, in the order of their delivery.
+    pub(crate) fn take_placed(&self) -> Vec<Placed> {
+        let placed = self.placed.as_ref();
+        placed.map_or_else(Vec::new, |placed| std::mem::take(&mut *lock(placed)))
+    }
+
+    fn place(&self, topic: &str, partition: i32, offset: i64) {
+        let Some(placed) = &self.placed else { return };
+        let mut placed = lock(placed);
+        let mut runs = placed.iter_mut();
+        let run = runs.find(|run| run.partition == partition && run.topic == topic);
+        match run {
+            Some(run) if run.first + run.records == offset => run.records += 1,
+            // Behind a gap it is a run of its own, and found first from now on.
+            _ => placed.insert(
+                0,
+                Placed {
+                    topic: topic.to_owned(),
+                    partition,
+                    first: offset,
+                    records: 1,
+                },
+            ),
+        }
+    }
+
     /// The oldest change that was not taken yet.
     pub(crate) fn next_change(&self) -> Option<Change> {
         lock(&self.changes).pop_front()
@@ -175,12 +221,15 @@ impl ProducerContext for Context {
     type DeliveryOpaque = ();
 
     fn delivery(&self, delivery_result: &DeliveryResult<'_>, _opaque: ()) {
-        if let Err((error, message)) = delivery_result {
-            lock(&self.undelivered).get_or_insert_with(|| Undelivered {
-                topic: message.topic().to_owned(),
-                partition: message.partition(),
-                error: error.clone(),
-            });
+        match delivery_result {
+            Ok(message) => self.place(message.topic(), message.partition(), message.offset()),
+            Err((error, message)) => {
+                lock(&self.undelivered).get_or_insert_with(|| Undelivered {
+                    topic: message.topic().to_owned(),
+                    partition: message.partition(),
+                    error: error.clone(),
+                });
+            }
         }
     }
 }

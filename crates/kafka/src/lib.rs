@@ -14,6 +14,7 @@ mod batch;
 mod config;
 mod context;
 mod fault;
+mod import;
 mod log;
 mod producer;
 mod query;
@@ -22,6 +23,7 @@ mod scan;
 mod session;
 
 pub use config::{ConfigError, KafkaConfig, Mechanism, Sasl, Security, Tls};
+pub use import::{Import, Landed};
 pub use log::KafkaLog;
 pub use query::Member;
-pub use scan::{Scan, Scanned};
+pub use scan::{Scan, ScanFrom};

@@ -10,9 +10,10 @@ use fenghuo_log::{Append, Error, Log, Session, SessionSpec, TopicPartition, Topi
 
 use crate::admin;
 use crate::config::{ConfigError, KafkaConfig, Pace};
+use crate::import::Import;
 use crate::producer::Appender;
 use crate::query::{self, Member};
-use crate::scan::Scan;
+use crate::scan::{Scan, ScanFrom};
 use crate::session::{KafkaSession, connect};
 
 /// The name under which questions are asked; it never joins a group.
@@ -53,17 +54,28 @@ impl KafkaLog {
         })
     }
 
-    /// Begins to read a partition from its first record at or after `from_ms`, Unix ms, or from
-    /// the first there is; `None` where there is no such topic.
+    /// Begins to read a partition; `None` where there is no such topic.
     ///
     /// # Errors
     /// When the brokers cannot be asked or refuse.
-    pub fn scan(
-        &self,
-        partition: TopicPartition,
-        from_ms: Option<i64>,
-    ) -> Result<Option<Scan>, Error> {
-        Scan::open(&self.config, NO_GROUP, partition, from_ms)
+    pub fn scan(&self, partition: TopicPartition, from: ScanFrom) -> Result<Option<Scan>, Error> {
+        Scan::open(&self.config, NO_GROUP, partition, from)
+    }
+
+    /// The first offset of a partition and the one after the last that a reader can see.
+    ///
+    /// # Errors
+    /// When the brokers cannot be asked or refuse.
+    pub fn range(&self, partition: &TopicPartition) -> Result<(u64, u64), Error> {
+        query::range(&connect(&self.config, NO_GROUP, Pace::Restore)?, partition)
+    }
+
+    /// One that brings records of another log. A second one under this name fences the first.
+    ///
+    /// # Errors
+    /// When the brokers cannot be reached or refuse.
+    pub fn import(&self, name: &str) -> Result<Import, Error> {
+        Import::open(&self.config, name)
     }
 
     /// The members of a group, wherever they run.

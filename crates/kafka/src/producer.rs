@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use fenghuo_log::{Append, Commit, Error};
+use fenghuo_log::{Append, Commit, Error, TopicPartition, Whole};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
@@ -13,7 +13,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::config::{KafkaConfig, TRANSACTION_TIMEOUT_MS};
-use crate::context::Context;
+use crate::context::{Context, Placed};
 use crate::fault::{fault, fault_told, is_fenced, refused, undelivered, unusable};
 use crate::query;
 
@@ -33,8 +33,18 @@ pub(crate) struct Transactions {
 impl Transactions {
     /// Takes over the transactional id: fences whoever has it and settles what they left open.
     pub(crate) fn open(config: &KafkaConfig, group: &str, member: &str) -> Result<Self, Error> {
+        Self::with_context(config, group, member, Context::default())
+    }
+
+    /// The same with what librdkafka calls back.
+    pub(crate) fn with_context(
+        config: &KafkaConfig,
+        group: &str,
+        member: &str,
+        context: Context,
+    ) -> Result<Self, Error> {
         let id = format!("{group}-{member}");
-        let producer = create(config, Some(&id))?;
+        let producer = create(config, Some(&id), context)?;
         let transactions = Self {
             producer,
             member: member.to_owned(),
@@ -57,12 +67,26 @@ impl Transactions {
         commit: &Commit,
         consumer: &BaseConsumer<Context>,
     ) -> Result<(), Error> {
+        self.transact(|| {
+            commit
+                .appends
+                .iter()
+                .try_for_each(|append| self.append(append))?;
+            if !commit.offsets.is_empty() {
+                self.send_offsets(&commit.offsets, consumer)?;
+            }
+            self.drain()
+        })
+    }
+
+    /// Commits whatever `fill` sends, or nothing where it fails.
+    pub(crate) fn transact(&self, fill: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
         // What an earlier transaction failed to deliver is no concern of this one.
         self.producer.context().take_undelivered();
         self.call("beginning a transaction", |producer| {
             producer.begin_transaction()
         })?;
-        let committed = self.fill(commit, consumer).and_then(|()| {
+        let committed = fill().and_then(|()| {
             self.call("committing a transaction", |producer| {
                 producer.commit_transaction(CALL_WITHIN)
             })
@@ -78,21 +102,40 @@ impl Transactions {
         }
     }
 
-    fn fill(&self, commit: &Commit, consumer: &BaseConsumer<Context>) -> Result<(), Error> {
-        for append in &commit.appends {
-            enqueue(&self.producer, &self.member, append)?;
-        }
-        if !commit.offsets.is_empty() {
-            let offsets = commit.offsets.iter();
-            let offsets = query::list(offsets.map(|(at, next)| (at, query::offset(*next))))?;
-            let metadata = consumer.group_metadata().ok_or_else(|| {
-                Error::Fatal("the consumer has no group to commit offsets for".to_owned())
-            })?;
-            self.call("adding offsets to a transaction", |producer| {
-                producer.send_offsets_to_transaction(&offsets, &metadata, CALL_WITHIN)
-            })?;
-        }
+    /// Sends a record of this process in the open transaction.
+    pub(crate) fn append(&self, append: &Append) -> Result<(), Error> {
+        enqueue(&self.producer, &self.member, Sent::from(append))
+    }
+
+    /// Sends a record of another log in the open transaction.
+    pub(crate) fn send(&self, to: &TopicPartition, record: &Whole) -> Result<(), Error> {
+        enqueue(&self.producer, &self.member, Sent::whole(to, record))
+    }
+
+    /// Lets the group of `consumer` stand at these offsets, with the open transaction.
+    pub(crate) fn send_offsets(
+        &self,
+        offsets: &[(TopicPartition, u64)],
+        consumer: &BaseConsumer<Context>,
+    ) -> Result<(), Error> {
+        let offsets = offsets.iter();
+        let offsets = query::list(offsets.map(|(at, next)| (at, query::offset(*next))))?;
+        let metadata = consumer.group_metadata().ok_or_else(|| {
+            Error::Fatal("the consumer has no group to commit offsets for".to_owned())
+        })?;
+        self.call("adding offsets to a transaction", |producer| {
+            producer.send_offsets_to_transaction(&offsets, &metadata, CALL_WITHIN)
+        })
+    }
+
+    /// Waits until every record sent is delivered.
+    pub(crate) fn drain(&self) -> Result<(), Error> {
         drain(&self.producer, &self.member)
+    }
+
+    /// Where the records that were delivered since the last call came to lie.
+    pub(crate) fn take_placed(&self) -> Vec<Placed> {
+        self.producer.context().take_placed()
     }
 
     /// Ends the open transaction. If that fails too, the next session under the same name does it.
@@ -159,7 +202,7 @@ pub(crate) struct Appender {
 impl Appender {
     pub(crate) fn open(config: &KafkaConfig) -> Result<Self, Error> {
         Ok(Self {
-            producer: create(config, None)?,
+            producer: create(config, None, Context::default())?,
         })
     }
 
@@ -168,7 +211,7 @@ impl Appender {
         self.producer.context().take_undelivered();
         let appended = appends
             .iter()
-            .try_for_each(|append| enqueue(&self.producer, "", append))
+            .try_for_each(|append| enqueue(&self.producer, "", Sent::from(append)))
             .and_then(|()| drain(&self.producer, ""));
         match self.producer.context().refusal() {
             Some(refusal) if appended.is_err() => Err(refused("appending", &refusal)),
@@ -177,31 +220,68 @@ impl Appender {
     }
 }
 
-fn create(config: &KafkaConfig, id: Option<&str>) -> Result<BaseProducer<Context>, Error> {
+fn create(
+    config: &KafkaConfig,
+    id: Option<&str>,
+    context: Context,
+) -> Result<BaseProducer<Context>, Error> {
     let config = config.producer(id).map_err(unusable)?;
-    BaseProducer::from_config_and_context(&config, Context::default())
+    BaseProducer::from_config_and_context(&config, context)
         .map_err(|error| fault("making a producer", "", error))
 }
 
-fn enqueue(producer: &BaseProducer<Context>, member: &str, append: &Append) -> Result<(), Error> {
-    let mut record: BaseRecord<'_, [u8], [u8]> =
-        BaseRecord::to(&append.to.topic).partition(query::number(&append.to)?);
-    record.key = append.key.as_deref();
-    record.payload = append.value.as_deref();
-    if !append.headers.is_empty() {
-        let headers = OwnedHeaders::new_with_capacity(append.headers.len());
-        record.headers = Some(
-            append
-                .headers
-                .iter()
-                .fold(headers, |headers, (key, value)| {
-                    headers.insert(Header {
-                        key,
-                        value: Some(value),
-                    })
-                }),
-        );
+/// A record as it is sent.
+struct Sent<'a> {
+    to: &'a TopicPartition,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    /// When it was appended first, Unix ms; a topic that keeps its own time has no use for it.
+    timestamp_ms: Option<i64>,
+    headers: Option<OwnedHeaders>,
+}
+
+impl<'a> From<&'a Append> for Sent<'a> {
+    fn from(append: &'a Append) -> Self {
+        let named = append.headers.iter();
+        Self {
+            to: &append.to,
+            key: append.key.as_deref(),
+            value: append.value.as_deref(),
+            timestamp_ms: None,
+            headers: headers(named.map(|(name, value)| (*name, value.as_slice()))),
+        }
     }
+}
+
+impl<'a> Sent<'a> {
+    fn whole(to: &'a TopicPartition, record: &'a Whole) -> Self {
+        let named = record.headers.iter();
+        Self {
+            to,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            timestamp_ms: Some(record.timestamp_ms),
+            headers: headers(named.map(|(name, value)| (name.as_str(), value.as_slice()))),
+        }
+    }
+}
+
+fn headers<'a>(named: impl ExactSizeIterator<Item = (&'a str, &'a [u8])>) -> Option<OwnedHeaders> {
+    let none = (named.len() > 0).then(|| OwnedHeaders::new_with_capacity(named.len()))?;
+    Some(named.fold(none, |headers, (key, value)| {
+        let value = Some(value);
+        headers.insert(Header { key, value })
+    }))
+}
+
+fn enqueue(producer: &BaseProducer<Context>, member: &str, sent: Sent<'_>) -> Result<(), Error> {
+    let to = sent.to;
+    let mut record: BaseRecord<'_, [u8], [u8]> =
+        BaseRecord::to(&to.topic).partition(query::number(to)?);
+    record.key = sent.key;
+    record.payload = sent.value;
+    record.timestamp = sent.timestamp_ms;
+    record.headers = sent.headers;
     loop {
         match producer.send(record) {
             Ok(()) => return Ok(()),
@@ -211,7 +291,7 @@ fn enqueue(producer: &BaseProducer<Context>, member: &str, append: &Append) -> R
                 producer.poll(REPORTS);
             }
             Err((error, _)) => {
-                return Err(fault(format!("appending to {}", append.to), member, error));
+                return Err(fault(format!("appending to {to}"), member, error));
             }
         }
     }

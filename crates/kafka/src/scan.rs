@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use fenghuo_log::{Error, TopicPartition};
+use fenghuo_log::{Error, TopicPartition, Whole};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Headers as _, Message as _};
@@ -22,19 +22,15 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Looks in a row that may bring nothing before the brokers count as gone: 30 s.
 const LOOKS_MAX: u32 = 600;
 
-/// A record with all that it has.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scanned {
-    /// Position in its partition.
-    pub offset: u64,
-    /// When the broker took it, Unix ms.
-    pub timestamp_ms: i64,
-    /// The key, where there is one.
-    pub key: Option<Vec<u8>>,
-    /// The value; `None` is a tombstone.
-    pub value: Option<Vec<u8>>,
-    /// Headers, name and value, in order.
-    pub headers: Vec<(String, Vec<u8>)>,
+/// Where a reading begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanFrom {
+    /// The first record there is.
+    First,
+    /// The first record at or after this time, Unix ms.
+    Time(i64),
+    /// This offset, or the first record that is left behind it.
+    Offset(u64),
 }
 
 /// A partition being read up to the end that it had when the reading began.
@@ -46,22 +42,22 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Begins at the first record at or after `from_ms`, Unix ms, or at the first there is;
     /// `None` where there is no such topic.
     pub(crate) fn open(
         config: &KafkaConfig,
         group: &str,
         partition: TopicPartition,
-        from_ms: Option<i64>,
+        from: ScanFrom,
     ) -> Result<Option<Self>, Error> {
         let consumer = connect(config, group, Pace::Restore)?;
         if query::partitions(&consumer, &partition.topic)?.is_none() {
             return Ok(None);
         }
         let (low, end) = query::range(&consumer, &partition)?;
-        let position = match from_ms {
-            None => low,
-            Some(at_ms) => {
+        let position = match from {
+            ScanFrom::First => low,
+            ScanFrom::Offset(offset) => offset.max(low),
+            ScanFrom::Time(at_ms) => {
                 let at = query::Which::At(at_ms);
                 let found = query::offsets(&consumer, std::slice::from_ref(&partition), at)?;
                 found.first().copied().flatten().unwrap_or(end).max(low)
@@ -88,7 +84,7 @@ impl Scan {
     ///
     /// # Errors
     /// When the brokers refuse, or say nothing for 30 s.
-    pub fn next_record(&mut self) -> Result<Option<Scanned>, Error> {
+    pub fn next_record(&mut self) -> Result<Option<Whole>, Error> {
         let mut looks = 0;
         while self.position < self.end {
             match self.consumer.poll(LOOK) {
@@ -114,7 +110,7 @@ impl Scan {
                         });
                         each.collect()
                     });
-                    return Ok(Some(Scanned {
+                    return Ok(Some(Whole {
                         offset,
                         timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
                         key: message.key().map(<[u8]>::to_vec),

@@ -249,6 +249,13 @@ impl Groups {
         group.map(|group| group.offsets.clone()).unwrap_or_default()
     }
 
+    /// The groups that stand somewhere.
+    pub fn names(&self) -> Vec<String> {
+        let groups = self.groups.iter();
+        let stand = groups.filter(|(_, group)| !group.offsets.is_empty());
+        stand.map(|(name, _)| name.clone()).collect()
+    }
+
     /// A group stands here from now on; `None` = it never committed.
     pub fn set_offset(&mut self, group: &str, of: TopicPartition, offset: Option<u64>) {
         let group = self.groups.entry(group.to_owned()).or_default();

@@ -57,6 +57,22 @@ pub struct Record<'a> {
     pub content_type: Option<&'a [u8]>,
 }
 
+/// A record with all that was said of it: for whoever looks into a topic or copies it. What a
+/// stage does follows from a [`Record`] alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whole {
+    /// Position in its partition.
+    pub offset: u64,
+    /// When the log took it, Unix ms.
+    pub timestamp_ms: i64,
+    /// The key, where there is one.
+    pub key: Option<Vec<u8>>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Headers, name and value, in order.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
 /// A record to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {

@@ -6,7 +6,7 @@
 use std::fmt::{self, Write as _};
 
 use fenghuo_event::Timestamp;
-use fenghuo_kafka::Scanned;
+use fenghuo_log::Whole;
 use serde_json::{Value, json};
 
 /// Bytes of a message that are looked at for its excerpt, and characters that are shown of any
@@ -21,7 +21,8 @@ pub enum Origin {
     Record {
         topic: String,
         partition: u32,
-        offset: u64,
+        /// `None` where the message was gone when its topic was copied.
+        offset: Option<u64>,
     },
     /// In a file that was loaded.
     File { file: String, line: u64 },
@@ -51,7 +52,7 @@ pub struct Letter {
 
 impl Letter {
     /// From its record.
-    pub fn read(record: Scanned) -> Self {
+    pub fn read(record: Whole) -> Self {
         let header = |name: &str| {
             let mut headers = record.headers.iter();
             let found = headers.find(|(header, _)| header == name);
@@ -63,11 +64,11 @@ impl Letter {
             value.parse::<u64>().ok()
         };
         let partition = number("partition").and_then(|number| u32::try_from(number).ok());
-        let origin = match (text("topic"), partition, number("offset")) {
-            (Some(topic), Some(partition), Some(offset)) => Origin::Record {
+        let origin = match (text("topic"), partition) {
+            (Some(topic), Some(partition)) => Origin::Record {
                 topic,
                 partition,
-                offset,
+                offset: number("offset"),
             },
             _ => match (text("file"), number("line")) {
                 (Some(file), Some(line)) => Origin::File { file, line },
@@ -146,7 +147,10 @@ impl fmt::Display for Origin {
                 topic,
                 partition,
                 offset,
-            } => write!(f, "{}/{partition}@{offset}", shown(topic)),
+            } => {
+                write!(f, "{}/{partition}", shown(topic))?;
+                offset.map_or(Ok(()), |offset| write!(f, "@{offset}"))
+            }
             Self::File { file, line } => write!(f, "{}:{line}", shown(file)),
             Self::Unknown => f.write_str("from nowhere known"),
         }

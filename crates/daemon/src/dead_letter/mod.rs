@@ -11,15 +11,17 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use fenghuo_engine::record::topic;
-use fenghuo_kafka::KafkaLog;
 use fenghuo_log::TopicPartition;
 
-use crate::cli::{self, DeadLetterFilter};
+use crate::cli::{self, DeadLetterFilter, DeadLetterPlace};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::exit::Exit;
+use crate::folder;
+use crate::topics::Topics;
 use letter::Letter;
-use replay::Replayed;
+
+pub use replay::Replayed;
 
 /// Shows or re-submits.
 pub fn run(args: &cli::DeadLetter) -> anyhow::Result<Exit> {
@@ -30,12 +32,11 @@ pub fn run(args: &cli::DeadLetter) -> anyhow::Result<Exit> {
 }
 
 fn list(args: &cli::DeadLetterList) -> anyhow::Result<Exit> {
-    let config = Config::load(&args.config)?;
-    let log = KafkaLog::new(config.kafka()?)?;
-    let replayed = Replayed::read(&log)?;
+    let (_, topics) = args.of.open()?;
+    let replayed = Replayed::read(&topics)?;
     let mut newest = VecDeque::new();
     let mut counts = BTreeMap::new();
-    letters(&log, &args.filter, &mut |letter| {
+    letters(&topics, &args.filter, &mut |letter| {
         *counts.entry(letter.reason.clone()).or_default() += 1;
         if newest.len() == args.limit as usize {
             newest.pop_front();
@@ -78,23 +79,39 @@ fn total(counts: &BTreeMap<String, u64>, shown: usize) -> String {
 
 /// Hands over every letter that the filter lets pass, from the oldest on.
 fn letters(
-    log: &KafkaLog,
+    topics: &Topics,
     filter: &DeadLetterFilter,
     each: &mut dyn FnMut(Letter) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let partition = TopicPartition::new(topic::DEAD_LETTER, 0);
     let from_ms = filter.since.map(|since| clock::now_ms() - whole_ms(since));
     // Without the topic nothing was ever rejected.
-    let Some(mut scan) = log.scan(partition, from_ms)? else {
-        return Ok(());
-    };
-    while let Some(record) = scan.next_record()? {
+    topics.scan(&partition, from_ms, &mut |record| {
         let letter = Letter::read(record);
-        if passes(filter, &letter) {
-            each(letter)?;
+        match passes(filter, &letter) {
+            true => each(letter),
+            false => Ok(()),
         }
+    })
+}
+
+impl DeadLetterPlace {
+    /// Where the letters are, and what is said of their shop.
+    fn open(&self) -> anyhow::Result<(Config, Topics)> {
+        let config = match &self.config {
+            Some(path) => Config::load(path)?,
+            None => Config::without_file()?,
+        };
+        let config = match &self.data {
+            Some(folder) => config.in_folder(folder.clone()),
+            None => config,
+        };
+        if let config::Log::Embedded(folder) = &config.log {
+            folder::existing(&folder.path)?;
+        }
+        let topics = Topics::open(&config)?;
+        Ok((config, topics))
     }
-    Ok(())
 }
 
 fn passes(filter: &DeadLetterFilter, letter: &Letter) -> bool {

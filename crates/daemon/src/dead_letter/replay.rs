@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::time::Duration;
 
 use fenghuo_engine::record::topic;
 use fenghuo_engine::{Ingest, IngestConfig};
 use fenghuo_event::Encoding;
-use fenghuo_kafka::KafkaLog;
 use fenghuo_log::{
     Append, Commit, Log, Record, Session, SessionSpec, Start, TopicPartition, TopicSpec,
 };
@@ -21,11 +21,16 @@ use crate::cli;
 use crate::clock;
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::identity::Identity;
 use crate::load::partition_for;
+use crate::topics::Topics;
 
 /// Letters or bytes after which a transaction is committed.
 const BATCH_LETTERS_MAX: usize = 500;
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How long one look waits for a commit to be durable.
+const DURABLE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Letters of each fate that are shown; the others are counted.
 const SHOWN_MAX: u64 = 20;
@@ -39,26 +44,24 @@ pub struct Replayed(HashSet<(u64, i64)>);
 
 impl Replayed {
     /// Reads what was noted.
-    pub fn read(log: &KafkaLog) -> anyhow::Result<Self> {
+    pub fn read(topics: &Topics) -> anyhow::Result<Self> {
         let mut replayed = Self::default();
         let partition = TopicPartition::new(topic::REPLAYED, 0);
-        if let Some(mut scan) = log.scan(partition, None)? {
-            while let Some(record) = scan.next_record()? {
-                replayed.note(record.key.as_deref().unwrap_or_default());
-            }
-        }
+        topics.scan(&partition, None, &mut |record| {
+            replayed.note(record.key.as_deref().unwrap_or_default());
+            Ok(())
+        })?;
         Ok(replayed)
     }
 
     pub(super) fn note(&mut self, key: &[u8]) {
-        let parts = std::str::from_utf8(key)
-            .ok()
-            .and_then(|key| key.split_once('@'));
-        if let Some((offset, at_ms)) = parts
-            && let (Ok(offset), Ok(at_ms)) = (offset.parse(), at_ms.parse())
-        {
-            self.0.insert((offset, at_ms));
-        }
+        self.0.extend(Self::parse(key));
+    }
+
+    /// The offset and the time of the letter that a note is about.
+    pub fn parse(key: &[u8]) -> Option<(u64, i64)> {
+        let (offset, at_ms) = std::str::from_utf8(key).ok()?.split_once('@')?;
+        Some((offset.parse().ok()?, at_ms.parse().ok()?))
     }
 
     /// Whether this letter was. A topic that was made anew counts its offsets from 0 again: the
@@ -67,8 +70,9 @@ impl Replayed {
         self.0.contains(&(letter.offset, letter.at_ms))
     }
 
-    fn key(letter: &Letter) -> Vec<u8> {
-        format!("{}@{}", letter.offset, letter.at_ms).into_bytes()
+    /// The key of the note about a letter.
+    pub fn key(offset: u64, at_ms: i64) -> Vec<u8> {
+        format!("{offset}@{at_ms}").into_bytes()
     }
 }
 
@@ -200,7 +204,8 @@ impl Batch {
         self.bytes += letter.value.len();
         self.commit.appends.push(append);
         let note = TopicPartition::new(topic::REPLAYED, 0);
-        let note = Append::new(note, Some(Replayed::key(letter)), Vec::new());
+        let key = Replayed::key(letter.offset, letter.at_ms);
+        let note = Append::new(note, Some(key), Vec::new());
         self.commit.appends.push(note);
     }
 
@@ -213,7 +218,11 @@ impl Batch {
         let Self { commit, .. } = std::mem::take(self);
         match commit.appends.is_empty() {
             true => Ok(()),
-            false => session.commit(commit),
+            false => {
+                session.commit(commit)?;
+                while !session.durable(DURABLE_WITHIN)? {}
+                Ok(())
+            }
         }
     }
 }
@@ -251,15 +260,17 @@ impl Tally {
 
 /// Re-submits what would be taken now.
 pub fn run(args: &cli::DeadLetterReplay) -> anyhow::Result<Exit> {
-    let config = Config::load(&args.config)?;
-    let log = KafkaLog::new(config.kafka()?)?;
+    let (config, topics) = args.of.open()?;
+    let log = topics.log();
     // Taking over the transactional id settles what a replay before this one left open, so its
     // notes are read after that.
     let mut session = match args.dry_run {
         true => None,
-        false => Some(open(&config, &log)?),
+        false => Some(open(&config, &*log)?),
     };
-    let ingest = config.topology(clock::now_ms()).ingest;
+    let mut ingest = config.topology(clock::now_ms()).ingest;
+    let known = Identity::open(&config, &*log)?.known();
+    (ingest.shop, ingest.currency) = (known.shop, known.currency);
     let mut partitions = BTreeMap::new();
     for source in &ingest.topics {
         if let Some(count) = log.partitions(&source.name)? {
@@ -268,13 +279,13 @@ pub fn run(args: &cli::DeadLetterReplay) -> anyhow::Result<Exit> {
     }
     let judge = Judge {
         config: &ingest,
-        replayed: &Replayed::read(&log)?,
+        replayed: &Replayed::read(&topics)?,
         partitions: &partitions,
         now_ms: clock::now_ms(),
     };
     let mut tally = Tally::default();
     let mut batch = Batch::default();
-    super::letters(&log, &args.filter, &mut |letter| {
+    super::letters(&topics, &args.filter, &mut |letter| {
         let fate = judge.fate(&letter);
         tally.count(&letter, &fate);
         if let (Fate::Submit(append), Some(session)) = (fate, &mut session) {
@@ -292,7 +303,7 @@ pub fn run(args: &cli::DeadLetterReplay) -> anyhow::Result<Exit> {
 }
 
 /// The one who re-submits, for all processes of the group.
-fn open(config: &Config, log: &KafkaLog) -> anyhow::Result<Box<dyn Session>> {
+fn open(config: &Config, log: &dyn Log) -> anyhow::Result<Box<dyn Session>> {
     log.ensure(&[TopicSpec {
         name: topic::REPLAYED.to_owned(),
         partitions: 1,

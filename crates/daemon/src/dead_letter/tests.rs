@@ -1,7 +1,7 @@
 //! Letters as they are shown, what becomes of each, and that none goes back twice.
 
 use fenghuo_engine::IngestConfig;
-use fenghuo_kafka::Scanned;
+use fenghuo_log::Whole;
 use fenghuo_log::memory::MemoryLog;
 use fenghuo_log::{Log, Session, SessionSpec, Start, TopicPartition, TopicSpec};
 
@@ -11,9 +11,9 @@ use super::*;
 
 const NOW_MS: i64 = 1_794_398_400_000;
 
-fn scanned(value: &[u8], headers: &[(&str, &[u8])]) -> Scanned {
+fn scanned(value: &[u8], headers: &[(&str, &[u8])]) -> Whole {
     let headers = headers.iter();
-    Scanned {
+    Whole {
         offset: 7,
         timestamp_ms: NOW_MS,
         key: Some(b"shop.orders/2@40".to_vec()),
@@ -155,7 +155,7 @@ fn each_letter_has_the_fate_that_it_must_have() {
     elsewhere.origin = Origin::Record {
         topic: "other.orders".to_owned(),
         partition: 0,
-        offset: 0,
+        offset: Some(0),
     };
     assert_eq!(fate(&elsewhere), Fate::NoTopic("other.orders".to_owned()));
 }

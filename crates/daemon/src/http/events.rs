@@ -171,6 +171,10 @@ fn sent_away(refused: &Refused) -> Response {
     let (status, text) = match refused {
         Refused::Full(why) => (StatusCode::INSUFFICIENT_STORAGE, why.clone()),
         Refused::Behind(why) => (StatusCode::TOO_MANY_REQUESTS, why.clone()),
+        Refused::Ending => {
+            let text = "this process is about to end; send the events again";
+            (StatusCode::SERVICE_UNAVAILABLE, text.to_owned())
+        }
         Refused::Log(error) => {
             let text = format!("the events could not be kept: {error}; send them again");
             (StatusCode::SERVICE_UNAVAILABLE, text)

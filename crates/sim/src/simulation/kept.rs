@@ -102,10 +102,11 @@ impl Kept {
             Kept::Memory(log) => Ok(log.header(of, offset, name)),
             Kept::Folder(folder) => {
                 let mut found = None;
-                folder.log.dump(of, offset, offset + 1, &mut |record| {
-                    let mut headers = record.headers.iter();
-                    let header = headers.find(|(of, _)| *of == name.as_bytes());
-                    found = header.map(|(_, value)| value.to_vec());
+                folder.log.dump(of, offset, &mut |record| {
+                    let mut headers = record.headers.into_iter();
+                    let header = headers.find(|(of, _)| of == name);
+                    found = header.map(|(_, value)| value);
+                    false
                 })?;
                 Ok(found)
             }

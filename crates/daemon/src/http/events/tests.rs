@@ -19,6 +19,7 @@ use crate::http::tests::{served, shown};
 use crate::identity::Identity;
 use crate::intake::Full;
 use crate::measured::Holdings;
+use crate::worker::Course;
 
 const NDJSON: &str = "application/x-ndjson";
 
@@ -280,6 +281,7 @@ fn taker(log: &MemoryLog, full: Full) -> Intake {
         &partitions.collect(),
         Arc::new(Identity::default()),
         Holdings::default(),
+        Arc::new(Course::new(Duration::ZERO, true)),
     )
 }
 
