@@ -66,9 +66,9 @@ pub fn get(url: &str, headers: &[(&str, &str)]) -> Result<Answer> {
 }
 
 /// Posts `body` to `url` with these headers. Waits, so it must not be called within a runtime.
-pub fn post(url: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer> {
+pub fn post(url: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Result<Answer> {
     let Client { runtime, client } = &*CLIENT;
-    let mut request = client.post(url).body(body.to_owned());
+    let mut request = client.post(url).body(body.as_ref().to_vec());
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

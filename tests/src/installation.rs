@@ -26,6 +26,7 @@ pub struct Installation {
     binary: PathBuf,
     port: u16,
     environment: Vec<(String, String)>,
+    file_bytes_max: Option<u64>,
 }
 
 impl Installation {
@@ -41,7 +42,14 @@ impl Installation {
             binary: binary()?,
             port,
             environment: Vec::new(),
+            file_bytes_max: None,
         })
+    }
+
+    /// From now on no file of a process can grow beyond this: its writes fail, as on a disk that is
+    /// full. [`Process::unlimit_files`] lifts it.
+    pub fn limit_files(&mut self, bytes: u64) {
+        self.file_bytes_max = Some(bytes);
     }
 
     /// Sets a variable for all processes from now on.
@@ -78,8 +86,16 @@ impl Installation {
     /// thread that starts it is gone: a test that is killed drops nothing.
     pub fn fenghuo<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        if let Some(bytes) = self.file_bytes_max {
+            // Without the signal that would end it, the write itself tells.
+            let script = format!(
+                "trap '' XFSZ; ulimit -S -f {}; exec \"$0\" \"$@\"",
+                bytes / 512
+            );
+            command.args(["sh", "-c", &script]);
+        }
         command
-            .args(["--pdeathsig", "KILL"])
             .arg(&self.binary)
             .args(arguments)
             .current_dir(self.dir.path())
@@ -229,6 +245,17 @@ impl Process {
             .status()?;
         if !told.success() {
             bail!("kill -{name} {id}: {told}");
+        }
+        Ok(())
+    }
+
+    /// Its files may grow again.
+    pub fn unlimit_files(&self) -> Result<()> {
+        let told = Command::new("prlimit")
+            .args(["--pid", &self.id().to_string(), "--fsize=unlimited:"])
+            .status()?;
+        if !told.success() {
+            bail!("prlimit: {told}");
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ pub mod oracle;
 pub mod pagerduty;
 pub mod producer;
 pub mod shop;
+pub mod uci;
 pub mod webhook;
 
 use std::time::{Duration, SystemTime};

@@ -31,8 +31,8 @@ owner_role = "pricing"
 summary = "{sku} was ordered at {value} of its floor price."
 "#;
 
-/// Orders in the folder; FENGHUO_COPY_ORDERS says otherwise, to try millions by hand. And how much of a price's memory is left when it is told: as long as the
-/// move takes, and a while.
+/// Orders in the folder; FENGHUO_COPY_ORDERS says otherwise, to try millions by hand. And how much of
+/// a price's memory is left when it is told, in ms: as long as the move takes, and a while.
 #[allow(
     clippy::disallowed_methods,
     reason = "a larger folder is asked for by hand"

@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use fenghuo_tests::http;
 use fenghuo_tests::installation::{Installation, Process};
+use fenghuo_tests::{http, now_ms, shop};
 use serde_json::Value;
 
 fn installation() -> Result<Installation> {
@@ -165,6 +165,112 @@ fn without_room_nothing_is_taken_in_and_what_was_taken_is_judged() -> Result<()>
     );
     ensure!(orders(&process)? == 1, "{}", orders(&process)?);
     ensure!(process.get("/-/healthy")?.status == 200, "not healthy");
+    process.terminate()?;
+    Ok(())
+}
+
+fn lines(ids: std::ops::Range<u32>) -> String {
+    let order = |id: u32| {
+        shop::order(
+            &format!("o-{id}"),
+            &format!("s-{}", id % 50),
+            5_000,
+            now_ms(),
+        )
+    };
+    ids.map(|id| format!("{}\n", order(id))).collect()
+}
+
+const NDJSON: [(&str, &str); 1] = [("content-type", "application/x-ndjson")];
+
+#[test]
+fn on_a_disk_that_is_full_nothing_is_told_that_is_not_kept_and_it_goes_on_by_itself() -> Result<()>
+{
+    const BATCH: u32 = 2_000;
+    let mut installation = installation()?;
+    installation.limit_files(12 << 20);
+    let process = installation.run()?;
+    let url = process.url("/api/v1/events");
+    let (mut taken, mut refused) = (0, None);
+    for batch in 0..500 {
+        let body = lines(batch * BATCH..(batch + 1) * BATCH);
+        let answer = http::post(&url, &NDJSON, &body)?;
+        if answer.status != 200 {
+            refused = Some((answer, body));
+            break;
+        }
+        taken += BATCH;
+    }
+    let (answer, body) = refused.context("a file of 12 MiB took a million orders")?;
+    ensure!(
+        answer.status == 503 && answer.body.contains("send them again"),
+        "{answer:?}"
+    );
+    ensure!(taken > 0, "nothing was taken");
+    process.until("the fault to be told", |process| {
+        let healthy = process.get("/-/healthy").ok()?;
+        (healthy.status == 503 && healthy.body.contains("too large")).then_some(())
+    })?;
+    // What was taken is known, and no more.
+    ensure!(
+        orders(&process)? <= i64::from(taken),
+        "{}",
+        orders(&process)?
+    );
+
+    process.unlimit_files()?;
+    process.until("it to go on", |process| {
+        let answer = http::post(&url, &NDJSON, &body).ok()?;
+        let healthy = process.get("/-/healthy").ok()?;
+        (answer.status == 200 && healthy.status == 200).then_some(())
+    })?;
+    let all = i64::from(taken + BATCH);
+    process.until("every order once", |process| {
+        (orders(process).ok()? == all).then_some(())
+    })?;
+    let (status, log) = process.terminate()?;
+    ensure!(status.success(), "{log}");
+    installation.done(["log", "verify"])?;
+    Ok(())
+}
+
+#[test]
+fn letters_of_a_folder_are_shown_and_go_back_once_mended() -> Result<()> {
+    let installation = installation()?;
+    let process = installation.run()?;
+    let url = process.url("/api/v1/events");
+    // The first one says what shop it is, and it is the wrong one.
+    let wrong = lines(0..1).replace("shop-42", "shop-24");
+    ensure!(http::post(&url, &NDJSON, wrong)?.status == 200);
+    let answer = http::post(&url, &NDJSON, lines(1..4))?.json()?;
+    ensure!(answer["rejected"] == 3, "{answer}");
+    let held = installation
+        .fenghuo(["dead-letter", "list", "--data", "fenghuo-data"])
+        .output()?;
+    let told = String::from_utf8_lossy(&held.stderr).into_owned();
+    ensure!(!held.status.success() && told.contains("process"), "{told}");
+    process.terminate()?;
+
+    let dead_letter = |arguments: &[&str]| -> Result<String> {
+        let output = installation.done([&["dead-letter"], arguments].concat())?;
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let listed = dead_letter(&["list", "--data", "fenghuo-data"])?;
+    ensure!(listed.contains("3 dead letters: other_shop 3"), "{listed}");
+    // As the folder knows its shop they would be refused again.
+    let replayed = dead_letter(&["replay", "--data", "fenghuo-data"])?;
+    ensure!(replayed.contains("3 still bad"), "{replayed}");
+    let config = std::fs::read_to_string(installation.path("fenghuo.toml"))?;
+    installation.write("fenghuo.toml", format!("{config}shop.id = \"shop-42\"\n"))?;
+    let replayed = dead_letter(&["replay", "--config", "fenghuo.toml"])?;
+    ensure!(replayed.contains("3 re-submitted"), "{replayed}");
+    let replayed = dead_letter(&["replay", "--config", "fenghuo.toml"])?;
+    ensure!(replayed.contains("3 re-submitted before"), "{replayed}");
+
+    let process = installation.run()?;
+    process.until("the orders that were mended", |process| {
+        (orders(process).ok()? == 4).then_some(())
+    })?;
     process.terminate()?;
     Ok(())
 }

@@ -33,15 +33,20 @@ pub fn run(args: &cli::Log) -> anyhow::Result<Exit> {
 
 /// A folder that must be there: looking at one must not make it.
 pub fn existing(folder: &Path) -> anyhow::Result<EmbeddedLog> {
+    must_exist(folder)?;
+    open_folder(folder)
+}
+
+/// Fails where a folder holds no log.
+pub fn must_exist(folder: &Path) -> anyhow::Result<()> {
     std::fs::metadata(folder.join("log.redb"))
         .with_context(|| format!("{} holds no log", folder.display()))?;
-    open_folder(folder)
+    Ok(())
 }
 
 /// Copies a folder, by itself or through the daemon that holds it.
 fn backup(args: &cli::LogBackup) -> anyhow::Result<Exit> {
-    std::fs::metadata(args.data.join("log.redb"))
-        .with_context(|| format!("{} holds no log", args.data.display()))?;
+    must_exist(&args.data)?;
     match EmbeddedLog::open(&args.data) {
         Ok(log) => log.backup(&args.to)?,
         Err(FolderError::Held { .. }) => control::backup(&args.data, &args.to)?,

@@ -113,8 +113,9 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<()> {
             fuzz::run(root, &fuzz::Arguments::default())
         })?;
         if std::env::var_os("FENGHUO_UCI").is_some() {
-            let uci = ["test", "--package", "fenghuo-tests", "--test", "orders"];
-            steps.cargo(&[&uci[..], &["--", "--ignored"]].concat())?;
+            let uci = ["test", "--package", "fenghuo-tests"];
+            let of = ["--test", "orders", "--test", "exports", "--", "--ignored"];
+            steps.cargo(&[&uci[..], &of].concat())?;
         }
     }
     steps.step("simulate", || simulate::fixed_and_fresh(root))?;

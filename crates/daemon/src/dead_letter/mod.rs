@@ -107,7 +107,7 @@ impl DeadLetterPlace {
             None => config,
         };
         if let config::Log::Embedded(folder) = &config.log {
-            folder::existing(&folder.path)?;
+            folder::must_exist(&folder.path)?;
         }
         let topics = Topics::open(&config)?;
         Ok((config, topics))

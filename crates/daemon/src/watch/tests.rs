@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use fenghuo_engine::record::topic;
+use fenghuo_engine::Topology;
+use fenghuo_engine::record::{DeliveryOutcome, PageAction, topic};
 use fenghuo_log::memory::{CommitFault, MemoryLog};
 
 use super::*;
@@ -189,4 +190,110 @@ fn a_commit_whose_answer_is_lost_is_not_repeated() {
         turns(&mut life, 30_000).unwrap();
         assert_eq!(rows(&log, "shop.orders"), 3);
     }
+}
+
+/// A day of a shop in virtual time: its order list is exported at every full hour from 10 to 21 h,
+/// but for those hours that `stays_away` names, and read by all stages. The pages, as rule, action
+/// and hour of the day.
+fn day(stays_away: &[i64]) -> Vec<(String, PageAction, i64)> {
+    const MINUTE_MS: i64 = 60_000;
+    const HOUR_MS: i64 = 60 * MINUTE_MS;
+    const HEADER: &str = "订单编号,商家编码,购买数量,实付单价,订单创建时间,付款时间,发货时间,订单状态,\
+                          收货省份,发货仓库,买家会员名";
+    let folder = tempfile::tempdir().unwrap();
+    let exports = folder.path().join("in");
+    std::fs::create_dir(&exports).unwrap();
+    let mapping = include_str!("../../../../deploy/mappings/order-list.toml");
+    std::fs::write(folder.path().join("orders.toml"), mapping).unwrap();
+    let text = "[intake]\nwatch = \"in\"\nmappings = [\"orders.toml\"]\n\
+                [[channel]]\nname = \"t\"\ntype = \"log\"\n\
+                [[route]]\nseverity = [\"page\"]\nchannels = [\"t\"]\n";
+    let name = folder.path().join("fenghuo.toml").display().to_string();
+    let config = Config::parse(&name, text).unwrap();
+
+    // 2026-11-11 00:00 +08:00. Orders come by chance, twice as many in the evening; each is
+    // shipped three hours later, and from then on its row says so.
+    let midnight_ms: i64 = 1_794_326_400_000;
+    let local = |at_ms: i64| {
+        let at = jiff::Timestamp::from_millisecond(at_ms).unwrap();
+        let zone = jiff::tz::TimeZone::fixed(jiff::tz::offset(8));
+        at.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    };
+    let mut chance = 1_u64;
+    let mut orders = Vec::new();
+    for second in 9 * 3_600..21 * 3_600 {
+        chance = chance
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let mean_s = if second > 18 * 3_600 { 15 } else { 30 };
+        if (chance >> 33) % mean_s == 0 {
+            orders.push(midnight_ms + second * 1_000);
+        }
+    }
+    let export = |now_ms: i64| {
+        let mut rows = HEADER.to_owned();
+        for (number, at_ms) in orders
+            .iter()
+            .enumerate()
+            .filter(|(_, at_ms)| **at_ms < now_ms)
+        {
+            let (at, sent_ms) = (local(*at_ms), at_ms + 3 * HOUR_MS);
+            let (status, sent) = match sent_ms < now_ms {
+                true => ("已发货", local(sent_ms)),
+                false => ("已付款", String::new()),
+            };
+            rows += &format!(
+                "\n{number},sku-{},1,25.00,{at},{at},{sent},{status},上海,仓库一,买家{}",
+                number % 40,
+                number % 700
+            );
+        }
+        let hour = (now_ms - midnight_ms) / HOUR_MS;
+        std::fs::write(exports.join(format!("订单-{hour}.csv")), rows + "\n").unwrap();
+    };
+
+    let log = MemoryLog::new();
+    log.ensure(&config.source_topics()).unwrap();
+    let mut life = Life::open(&log, &config, anybody(), config.watched.as_ref().unwrap()).unwrap();
+    let mut topology = Topology::open(&config.topology(midnight_ms), &log).unwrap();
+    let mut pages = Vec::new();
+    for half_minute in 2 * 9 * 60..2 * 22 * 60 {
+        let now_ms = midnight_ms + half_minute * MINUTE_MS / 2;
+        log.set_time(now_ms);
+        let (hour, past) = (half_minute / 120, half_minute % 120);
+        if past == 0 && (10..=21).contains(&hour) && !stays_away.contains(&hour) {
+            export(now_ms);
+        }
+        turns(&mut life, now_ms).unwrap();
+        topology.settle(now_ms).unwrap();
+        for page in topology.dispatch().take_ready() {
+            pages.push((page.alert.rule.clone(), page.action, hour));
+            topology.dispatch().outcome(DeliveryOutcome {
+                delivery_id: page.delivery_id,
+                delivered: true,
+                attempts: 1,
+                reason: None,
+                at_ms: now_ms,
+            });
+        }
+    }
+    let totals = topology.board().totals();
+    let paid: i64 = totals
+        .iter()
+        .filter(|(entity, _)| entity.kind == fenghuo_signal::Kind::Shop)
+        .map(|(_, totals)| totals.orders)
+        .sum();
+    assert_eq!(paid, orders.len() as i64);
+    pages
+}
+
+#[test]
+fn twelve_hourly_exports_page_nothing_and_one_that_stays_away_pages_once() {
+    assert_eq!(day(&[]), []);
+    let silence = |action, hour| ("source-silence".to_owned(), action, hour);
+    let expected = [
+        silence(PageAction::Trigger, 15),
+        silence(PageAction::Resolve, 16),
+    ];
+    assert_eq!(day(&[15]), expected);
 }
