@@ -226,7 +226,7 @@ fn day(stays_away: &[i64]) -> Vec<(String, PageAction, i64)> {
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
         let mean_s = if second > 18 * 3_600 { 15 } else { 30 };
-        if (chance >> 33) % mean_s == 0 {
+        if (chance >> 33).is_multiple_of(mean_s) {
             orders.push(midnight_ms + second * 1_000);
         }
     }

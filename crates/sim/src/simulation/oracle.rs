@@ -11,7 +11,7 @@ use fenghuo_log::TopicPartition;
 use fenghuo_signal::{Entity, Kind, series};
 
 use super::input::{CAMPAIGN, CHANNEL, Line, Meaning, Message, Said, parcel_place};
-use super::scenario::{AHEAD_MS_MAX, HORIZON_MS, LATENESS_MS, SOURCES, source};
+use super::scenario::{AHEAD_MS_MAX, DUPLICATES_MS, HORIZON_MS, LATENESS_MS, SOURCES, source};
 
 const PANE_MS: i64 = 10_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -72,7 +72,8 @@ struct Parcel {
 /// One source partition.
 #[derive(Default)]
 struct Partition {
-    seen: BTreeSet<u64>,
+    /// When each event came first, Unix ms.
+    seen: BTreeMap<u64, i64>,
     newest_ms: Option<i64>,
     parcels: HashMap<u64, Parcel>,
     entries: BTreeMap<u64, Entry>,
@@ -93,8 +94,9 @@ impl Oracle {
             Meaning::Tombstone => Fate::Tombstone,
             Meaning::Garbage => Fate::Rejected,
             Meaning::Event { at_ms, .. } if *at_ms > append_ms + AHEAD_MS_MAX => Fate::Rejected,
-            Meaning::Event { id, .. } if !partition.seen.insert(*id) => Fate::Repeated,
-            Meaning::Event { at_ms, said, .. } => {
+            Meaning::Event { id, .. } if partition.seen.contains_key(id) => Fate::Repeated,
+            Meaning::Event { id, at_ms, said } => {
+                partition.seen.insert(*id, append_ms);
                 let newest_ms = partition.newest_ms.unwrap_or(*at_ms).max(*at_ms);
                 partition.newest_ms = Some(newest_ms);
                 let late = newest_ms - at_ms > LATENESS_MS + HORIZON_MS;
@@ -108,6 +110,18 @@ impl Oracle {
             }
         };
         partition.entries.insert(offset, Entry { fate, adds });
+    }
+
+    /// Whether a message repeats an event that may be forgotten by now, since it came late: while
+    /// the disk failed, the shop could not send it. What becomes of it is not promised.
+    pub fn is_undecided(&self, of: &TopicPartition, append_ms: i64, message: &Message) -> bool {
+        let (Meaning::Event { id, .. }, Some(partition)) =
+            (&message.meaning, self.partitions.get(of))
+        else {
+            return false;
+        };
+        let first = partition.seen.get(id);
+        first.is_some_and(|first_ms| append_ms - first_ms >= DUPLICATES_MS)
     }
 
     /// The offset after the last message that was taken of a partition.

@@ -206,6 +206,10 @@ impl<'a> World<'a> {
                     continue;
                 }
             }
+            if self.oracle.is_undecided(&of, self.now_ms, message) {
+                self.appended += 1;
+                continue;
+            }
             let offset = self.kept.high(&of);
             let append = Append {
                 to: of.clone(),
