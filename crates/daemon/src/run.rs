@@ -28,7 +28,9 @@ use crate::sender::Sender;
 use crate::topics::Topics;
 use crate::watch;
 use crate::welcome;
-use crate::worker::{BACKOFF, Course, Fault, POLL_MAX, Worker, Writer, chain, drain, spawn, work};
+use crate::worker::{
+    BACKOFF, Course, Fault, POLL_MAX, Role, Worker, Writer, chain, drain, spawn, work,
+};
 
 /// A source that is further behind is not caught up.
 const BEHIND_MS_MAX: i64 = 60_000;
@@ -440,32 +442,28 @@ fn start_workers(
     runtime: &tokio::runtime::Handle,
 ) -> Vec<Worker> {
     let mut workers = Vec::new();
-    for number in 0..shared.config.ingest.workers {
+    let role = |who, workers| Role { who, workers };
+    let ingest = role(Writer::Ingest, shared.config.ingest.workers);
+    let evaluate = role(Writer::Evaluate, shared.config.evaluate.workers);
+    let dispatch = role(Writer::Dispatch, 1);
+    for number in 0..ingest.workers {
         let shared = Arc::clone(shared);
         workers.push(spawn(format!("ingest-{number}"), move |name| {
             let open = || shared.topology.ingest(&shared.log, &shared.board, number);
-            work(&shared.course, Writer::Ingest, name, &open, &mut |_, _| {
-                true
-            });
+            work(&shared.course, ingest, name, &open, &mut |_, _| true);
         }));
     }
-    for number in 0..shared.config.evaluate.workers {
+    for number in 0..evaluate.workers {
         let shared = Arc::clone(shared);
         workers.push(spawn(format!("evaluate-{number}"), move |name| {
             let open = || shared.topology.evaluate(&shared.log, &shared.board, number);
             let judged = metrics::histogram!("fenghuo_judge_duration_seconds");
-            work(
-                &shared.course,
-                Writer::Evaluate,
-                name,
-                &open,
-                &mut |_, took| {
-                    if let Some(took) = took {
-                        judged.record(took);
-                    }
-                    true
-                },
-            );
+            work(&shared.course, evaluate, name, &open, &mut |_, took| {
+                if let Some(took) = took {
+                    judged.record(took);
+                }
+                true
+            });
         }));
     }
     let (shared, notifier) = (Arc::clone(shared), Arc::clone(notifier));
@@ -478,13 +476,9 @@ fn start_workers(
             notifier,
             runtime,
         );
-        work(
-            &shared.course,
-            Writer::Dispatch,
-            name,
-            &open,
-            &mut |runner, _| sender.serve(runner.stage_mut(), &|| ready(&shared)),
-        );
+        work(&shared.course, dispatch, name, &open, &mut |runner, _| {
+            sender.serve(runner.stage_mut(), &|| ready(&shared))
+        });
     }));
     workers
 }

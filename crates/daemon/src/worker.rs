@@ -4,6 +4,7 @@
 //! end. A worker is one runner in one thread; after an error that may pass it is dropped and opened
 //! again, which begins at its last commit.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,11 +20,24 @@ pub const POLL_MAX: Duration = Duration::from_millis(100);
 /// Waits between lives of a worker, growing from one to the other.
 pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
+/// Workers of a stage wait so long for each other before they take partitions: who takes them all
+/// restores them all, and then gives half of them away.
+const PEERS_WITHIN: Duration = Duration::from_secs(1);
+
 /// What is left of the shutdown deadline for leaving the group.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A thread of this process.
 pub type Worker = std::thread::JoinHandle<()>;
+
+/// A worker among those of its stage.
+#[derive(Clone, Copy, Debug)]
+pub struct Role {
+    /// Its stage.
+    pub who: Writer,
+    /// How many workers the stage has.
+    pub workers: usize,
+}
 
 /// Who writes what others read, in the order of the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +70,8 @@ pub struct Course {
     failing: Mutex<BTreeMap<String, String>>,
     /// How many write, in the order of [`Writer`].
     writing: [AtomicUsize; 4],
+    /// How many have joined their group, in the same order.
+    joined: [AtomicUsize; 4],
     deadline: Duration,
     is_alone: bool,
 }
@@ -79,6 +95,7 @@ impl Course {
             fault: Mutex::new(None),
             failing: Mutex::new(BTreeMap::new()),
             writing: Default::default(),
+            joined: Default::default(),
             deadline,
             is_alone,
         }
@@ -145,6 +162,19 @@ impl Course {
         Writing(count)
     }
 
+    /// A worker has joined its group for the first time; the others are about to.
+    fn join(&self, role: Role) {
+        let joined = &self.joined[role.who as usize];
+        joined.fetch_add(1, Ordering::SeqCst);
+        let watch = Watch::start();
+        while joined.load(Ordering::SeqCst) < role.workers
+            && watch.elapsed() < PEERS_WITHIN
+            && !self.is_stopping()
+        {
+            clock::wait(Duration::from_millis(1));
+        }
+    }
+
     fn writes(&self, who: Writer) -> bool {
         self.writing[who as usize].load(Ordering::SeqCst) > 0
     }
@@ -176,14 +206,22 @@ pub fn spawn(name: String, work: impl FnOnce(&str) + Send + 'static) -> Worker {
 /// that should be committed before the worker ends.
 pub fn work<S: Stage>(
     course: &Course,
-    who: Writer,
+    role: Role,
     name: &str,
     open: &dyn Fn() -> Result<Runner<S>, Error>,
     each: &mut dyn FnMut(&mut Runner<S>, Option<f64>) -> bool,
 ) {
     let mut backoff = BACKOFF.0;
+    let has_joined = Cell::new(false);
+    let open = || {
+        let runner = open()?;
+        if !has_joined.replace(true) {
+            course.join(role);
+        }
+        Ok(runner)
+    };
     while !course.is_stopping() {
-        let lived = live(course, who, name, open, each, &mut backoff);
+        let lived = live(course, role.who, name, &open, each, &mut backoff);
         if let Err(error) = &lived {
             course.set_failing(name, Some(chain(error)));
         }
@@ -297,4 +335,123 @@ pub fn drain(workers: Vec<Worker>, deadline: Duration) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use fenghuo_log::memory::MemoryLog;
+    use fenghuo_log::{
+        Append, Assigned, Cadence, Log, Progress, Record, Restore, SessionSpec, Start,
+        TopicPartition, TopicSpec,
+    };
+
+    use super::*;
+
+    /// Passes on what it reads, or counts it.
+    struct Pass<'a> {
+        to: Option<&'static str>,
+        read: Vec<Vec<u8>>,
+        assigned: &'a AtomicU64,
+        counted: &'a AtomicU64,
+    }
+
+    impl Stage for Pass<'_> {
+        fn assign(&mut self, _index: usize, _assigned: &Assigned, _from: u64) -> Vec<Restore> {
+            self.assigned.fetch_add(1, Ordering::SeqCst);
+            Vec::new()
+        }
+
+        fn restore(&mut self, _index: usize, _which: usize, _record: Record<'_>) {}
+
+        fn revoke(&mut self, _index: usize) {}
+
+        fn apply(&mut self, _index: usize, record: Record<'_>) {
+            self.read.push(record.value.unwrap_or_default().to_vec());
+        }
+
+        fn flush(&mut self, _at_ms: i64, _progress: &[Progress], appends: &mut Vec<Append>) {
+            let read = std::mem::take(&mut self.read);
+            match self.to {
+                None => _ = self.counted.fetch_add(read.len() as u64, Ordering::SeqCst),
+                Some(to) => appends.extend(read.into_iter().enumerate().map(|(at, value)| {
+                    let to = TopicPartition::new(to, at as u32 % PARTITIONS);
+                    Append::new(to, None, value)
+                })),
+            }
+        }
+
+        fn committed(&mut self) {}
+    }
+
+    const PARTITIONS: u32 = 4;
+    const WORKERS: usize = 2;
+
+    #[test]
+    fn a_lone_process_reads_what_was_written_before_it_ends_and_restores_nothing_twice() {
+        let log = MemoryLog::new();
+        for name in ["events", "panes"] {
+            log.ensure(&[TopicSpec {
+                name: name.to_owned(),
+                partitions: PARTITIONS,
+                compacted: false,
+                retention_ms: None,
+            }])
+            .unwrap();
+        }
+        let course = Course::new(Duration::from_secs(60), true);
+        let (assigned, counted) = (AtomicU64::new(0), AtomicU64::new(0));
+        let live = |who, name: &'static str, number: usize, to: Option<&'static str>| {
+            let role = Role {
+                who,
+                workers: WORKERS,
+            };
+            let open = || {
+                let session = log.open(&SessionSpec {
+                    group: name.to_owned(),
+                    member: format!("{name}-{number}"),
+                    topics: vec![if to.is_some() { "events" } else { "panes" }.to_owned()],
+                    start: Start::Earliest,
+                    low_latency: false,
+                })?;
+                let cadence = Cadence {
+                    busy_ms: 0,
+                    idle_ms: None,
+                    records_max: 100,
+                };
+                let stage = Pass {
+                    to,
+                    read: Vec::new(),
+                    assigned: &assigned,
+                    counted: &counted,
+                };
+                Ok(Runner::new(session, stage, Start::Earliest, cadence))
+            };
+            work(&course, role, name, &open, &mut |_, _| true);
+        };
+        let event = |at: u32| {
+            let to = TopicPartition::new("events", at % PARTITIONS);
+            Append::new(to, None, vec![1])
+        };
+        std::thread::scope(|scope| {
+            for number in 0..WORKERS {
+                scope.spawn(move || live(Writer::Ingest, "ingest", number, Some("panes")));
+                scope.spawn(move || live(Writer::Evaluate, "evaluate", number, None));
+            }
+            log.append((0..1_000).map(event).collect()).unwrap();
+            while assigned.load(Ordering::SeqCst) < 2 * u64::from(PARTITIONS) {
+                clock::wait(Duration::from_millis(1));
+            }
+            // One that takes events in is in the middle of it.
+            let writing = course.enter(Writer::Intake);
+            course.end();
+            for _ in 0..10 {
+                log.append((0..1_000).map(event).collect()).unwrap();
+            }
+            drop(writing);
+        });
+        assert_eq!(counted.into_inner(), 11_000);
+        assert_eq!(assigned.into_inner(), 2 * u64::from(PARTITIONS));
+    }
 }
