@@ -94,10 +94,8 @@ impl Identity {
         match &config.log {
             config::Log::Kafka => Ok(Self::new(known)),
             config::Log::Embedded(_) => {
-                if known.currency.is_none() {
-                    // Nothing was said of the shop.
-                    known.utc_offset_min = None;
-                }
+                known.currency = known.currency.filter(|_| config.shop.is_currency_said);
+                known.utc_offset_min = known.utc_offset_min.filter(|_| config.shop.is_zone_said);
                 Self::restore(known, log)
             }
         }
@@ -288,6 +286,26 @@ mod tests {
         };
         let again = Identity::restore(told, &log).unwrap();
         assert_eq!(again.known().currency.as_deref(), Some("CNY"));
+    }
+
+    #[test]
+    fn a_folder_learns_what_its_config_leaves_open() {
+        for (text, said) in [
+            ("", (None, None)),
+            ("shop.currency = \"JPY\"", (Some("JPY"), None)),
+            ("shop.time_zone = \"+08:00\"", (None, Some(480))),
+        ] {
+            let text = format!("{text}\nlog.kind = \"embedded\"");
+            let config = Config::parse("test", &text).unwrap();
+            let known = Identity::open(&config, &MemoryLog::new()).unwrap().known();
+            assert_eq!((known.currency.as_deref(), known.utc_offset_min), said);
+        }
+        let kafka = Config::parse("test", "").unwrap();
+        let known = Identity::open(&kafka, &MemoryLog::new()).unwrap().known();
+        assert_eq!(known.currency.as_deref(), Some("CNY"));
+        let moved = kafka.in_folder("there".into());
+        let known = Identity::open(&moved, &MemoryLog::new()).unwrap().known();
+        assert_eq!(known, Known::default());
     }
 
     #[test]

@@ -194,7 +194,18 @@ impl<'a> Life<'a> {
         let (files, rows) = (watcher.files(), watcher.rows());
         tracing::info!(folder, files, rows, "watching");
         self.watcher = Some(watcher);
+        self.measure();
         Ok(())
+    }
+
+    /// What is remembered, and how much of it there may be.
+    fn measure(&self) {
+        let Some(watcher) = &self.watcher else { return };
+        let settings = &self.settings.settings;
+        metrics::gauge!("fenghuo_files_watched").set(watcher.files() as f64);
+        metrics::gauge!("fenghuo_files_watched_limit").set(settings.files_max as f64);
+        metrics::gauge!("fenghuo_files_rows").set(watcher.rows() as f64);
+        metrics::gauge!("fenghuo_files_rows_limit").set(settings.rows_max as f64);
     }
 
     fn commit(&mut self, batch: Batch) -> anyhow::Result<()> {
@@ -242,6 +253,9 @@ impl<'a> Life<'a> {
         if events + rejected > 0 {
             tracing::info!(events, rejected, "read from files");
         }
+        metrics::counter!("fenghuo_files_events_total").increment(events as u64);
+        metrics::counter!("fenghuo_files_rejected_total").increment(rejected as u64);
+        self.measure();
         Ok(())
     }
 }

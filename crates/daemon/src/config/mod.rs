@@ -76,6 +76,10 @@ pub struct Shop {
     pub currency: Option<String>,
     /// Local time minus UTC, in minutes.
     pub utc_offset_min: i32,
+    /// The currency is no default: the config says it, or has plans that are priced in it.
+    pub is_currency_said: bool,
+    /// The time zone is no default.
+    pub is_zone_said: bool,
 }
 
 /// `[log]`: what keeps the topics.

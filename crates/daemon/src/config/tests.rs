@@ -12,8 +12,10 @@ fn deploy(file: &str) -> std::path::PathBuf {
         .join(file)
 }
 
-/// All of a config but the name of its file.
+/// All of a config but the name of its file, and whether it says what holds anyway.
 fn shown(mut config: Config) -> String {
+    config.shop.is_currency_said = false;
+    config.shop.is_zone_said = false;
     for channel in &mut config.channels {
         channel.file.clear();
     }

@@ -43,7 +43,7 @@ pub fn config(document: &Document<'_>) -> Result<Config, ConfigError> {
     let raw: Raw = document.read()?;
     let at = document;
     let log = log(at, &raw.log)?;
-    let shop = shop(at, &raw.shop)?;
+    let shop = shop(at, &raw.shop, !raw.plans.files.is_empty())?;
     let currency = shop.currency.as_deref().unwrap_or_default();
     let plans = plans(at, &raw.plans.files, currency)?;
     let mut warnings = Vec::new();
@@ -133,7 +133,7 @@ fn intake(
     Ok(Intake { is_open, token })
 }
 
-fn shop(at: &Document<'_>, raw: &raw::Shop) -> Result<Shop, ConfigError> {
+fn shop(at: &Document<'_>, raw: &raw::Shop, has_plans: bool) -> Result<Shop, ConfigError> {
     let id = raw.id.as_deref();
     let id = id
         .map(|id| at.id("shop.id", id, NAME_BYTES_MAX))
@@ -152,6 +152,8 @@ fn shop(at: &Document<'_>, raw: &raw::Shop) -> Result<Shop, ConfigError> {
         id,
         currency: Some(currency.to_owned()),
         utc_offset_min,
+        is_currency_said: raw.currency.is_some() || has_plans,
+        is_zone_said: raw.time_zone.is_some(),
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What the board knows is not measured here: it is read when metrics are asked for.
 
-use metrics::{describe_counter, describe_histogram};
+use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Upper bounds of every histogram, in seconds.
@@ -45,5 +45,17 @@ fn describe() {
         "Pages that no channel could deliver."
     );
     metrics::counter!("fenghuo_undelivered_pages_total").increment(0);
+    describe_counter!(
+        "fenghuo_files_events_total",
+        "Events read from the files of the watched folder."
+    );
+    describe_counter!(
+        "fenghuo_files_rejected_total",
+        "Rows of the watched folder's files that are dead letters."
+    );
+    describe_gauge!("fenghuo_files_watched", "Files that are remembered.");
+    describe_gauge!("fenghuo_files_watched_limit", "Most files there may be.");
+    describe_gauge!("fenghuo_files_rows", "Rows that are remembered, each once.");
+    describe_gauge!("fenghuo_files_rows_limit", "Most rows there may be.");
     fenghuo_notify::describe_metrics();
 }
