@@ -45,6 +45,9 @@ fn size() -> (u32, i64) {
     }
 }
 
+/// Parcels in the folder: more than a note could tell the places of one by one.
+const PARCELS: u32 = 30_000;
+
 struct Shop {
     kafka: Kafka,
     pagerduty: PagerDuty,
@@ -163,7 +166,32 @@ fn open(daemon: &Process) -> Result<Vec<Value>> {
     Ok(rows)
 }
 
-/// A folder with orders, two prices too low, a parcel, and a message that nobody understands; its
+fn parcel(id: u32, status: &str) -> Value {
+    let occurred_at = rfc3339(now_ms());
+    serde_json::json!({
+        "meta": {"event_id": format!("{id}-{status}"), "source": "tms", "occurred_at": occurred_at},
+        "courier": {"status": status, "parcel_id": format!("p-{id}"), "courier_id": "sf"},
+    })
+}
+
+/// Parcels of which every other one is told of again: what is kept of them has a gap between any two.
+fn parcels(daemon: &Process, count: u32) -> Result<()> {
+    const BATCH: u32 = 1_000;
+    for first in (1..count).step_by(BATCH as usize) {
+        let labelled = (first..first + BATCH).map(|id| parcel(id, "LABEL_CREATED"));
+        let before = first.saturating_sub(BATCH);
+        let scanned = (before..first).filter(|id| id % 2 == 1);
+        let scanned = scanned.map(|id| parcel(id, "PICKED_UP"));
+        let lines: String = labelled
+            .chain(scanned)
+            .map(|event| format!("{event}\n"))
+            .collect();
+        post(daemon, &lines)?;
+    }
+    Ok(())
+}
+
+/// A folder with orders, two prices too low, parcels, and a message that nobody understands; its
 /// daemon ends as soon as the last is answered.
 fn fill(shop: &Shop) -> Result<(Value, Vec<Value>)> {
     let (count, left_ms) = size();
@@ -171,6 +199,7 @@ fn fill(shop: &Shop) -> Result<(Value, Vec<Value>)> {
     for first in (0..count).step_by(5_000) {
         post(&daemon, &orders(first..count.min(first + 5_000)))?;
     }
+    parcels(&daemon, PARCELS)?;
     let at_ms = now_ms() - REMEMBERED_MS + left_ms;
     let mut lines = String::new();
     for sku in ["8001", "8002"] {
@@ -182,10 +211,7 @@ fn fill(shop: &Shop) -> Result<(Value, Vec<Value>)> {
     }
     // It is refused by ingest: its letter names its place.
     let future = shop::order("future", "5000", 5_000, now_ms() + 86_400_000);
-    let parcel = serde_json::json!({
-        "meta": {"event_id": "p-1", "source": "tms", "occurred_at": rfc3339(now_ms())},
-        "courier": {"status": "LABEL_CREATED", "parcel_id": "p-1", "courier_id": "sf"},
-    });
+    let parcel = parcel(0, "LABEL_CREATED");
     lines += &format!("{future}\n{parcel}\nno event\n");
     let answer = post(&daemon, &lines)?;
     ensure!(
@@ -225,15 +251,13 @@ fn forget_half(folder: &Path) -> Result<()> {
 }
 
 /// Kills a copy once it has brought something, and before it is whole.
-fn kill_midway(shop: &Shop) -> Result<()> {
-    let copy = shop
-        .installation
-        .start(["log", "copy", "--to", "kafka.toml"])?;
+fn kill_midway(shop: &Shop, config: &str) -> Result<()> {
+    let copy = shop.installation.start(["log", "copy", "--to", config])?;
     copy.until("a copy to have brought something", |copy| {
         copy.log().contains(" records; ").then_some(())
     })?;
     drop(copy);
-    shop.refuses(&["run", "--config", "kafka.toml"], "take it up again")
+    shop.refuses(&["run", "--config", config], "take it up again")
 }
 
 fn moves(retention: bool) -> Result<()> {
@@ -243,11 +267,16 @@ fn moves(retention: bool) -> Result<()> {
     let folder = shop.installation.path("fenghuo-data");
     if retention {
         forget_half(&folder)?;
+        // Streams that were never told are not read there.
+        let config = std::fs::read_to_string(shop.installation.path("kafka.toml"))?;
+        let streams = r#"topics.streams = ["orders", "catalog", "couriers"]"#;
+        shop.installation
+            .write("kafka.toml", format!("{streams}\n{config}"))?;
     } else {
         refusals(&shop)?;
     }
     for _ in 0..2 {
-        kill_midway(&shop)?;
+        kill_midway(&shop, "kafka.toml")?;
     }
     let copied = shop
         .installation
@@ -372,19 +401,33 @@ fn refusals(shop: &Shop) -> Result<()> {
     let config = std::fs::read_to_string(shop.installation.path("kafka.toml"))?;
     let config = config.replace(&shop.kafka.bootstrap(), &taken.bootstrap());
     shop.installation.write("taken.toml", config)?;
-    make_topic(&taken, "shop.orders", 4)?;
-    producer::kcat(&taken, "shop.orders", std::slice::from_ref(&event))?;
-    copy("taken.toml", "is not empty")
+    topic(
+        &taken,
+        &["--create", "--topic", "shop.orders", "--partitions", "4"],
+    )?;
+    let sent = std::slice::from_ref(&event);
+    producer::kcat(&taken, "shop.orders", sent)?;
+    copy("taken.toml", "is not empty")?;
+
+    // Nor may anything come in between.
+    topic(&taken, &["--delete", "--topic", "shop.orders"])?;
+    kill_midway(shop, "taken.toml")?;
+    producer::kcat(&taken, "shop.orders", sent)?;
+    copy("taken.toml", "somebody else has written to shop.orders")?;
+    topic(&taken, &["--delete", "--topic", "shop.couriers"])?;
+    copy(
+        "taken.toml",
+        "it was deleted; delete the topics there, fenghuo.copy among them",
+    )
 }
 
-fn make_topic(kafka: &Kafka, topic: &str, partitions: u32) -> Result<()> {
-    let made = kafka
+fn topic(kafka: &Kafka, arguments: &[&str]) -> Result<()> {
+    let done = kafka
         .tool("org.apache.kafka.tools.TopicCommand")
-        .args(["--bootstrap-server", &kafka.bootstrap(), "--create"])
-        .args(["--if-not-exists", "--topic", topic])
-        .args(["--partitions", &partitions.to_string()])
+        .args(["--bootstrap-server", &kafka.bootstrap()])
+        .args(arguments)
         .output()?;
-    ensure!(made.status.success(), "{made:?}");
+    ensure!(done.status.success(), "{done:?}");
     Ok(())
 }
 

@@ -132,7 +132,7 @@ impl Intake {
 
     /// Whether there is room, and nobody is far behind.
     pub fn check(&self) -> Result<(), Refused> {
-        if self.course.is_stopping() {
+        if self.course.is_closed() {
             return Err(Refused::Ending);
         }
         if let Some(why) = (self.full)() {
@@ -150,7 +150,7 @@ impl Intake {
     pub fn take(&self, messages: Vec<Result<Message, Rejected>>) -> Result<Taken, Refused> {
         // In this order: who counts as a writer is waited for, and who came too late is told.
         let _writing = self.course.enter(Writer::Intake);
-        if self.course.is_stopping() {
+        if self.course.is_closed() {
             return Err(Refused::Ending);
         }
         let mut taken = Taken::default();

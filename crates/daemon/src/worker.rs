@@ -111,6 +111,11 @@ impl Course {
         self.stop.load(Ordering::SeqCst)
     }
 
+    /// Whether what comes now would not be judged any more: on Kafka somebody else will.
+    pub fn is_closed(&self) -> bool {
+        self.is_alone && self.is_stopping()
+    }
+
     /// Lets the process end.
     pub fn end(&self) {
         self.stop.store(true, Ordering::SeqCst);
@@ -284,8 +289,10 @@ fn live<S: Stage>(
         // Asked before the step, which then sees what they wrote last.
         let mut is_fed = course.is_fed(who);
         while watch.elapsed() < course.deadline / 2 {
+            let held = runner.partitions().count();
             let (step, _) = step(&mut runner)?;
-            if !is_fed && step.records == 0 && !runner.is_waiting() {
+            let is_new = runner.partitions().count() != held;
+            if !is_fed && !is_new && step.records == 0 && !runner.is_waiting() {
                 break;
             }
             is_fed = course.is_fed(who);

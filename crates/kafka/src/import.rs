@@ -23,16 +23,29 @@ pub struct Landed {
     pub records: u64,
 }
 
-impl From<Placed> for Landed {
-    fn from(placed: Placed) -> Self {
-        // What was delivered has a place, and no place is negative.
-        let number = |number: i64| u64::try_from(number).unwrap_or(0);
-        let partition = u32::try_from(placed.partition).unwrap_or(0);
-        Self {
-            partition: TopicPartition::new(placed.topic, partition),
-            first: number(placed.first),
-            records: number(placed.records),
-        }
+impl TryFrom<Placed> for Landed {
+    type Error = Error;
+
+    fn try_from(placed: Placed) -> Result<Self, Error> {
+        let Placed {
+            topic,
+            partition,
+            first,
+            records,
+        } = placed;
+        // A batch that was sent twice is there, and the brokers do not say where.
+        let untold = || Error::Retriable {
+            doing: format!("bringing records to {topic}/{partition}"),
+            source: "nobody told where they are".into(),
+        };
+        let first = u64::try_from(first).map_err(|_| untold())?;
+        let records = u64::try_from(records).map_err(|_| untold())?;
+        let number = u32::try_from(partition).map_err(|_| untold())?;
+        Ok(Self {
+            partition: TopicPartition::new(topic, number),
+            first,
+            records,
+        })
     }
 }
 
@@ -44,10 +57,14 @@ pub struct Import {
 }
 
 impl Import {
-    pub(crate) fn open(config: &Arc<KafkaConfig>, name: &str) -> Result<Self, Error> {
+    pub(crate) fn open(
+        config: &Arc<KafkaConfig>,
+        group: &str,
+        member: &str,
+    ) -> Result<Self, Error> {
         Ok(Self {
             config: Arc::clone(config),
-            transactions: Transactions::with_context(config, name, name, Context::placing())?,
+            transactions: Transactions::with_context(config, group, member, Context::placing())?,
         })
     }
 
@@ -68,17 +85,18 @@ impl Import {
                 transactions.send(to, record)?;
             }
             transactions.drain()?;
-            let landed = transactions.take_placed();
-            let note = note(landed.into_iter().map(Landed::from).collect())?;
+            let landed = transactions.take_placed().into_iter();
+            let note = note(landed.map(Landed::try_from).collect::<Result<_, _>>()?)?;
             transactions.append(&note)?;
             transactions.drain()
         })
     }
 
-    /// Appends a note and lets groups without members stand at these offsets, in one transaction.
+    /// Appends a note and lets groups stand at these offsets, in one transaction. They must have no
+    /// members: the brokers do not look.
     ///
     /// # Errors
-    /// When the brokers refuse, among other things since a group has members.
+    /// When the brokers refuse.
     pub fn finish(
         &self,
         note: &Append,

@@ -70,12 +70,12 @@ impl KafkaLog {
         query::range(&connect(&self.config, NO_GROUP, Pace::Restore)?, partition)
     }
 
-    /// One that brings records of another log. A second one under this name fences the first.
+    /// One that brings records of another log. A second one of this name fences the first.
     ///
     /// # Errors
     /// When the brokers cannot be reached or refuse.
-    pub fn import(&self, name: &str) -> Result<Import, Error> {
-        Import::open(&self.config, name)
+    pub fn import(&self, group: &str, member: &str) -> Result<Import, Error> {
+        Import::open(&self.config, group, member)
     }
 
     /// The members of a group, wherever they run.

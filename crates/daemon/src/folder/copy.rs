@@ -1,144 +1,54 @@
 //! `fenghuo log copy`: the history of a folder moves to Kafka.
 //!
-//! Owns when it may, in which order, and how far a copy came that was broken off: the topic
-//! `fenghuo.copy` tells, whose records land with what they are about, in one transaction. It must
-//! never change the folder, nor go on where anybody else has written.
+//! Owns the order in which it is brought, and the transactions: what is brought and the note of it
+//! land together, so that whoever was cut off goes on there. It must never change the folder, nor
+//! go on where anybody else has written.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod progress;
+mod source;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use fenghuo_embedded::EmbeddedLog;
+use anyhow::{Context as _, ensure};
 use fenghuo_engine::TopologyConfig;
-use fenghuo_engine::rebase::{Moves, Run, rebase, turn};
+use fenghuo_engine::rebase::{Run, rebase, turn};
 use fenghuo_engine::record::topic;
 use fenghuo_intake::watch::TOPIC as FILES;
 use fenghuo_kafka::{Import, KafkaLog, Landed, ScanFrom};
-use fenghuo_log::{Append, Error, Log, TopicPartition, TopicSpec, Whole};
-use serde::{Deserialize, Serialize};
+use fenghuo_log::{Error, Log, TopicPartition, TopicSpec, Whole};
 
 use crate::cli;
 use crate::clock::{self, Watch};
 use crate::config::{self, Config};
 use crate::dead_letter::Replayed;
 use crate::exit::Exit;
-use crate::identity::{self, Identity, Known};
 use crate::run::STAGES;
 use crate::watch::STAGE as FILES_STAGE;
 
-/// Where a copy tells how far it came.
-const TOPIC: &str = "fenghuo.copy";
-
-/// The form of what it tells.
-const VERSION: u32 = 1;
+use progress::{Brought, Came, Note, Step, TOPIC};
+use source::Source;
 
 /// What one transaction brings at most; one record may go beyond.
 const RECORDS_MAX: usize = 20_000;
 const BYTES_MAX: usize = 8 << 20;
+/// Runs that one note tells of: in a compacted topic every record may be one of its own, and a note
+/// is one record.
+const RUNS_MAX: usize = 4_000;
+
+/// How long the brokers may take to let a batch be read that they have.
+const SEEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// How often it is said how far it came.
 const SAID_EVERY: Duration = Duration::from_secs(2);
 
-/// A record of [`TOPIC`], in JSON.
-#[derive(Debug, Serialize, Deserialize)]
-struct Note {
-    version: u32,
-    step: Step,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Step {
-    /// What the folder held when it began: its ranges of offsets, by topic and partition.
-    Begun(Ranges),
-    /// What came, and where to.
-    Brought(Vec<Brought>),
-    /// All came, and the groups stand where they stood.
-    Done,
-}
-
-type Ranges = BTreeMap<String, Vec<(u64, u64)>>;
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Brought {
-    topic: String,
-    partition: u32,
-    #[serde(flatten)]
-    run: Run,
-}
-
-impl Brought {
-    /// Whether the record at `offset`, which is at `to` now, is the next one of these.
-    fn ends_at(&self, of: &TopicPartition, offset: u64, to: u64) -> bool {
-        let Run { from, records, .. } = self.run;
-        let is_there = (&*of.topic, of.partition) == (self.topic.as_str(), self.partition);
-        is_there && from + records == offset && self.run.to + records == to
-    }
-}
-
-impl Note {
-    fn append(step: Step) -> Result<Append, Error> {
-        let version = VERSION;
-        let value = serde_json::to_vec(&Note { version, step })
-            .map_err(|error| Error::Fatal(format!("writing a note: {error}")))?;
-        Ok(Append::new(TopicPartition::new(TOPIC, 0), None, value))
-    }
-}
-
-/// How far a copy came.
-#[derive(Debug, Default)]
-struct Came {
-    begun: Option<Ranges>,
-    moves: Moves,
-    /// The next record of each partition of the folder.
-    next: BTreeMap<TopicPartition, u64>,
-    /// The offset after the last one brought, where it is now.
-    end: BTreeMap<TopicPartition, u64>,
-    done: bool,
-}
-
-impl Came {
-    fn read(log: &KafkaLog) -> anyhow::Result<Self> {
-        let mut came = Self::default();
-        let Some(mut scan) = log.scan(TopicPartition::new(TOPIC, 0), ScanFrom::First)? else {
-            return Ok(came);
-        };
-        while let Some(record) = scan.next_record()? {
-            let note = serde_json::from_slice::<Note>(&record.value.unwrap_or_default());
-            let note = note.with_context(|| format!("record {} of {TOPIC}", record.offset))?;
-            ensure!(
-                note.version <= VERSION,
-                "{TOPIC} was written by a newer build; go on with that one"
-            );
-            came.take(note.step);
-        }
-        Ok(came)
-    }
-
-    fn take(&mut self, step: Step) {
-        match step {
-            Step::Begun(ranges) => self.begun = Some(ranges),
-            Step::Brought(brought) => {
-                for Brought {
-                    topic,
-                    partition,
-                    run,
-                } in brought
-                {
-                    let of = TopicPartition::new(topic, partition);
-                    self.next.insert(of.clone(), run.from + run.records);
-                    self.end.insert(of.clone(), run.to + run.records);
-                    self.moves.add(of, run);
-                }
-            }
-            Step::Done => self.done = true,
-        }
-    }
-}
-
 /// Why no stage may run on these topics, where that is so: they hold a part of a history.
 pub fn broken_off(log: &KafkaLog) -> anyhow::Result<Option<String>> {
-    let came = Came::read(log)?;
+    let came = match Came::read(log) {
+        // Who may not see that topic has not written it.
+        Err(error) if matches!(error.downcast_ref(), Some(Error::Fatal(_))) => return Ok(None),
+        came => came?,
+    };
     let is_part = came.begun.is_some() && !came.done;
     Ok(is_part.then(|| {
         "a folder was being copied into these topics and not all of it is there: take it up again \
@@ -157,7 +67,7 @@ pub fn run(args: &cli::LogCopy) -> anyhow::Result<Exit> {
         args.to.display()
     );
     let folder = super::existing(&args.from)?;
-    let from = From::open(&folder, &config)?;
+    let from = Source::open(&folder, &config)?;
     let log = KafkaLog::new(config.kafka()?).context("kafka")?;
     let topology = config.topology(clock::now_ms());
     let watch = Watch::start();
@@ -166,7 +76,7 @@ pub fn run(args: &cli::LogCopy) -> anyhow::Result<Exit> {
     make_topics(&from, &config, &topology, &log)?;
     // Whoever copies there too is fenced, and what they left open is taken back; so this comes
     // before anything is read.
-    let import = log.import(&format!("{}-copy", topology.group))?;
+    let import = log.import(&topology.group, "copy")?;
     let came = Came::read(&log)?;
     ensure!(
         !came.done,
@@ -177,12 +87,16 @@ pub fn run(args: &cli::LogCopy) -> anyhow::Result<Exit> {
         log: &log,
         import,
         came,
+        free: BTreeMap::new(),
         letters: None,
         said: None,
         brought: 0,
     };
     copy.begin()?;
+    // One that was started meanwhile knows nothing of the copy; from here on it would be told.
+    nobody_runs(&log, &topology)?;
     copy.bring_all()?;
+    nobody_runs(&log, &topology)?;
     let groups = copy.groups(&topology);
     copy.import.finish(&Note::append(Step::Done)?, &groups)?;
 
@@ -201,126 +115,6 @@ pub fn run(args: &cli::LogCopy) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// A folder that may be copied.
-struct From<'a> {
-    folder: &'a EmbeddedLog,
-    /// What is copied.
-    ranges: Ranges,
-    /// What its groups' names begin with.
-    group: String,
-}
-
-impl<'a> From<'a> {
-    /// Looks whether everything in it is known to the config and judged.
-    fn open(folder: &'a EmbeddedLog, config: &Config) -> anyhow::Result<Self> {
-        same_shop(folder, config)?;
-        let mut from = Self {
-            folder,
-            ranges: Ranges::new(),
-            group: group(folder)?,
-        };
-        let own = config.topology(0).own_topics(&|_| 1);
-        let sources = config.source_topics();
-        let known: BTreeSet<&str> = own
-            .iter()
-            .chain(&sources)
-            .map(|spec| spec.name.as_str())
-            .chain([topic::REPLAYED, FILES])
-            .collect();
-        for (name, partitions) in folder.topics()? {
-            // On Kafka the config says what shop it is.
-            if name == identity::TOPIC {
-                continue;
-            }
-            let range = |at| folder.range(&TopicPartition::new(name.as_str(), at));
-            let ranges: Vec<(u64, u64)> = (0..partitions).map(range).collect();
-            if known.contains(name.as_str()) {
-                from.ranges.insert(name, ranges);
-            } else if ranges.iter().any(|(_, high)| *high > 0) {
-                let names: Vec<&str> = sources.iter().map(|spec| spec.name.as_str()).collect();
-                bail!(
-                    "the folder holds {name}, which the config does not read: it reads {}; see \
-                     streams, names and prefix in [topics]",
-                    names.join(", ")
-                );
-            }
-        }
-        let panes = from.ranges.get(topic::PANES).map_or(0, Vec::len);
-        ensure!(
-            panes == config.topics.panes_partitions as usize,
-            "the folder has {panes} partitions of {}: set panes_partitions = {panes} in [topics]",
-            topic::PANES
-        );
-        from.is_at_end(&sources)?;
-        Ok(from)
-    }
-
-    /// Fails where a stage has something to read.
-    fn is_at_end(&self, sources: &[TopicSpec]) -> anyhow::Result<()> {
-        let sources: Vec<&str> = sources.iter().map(|spec| spec.name.as_str()).collect();
-        let read: [(&str, &[&str]); 3] = [
-            ("ingest", &sources),
-            ("evaluate", &[topic::PANES]),
-            ("dispatch", &[topic::ALERTS]),
-        ];
-        for (stage, topics) in read {
-            let stands = self.folder.offsets(&format!("{}-{stage}", self.group));
-            let ranges = topics
-                .iter()
-                .filter_map(|name| self.ranges.get_key_value(*name));
-            for (name, ranges) in ranges {
-                for (partition, (low, high)) in (0..).zip(ranges) {
-                    let of = TopicPartition::new(name.as_str(), partition);
-                    let next = stands.get(&of).copied().unwrap_or(0).max(*low);
-                    ensure!(
-                        next >= *high,
-                        "{stage} has yet to read {} records of {of}: run the daemon on the folder \
-                         once more until /-/ready says so, stop it with SIGTERM, and copy then",
-                        high - next
-                    );
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What the names of the groups begin with that judged a folder.
-fn group(folder: &EmbeddedLog) -> anyhow::Result<String> {
-    let groups = folder.groups()?;
-    let names = groups
-        .iter()
-        .filter_map(|name| name.strip_suffix("-ingest"));
-    let names: Vec<&str> = names.collect();
-    match names[..] {
-        [name] => Ok(name.to_owned()),
-        [] => bail!("no daemon ever judged what is in the folder: run one on it first"),
-        _ => bail!(
-            "several groups judged what is in the folder: {}; one history cannot be told from them",
-            names.join(", ")
-        ),
-    }
-}
-
-/// Fails where the config would refuse what the folder has taken.
-fn same_shop(folder: &EmbeddedLog, config: &Config) -> anyhow::Result<()> {
-    let kept = Identity::restore(Known::default(), folder)?.known();
-    let said = Known::of(&config.shop);
-    for (key, kept, said) in [
-        ("id", &kept.shop, &said.shop),
-        ("currency", &kept.currency, &said.currency),
-    ] {
-        if let (Some(kept), Some(said)) = (kept, said) {
-            ensure!(
-                kept == said,
-                "the folder's events are of {key} {kept}, and the config takes {said} alone: set \
-                 {key} = {kept:?} in [shop]"
-            );
-        }
-    }
-    Ok(())
-}
-
 /// Fails where a daemon reads what is to be written.
 fn nobody_runs(log: &KafkaLog, topology: &TopologyConfig) -> anyhow::Result<()> {
     for stage in STAGES {
@@ -337,7 +131,7 @@ fn nobody_runs(log: &KafkaLog, topology: &TopologyConfig) -> anyhow::Result<()> 
 
 /// Makes what is missing there, with as many partitions as here.
 fn make_topics(
-    from: &From<'_>,
+    from: &Source<'_>,
     config: &Config,
     topology: &TopologyConfig,
     log: &KafkaLog,
@@ -375,10 +169,12 @@ fn make_topics(
 
 /// A copy under way.
 struct Copy<'a> {
-    from: &'a From<'a>,
+    from: &'a Source<'a>,
     log: &'a KafkaLog,
     import: Import,
     came: Came,
+    /// The offset that the next record brought to a partition has to get.
+    free: BTreeMap<TopicPartition, u64>,
     /// When each letter was written, by where it is now; once it is asked for.
     letters: Option<BTreeMap<u64, i64>>,
     said: Option<Watch>,
@@ -392,13 +188,11 @@ impl Copy<'_> {
             Some(begun) => {
                 ensure!(
                     *begun == self.from.ranges,
-                    "the folder has changed since a copy of it was begun; delete the topics there \
-                     and begin anew"
+                    "the folder has changed since a copy of it was begun; {ANEW}"
                 );
                 println!("going on with a copy that was broken off");
                 for of in self.partitions() {
-                    let end = self.came.end.get(&of).copied().unwrap_or(0);
-                    self.nobody_wrote(&of, end)?;
+                    self.take_up(of)?;
                 }
             }
             None => {
@@ -409,6 +203,7 @@ impl Copy<'_> {
                         "{of} is not empty: {high} offsets are taken. A history cannot be put \
                          before another one; delete the topic, or name others in [topics]"
                     );
+                    self.free.insert(of, 0);
                 }
                 let begun = || Step::Begun(self.from.ranges.clone());
                 self.import.commit(&[], |_| Note::append(begun()))?;
@@ -428,40 +223,50 @@ impl Copy<'_> {
         all.collect()
     }
 
-    /// Fails where others have written behind what was brought.
-    fn nobody_wrote(&self, of: &TopicPartition, end: u64) -> Result<(), Error> {
-        let scan = self.log.scan(of.clone(), ScanFrom::Offset(end))?;
-        let Some(mut scan) = scan else { return Ok(()) };
-        match scan.next_record()? {
-            None => Ok(()),
-            Some(record) => Err(others(of, record.offset)),
+    /// Goes on with a partition where nobody else has written behind what was brought. Where all of
+    /// it was brought, others may: the shop has begun to send there.
+    fn take_up(&mut self, of: TopicPartition) -> anyhow::Result<()> {
+        let end = self.came.end.get(&of).copied().unwrap_or(0);
+        let next = self.came.next.get(&of).copied().unwrap_or(0);
+        let (_, high) = self.log.range(&of)?;
+        ensure!(
+            high >= end,
+            "{of} has {high} records where {end} were brought: it was deleted; {ANEW}"
+        );
+        let (low, last) = self.from.folder.range(&of);
+        if next.max(low) < last {
+            let scan = self.log.scan(of.clone(), ScanFrom::Offset(end))?;
+            if let Some(record) = scan
+                .map(|mut scan| scan.next_record())
+                .transpose()?
+                .flatten()
+            {
+                return Err(others(&of, record.offset).into());
+            }
         }
+        self.free.insert(of, high);
+        Ok(())
     }
 
     fn bring_all(&mut self) -> anyhow::Result<()> {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
+        let mut batch = Batch::default();
         let mut last_turn = 0;
         for of in self.partitions() {
             // What is named must have its place before it is named.
             if turn(&of.topic) != last_turn {
                 last_turn = turn(&of.topic);
-                bytes = 0;
                 self.bring(std::mem::take(&mut batch))?;
             }
             let mut next = self.came.next.get(&of).copied().unwrap_or(0);
             loop {
-                let is_full = |records: usize, bytes| records >= RECORDS_MAX || bytes >= BYTES_MAX;
                 self.from.folder.dump(&of, next, &mut |record| {
                     next = record.offset + 1;
-                    bytes += record.value.as_ref().map_or(0, Vec::len);
-                    batch.push((of.clone(), record));
-                    !is_full(batch.len(), bytes)
+                    batch.push(&of, record);
+                    !batch.is_full()
                 })?;
-                if !is_full(batch.len(), bytes) {
+                if !batch.is_full() {
                     break;
                 }
-                bytes = 0;
                 self.bring(std::mem::take(&mut batch))?;
                 self.say(&of, next);
             }
@@ -478,7 +283,10 @@ impl Copy<'_> {
     }
 
     /// Brings records in one transaction, with the note of it.
-    fn bring(&mut self, mut batch: Vec<(TopicPartition, Whole)>) -> anyhow::Result<()> {
+    fn bring(&mut self, batch: Batch) -> anyhow::Result<()> {
+        let Batch {
+            records: mut batch, ..
+        } = batch;
         if batch.is_empty() {
             return Ok(());
         }
@@ -495,6 +303,16 @@ impl Copy<'_> {
             Note::append(Step::Brought(brought.clone()))
         })?;
         self.brought += batch.len() as u64;
+        for Brought {
+            topic,
+            partition,
+            run,
+        } in &brought
+        {
+            let of = TopicPartition::new(topic.as_str(), *partition);
+            // Behind a transaction there is its mark.
+            self.free.insert(of, run.to + run.records + 1);
+        }
         self.came.take(Step::Brought(brought));
         Ok(())
     }
@@ -516,11 +334,9 @@ impl Copy<'_> {
             records,
         } in landed
         {
-            let end = self.came.end.get(of).copied().unwrap_or(0);
-            // Behind a transaction of ours there is its mark, and nothing else; or what was taken
-            // back of one that was broken off.
-            if *first != end && *first != end + 1 {
-                self.nobody_wrote(of, end)?;
+            let free = self.free.get(of).copied().unwrap_or(0);
+            if *first != free {
+                return Err(others(of, free));
             }
             let offsets = offsets.remove(of).unwrap_or_default();
             if offsets.len() as u64 != *records {
@@ -557,12 +373,19 @@ impl Copy<'_> {
         let of = TopicPartition::new(topic::DEAD_LETTER, 0);
         let letters = match &mut self.letters {
             Some(letters) => letters,
-            none => none.insert(times(self.log, &of)?),
+            none => {
+                let end = self.came.end.get(&of).copied().unwrap_or(0);
+                none.insert(times(self.log, &of, end)?)
+            }
         };
         let named = record.key.as_deref().and_then(Replayed::parse);
         let now = named.and_then(|(offset, _)| self.came.moves.offset(&of, offset));
-        let key = now.and_then(|now| Some(Replayed::key(now, *letters.get(&now)?)));
-        record.key = key;
+        let key = now.map(|now| {
+            let at_ms = letters.get(&now);
+            let at_ms = at_ms.with_context(|| format!("{of}@{now} cannot be read"))?;
+            Ok::<_, anyhow::Error>(Replayed::key(now, *at_ms))
+        });
+        record.key = key.transpose()?;
         Ok(())
     }
 
@@ -574,7 +397,9 @@ impl Copy<'_> {
                 .from
                 .folder
                 .offsets(&format!("{}-{stage}", self.from.group));
-            let stands = stood.into_iter().map(|(of, next)| {
+            let copied = |of: &TopicPartition| self.from.ranges.contains_key(&*of.topic);
+            let stood = stood.into_iter().filter(|(of, _)| copied(of));
+            let stands = stood.map(|(of, next)| {
                 let next = self.came.moves.next(&of, next);
                 (of, next)
             });
@@ -584,8 +409,17 @@ impl Copy<'_> {
     }
 }
 
-/// When each record of a partition was appended, by its offset.
-fn times(log: &KafkaLog, of: &TopicPartition) -> anyhow::Result<BTreeMap<u64, i64>> {
+/// When each record of a partition before `end` was appended, by its offset.
+fn times(log: &KafkaLog, of: &TopicPartition, end: u64) -> anyhow::Result<BTreeMap<u64, i64>> {
+    // What is committed can be read a moment later.
+    let watch = Watch::start();
+    while log.range(of)?.1 < end {
+        ensure!(
+            watch.elapsed() < SEEN_WITHIN,
+            "{of} cannot be read up to {end}"
+        );
+        clock::wait(Duration::from_millis(50));
+    }
     let mut times = BTreeMap::new();
     if let Some(mut scan) = log.scan(of.clone(), ScanFrom::First)? {
         while let Some(record) = scan.next_record()? {
@@ -595,10 +429,36 @@ fn times(log: &KafkaLog, of: &TopicPartition) -> anyhow::Result<BTreeMap<u64, i6
     Ok(times)
 }
 
+/// Records for one transaction.
+#[derive(Default)]
+struct Batch {
+    records: Vec<(TopicPartition, Whole)>,
+    bytes: usize,
+    runs: usize,
+}
+
+impl Batch {
+    fn push(&mut self, of: &TopicPartition, record: Whole) {
+        let last = self.records.last();
+        let goes_on =
+            last.is_some_and(|(last_of, last)| last_of == of && last.offset + 1 == record.offset);
+        self.runs += usize::from(!goes_on);
+        self.bytes += record.value.as_ref().map_or(0, Vec::len);
+        self.records.push((of.clone(), record));
+    }
+
+    fn is_full(&self) -> bool {
+        self.records.len() >= RECORDS_MAX || self.bytes >= BYTES_MAX || self.runs >= RUNS_MAX
+    }
+}
+
+/// What to do where a copy cannot be taken up.
+const ANEW: &str = "delete the topics there, fenghuo.copy among them, and begin anew";
+
 /// Somebody else writes there.
 fn others(of: &TopicPartition, offset: u64) -> Error {
     Error::Fatal(format!(
-        "somebody else has written to {of}, at offset {offset}: nothing may come in between. Stop \
-         whoever sends there, delete the topics, and begin anew"
+        "somebody else has written to {of}, at offset {offset}, and nothing may come in between: \
+         stop whoever sends there; {ANEW}"
     ))
 }
