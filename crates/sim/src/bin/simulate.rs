@@ -128,13 +128,14 @@ fn play(from: u64, seeds: u64, arguments: &Arguments) -> Result<Report, (u64, Vi
         _ => {
             println!(
                 "all passed: {} messages, {} faults, {} commits of which {} were taken back, {} sessions that \
-                 failed, {} operations of the disk that failed, {} episodes, {} pages",
+                 failed, {} operations of the disk that failed, {} records dropped, {} episodes, {} pages",
                 report.messages,
                 report.faults,
                 report.commits,
                 report.taken_back,
                 report.failed,
                 report.disk_failed,
+                report.dropped,
                 report.episodes,
                 report.pages
             );

@@ -11,7 +11,8 @@ use fenghuo_event::{Stream, to_json, to_protobuf};
 use fenghuo_log::TopicPartition;
 
 use super::scenario::{
-    AHEAD_MS_MAX, DUPLICATES_MAX, DUPLICATES_MS, HORIZON_MS, LATENESS_MS, SOURCES, START_MS, source,
+    AHEAD_MS_MAX, DUPLICATES_MS, HORIZON_MS, LATENESS_MS, REPEATED_WITHIN, SOURCES, START_MS,
+    source,
 };
 use crate::events::{money, timestamp};
 use crate::random::{Random, mix};
@@ -473,7 +474,7 @@ fn repeat(random: &mut Random, messages: &mut Vec<Message>, times_ms: &[i64]) {
                 repeated.push(again);
             }
         }
-        while recent.len() > DUPLICATES_MAX / 2 {
+        while recent.len() > REPEATED_WITHIN {
             recent.pop_front();
         }
     }

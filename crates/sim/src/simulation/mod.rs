@@ -85,6 +85,8 @@ pub struct Report {
     pub taken_back: usize,
     /// Operations of the disk that failed.
     pub disk_failed: usize,
+    /// Records that retention dropped.
+    pub dropped: u64,
     /// Episodes decided.
     pub episodes: usize,
     /// Pages decided.
@@ -108,6 +110,7 @@ impl Report {
         self.failed += other.failed;
         self.taken_back += other.taken_back;
         self.disk_failed += other.disk_failed;
+        self.dropped += other.dropped;
         self.episodes += other.episodes;
         self.intents += other.intents;
         self.pages += other.pages;

@@ -47,6 +47,8 @@ pub const HORIZON_MS: i64 = 60_000;
 pub const AHEAD_MS_MAX: i64 = 10_000;
 /// For how many newer keys a duplicate is known.
 pub const DUPLICATES_MAX: usize = 150;
+/// The shop repeats what is among so many last messages of a partition.
+pub const REPEATED_WITHIN: usize = DUPLICATES_MAX / 2;
 /// For how long a duplicate is known, ms.
 pub const DUPLICATES_MS: i64 = 30 * 60_000;
 /// Parcels that one partition tracks.

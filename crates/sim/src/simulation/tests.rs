@@ -38,6 +38,7 @@ fn a_folder_on_a_disk_that_fails_keeps_every_promise() {
     }
     assert!(all.messages >= 6_000 && all.faults >= 60, "{all:?}");
     assert!(all.disk_failed > 10 && all.taken_back > 0, "{all:?}");
+    assert!(all.dropped > 100, "{all:?}");
     assert!(all.episodes > 30 && all.pages > 30, "{all:?}");
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use fenghuo_alert::Transition;
 use fenghuo_engine::{Board, TopologyConfig};
 use fenghuo_log::memory::MemoryLog;
-use fenghuo_log::{Append, Error, Log, TopicSpec};
+use fenghuo_log::{Append, Error, Log, TopicPartition, TopicSpec};
 
 use super::audit::{Audit, home_of};
 use super::fault::{Kind, Mood, Stage};
@@ -15,7 +15,7 @@ use super::kept::{Folder, Kept};
 use super::oracle::Oracle;
 use super::plant::{Plant, Planted};
 use super::process::{Did, Process, member};
-use super::scenario::{self, CHANNELS, HOMES, Mode, SOURCES, Scenario, source};
+use super::scenario::{self, CHANNELS, HOMES, Mode, REPEATED_WITHIN, SOURCES, Scenario, source};
 use super::sender::Receivers;
 use super::{Report, Violation};
 use crate::disk::Disk;
@@ -25,6 +25,7 @@ use crate::random::mix;
 const ORDER: u64 = 1;
 const SYNC: u64 = 2;
 const COMPACTION: u64 = 3;
+const RETENTION: u64 = 4;
 
 /// Share of the workers that are stepped in a turn.
 const STEPPED: f64 = 0.6;
@@ -184,8 +185,34 @@ impl<'a> World<'a> {
         if !slow && self.scenario.random(self.turn, SYNC).chance(0.25) {
             self.kept.sync();
         }
+        self.retain();
         self.look()?;
         self.bounds()
+    }
+
+    /// Now and then a folder drops what was read, but for what a repeat is known by.
+    fn retain(&mut self) {
+        let Some(folder) = self.kept.folder() else {
+            return;
+        };
+        if !self.scenario.random(self.turn, RETENTION).chance(0.05) {
+            return;
+        }
+        for (stream, partitions) in SOURCES {
+            for partition in 0..partitions {
+                let of = TopicPartition::new(source(stream), partition);
+                let read = folder.log.committed(&of).unwrap_or(0);
+                let (low, _) = folder.log.range(&of);
+                let before = read.saturating_sub(REPEATED_WITHIN as u64);
+                if before <= low {
+                    continue;
+                }
+                // Where the disk fails it is tried again.
+                if folder.log.forget(&of, before).is_ok() {
+                    self.report.dropped += folder.log.range(&of).0 - low;
+                }
+            }
+        }
     }
 
     /// The shop says what is due, one message after another, until each is acknowledged.
