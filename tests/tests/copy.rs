@@ -41,7 +41,7 @@ fn size() -> (u32, i64) {
     let told = std::env::var("FENGHUO_COPY_ORDERS").ok();
     match told.and_then(|told| told.parse().ok()) {
         Some(orders) => (orders, 300_000),
-        None => (300_000, 75_000),
+        None => (300_000, 180_000),
     }
 }
 
@@ -65,7 +65,10 @@ impl Shop {
         shop.installation.write("rules.toml", RULES)?;
         shop.installation
             .write("fenghuo.toml", shop.config("log.kind = \"embedded\""))?;
-        let kafka = format!("kafka.bootstrap = [{:?}]", shop.kafka.bootstrap());
+        let kafka = format!(
+            "kafka.bootstrap = [{:?}]\nintake.http = true",
+            shop.kafka.bootstrap()
+        );
         shop.installation.write("kafka.toml", shop.config(&kafka))?;
         Ok(shop)
     }
@@ -299,10 +302,8 @@ fn moves(retention: bool) -> Result<()> {
     ensure!(shop.pages() == pages, "{:?} {pages:?}", shop.pages());
 
     // What was told before is known here too.
-    let again = orders(count + 990..count + 1_010);
-    shop.installation.write("again.jsonl", again)?;
-    shop.installation
-        .done(["load", "again.jsonl", "--config", "kafka.toml"])?;
+    let again = post(&daemon, &orders(count + 990..count + 1_010))?;
+    ensure!(again["accepted"] == 20, "{again}");
     until_orders(&daemon, count + 1_012)?;
     daemon.until("the duplicates", |daemon| {
         let duplicates = daemon.metric("fenghuo_events_total", &["duplicate"]).ok()?;
