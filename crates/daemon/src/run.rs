@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use fenghuo_engine::record::topic;
 use fenghuo_engine::{Board, TopologyConfig};
 use fenghuo_log::{Append, Error, Log, TopicPartition};
 use fenghuo_notify::Notifier;
@@ -395,7 +396,21 @@ fn ready(shared: &Shared) -> Result<(), String> {
             held.topic, held.partition
         ));
     }
-    let panes = held.iter().filter(|held| held.stage == "evaluate").count();
+    let count = |stage: &str| held.iter().filter(|held| held.stage == stage).count();
+    let panes = count("evaluate");
+    if shared.course.is_alone() {
+        // What no worker has taken yet, nobody else holds.
+        let sources = shared.partitions.values().map(|count| *count as usize);
+        let homes = shared.config.topics.panes_partitions as usize;
+        for (what, held, all) in [
+            ("the sources", count("ingest"), sources.sum()),
+            (topic::PANES, panes, homes),
+        ] {
+            if held < all {
+                return Err(format!("{held} of {all} partitions of {what} are taken"));
+            }
+        }
+    }
     let homes = shared.board.homes();
     if homes < panes {
         return Err(format!(

@@ -101,6 +101,11 @@ impl Course {
         }
     }
 
+    /// Whether nobody else reads what this process does not.
+    pub fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
     /// Set once the process is to end.
     pub fn stop(&self) -> &AtomicBool {
         &self.stop
