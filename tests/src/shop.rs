@@ -4,6 +4,24 @@ use serde_json::{Value, json};
 
 use crate::rfc3339;
 
+/// How long `price.floor` remembers a price, ms.
+pub const REMEMBERED_MS: i64 = 600_000;
+
+/// The built-in rule of `price.floor`, which waits two minutes before it resolves, with a second
+/// instead.
+pub const FLOOR_RULE: &str = r#"
+[[rule]]
+name = "price-floor"
+signal = "price.floor"
+where = { kind = "sku" }
+page = [{ read = "value", below = 1 }]
+keep_firing = "1s"
+playbook = "price-below-floor"
+owner_role = "pricing"
+labels = { area = "price" }
+summary = "{sku} was ordered at {value} of its floor price."
+"#;
+
 /// The catalogue tells the lowest price of a sku; names in snake_case.
 pub fn floor(sku: &str, floor_minor: i64, at_ms: i64) -> Value {
     let floor = json!({"currency_code": "CNY", "minor_units": floor_minor});

@@ -8,28 +8,13 @@ use fenghuo_embedded::EmbeddedLog;
 use fenghuo_log::TopicPartition;
 use fenghuo_tests::installation::{Installation, Process};
 use fenghuo_tests::pagerduty::PagerDuty;
+use fenghuo_tests::shop::{FLOOR_RULE, REMEMBERED_MS};
 use fenghuo_tests::{LIMIT, consumer, http, now_ms, producer, rfc3339, shop};
 use serde_json::Value;
 use xtask::services::Kafka;
 use xtask::wait;
 
 const ROUTING_KEY: &str = "copy0123456789abcdef01234567890a";
-
-/// How long `price.floor` remembers a price.
-const REMEMBERED_MS: i64 = 600_000;
-
-/// The built-in rule, which waits two minutes before it resolves, with a second instead.
-const RULES: &str = r#"
-[[rule]]
-name = "price-floor"
-signal = "price.floor"
-where = { kind = "sku" }
-page = [{ read = "value", below = 1 }]
-keep_firing = "1s"
-playbook = "price-below-floor"
-owner_role = "pricing"
-summary = "{sku} was ordered at {value} of its floor price."
-"#;
 
 /// Orders in the folder; FENGHUO_COPY_ORDERS says otherwise, to try millions by hand. And how much of
 /// a price's memory is left when it is told, in ms: as long as the move takes, and a while.
@@ -62,7 +47,7 @@ impl Shop {
             installation: Installation::new()?,
         };
         shop.installation.write("key", ROUTING_KEY)?;
-        shop.installation.write("rules.toml", RULES)?;
+        shop.installation.write("rules.toml", FLOOR_RULE)?;
         shop.installation
             .write("fenghuo.toml", shop.config("log.kind = \"embedded\""))?;
         let kafka = format!(

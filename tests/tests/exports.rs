@@ -121,17 +121,14 @@ fn events_of(installation: &Installation) -> Result<Vec<Vec<u8>>> {
     let rows = std::str::from_utf8(&dumped.stdout)?.lines();
     rows.map(|row| {
         let row: Value = serde_json::from_str(row)?;
-        match row["value"]["base64"].as_str() {
-            Some(text) => Ok(BASE64.decode(text)?),
-            None => Ok(row["value"].to_string().into_bytes()),
-        }
+        let event = row["value"]["base64"].as_str().context("no protobuf")?;
+        Ok(BASE64.decode(event)?)
     })
     .collect()
 }
 
 /// Eight senders at once, in no order, and a third of the batches twice.
 fn from_many_senders(mut events: Vec<Vec<u8>>, counted: &Counted) -> Result<()> {
-    let is_json = events.iter().all(|event| event.starts_with(b"{"));
     events.retain(|event| !String::from_utf8_lossy(event).contains("one-more"));
     let mut chance = 7_u64;
     let mut below = |count: usize| {
@@ -157,24 +154,11 @@ fn from_many_senders(mut events: Vec<Vec<u8>>, counted: &Counted) -> Result<()> 
     let post = |batch: &[Vec<u8>]| -> Result<()> {
         let mut body = Vec::new();
         for event in batch {
-            if is_json {
-                body.extend_from_slice(event);
-                body.push(b'\n');
-            } else {
-                let mut left = event.len();
-                while left >= 0x80 {
-                    body.push(left as u8 | 0x80);
-                    left >>= 7;
-                }
-                body.push(left as u8);
-                body.extend_from_slice(event);
-            }
+            prost::encode_length_delimiter(event.len(), &mut body)?;
+            body.extend_from_slice(event);
         }
-        let kind = match is_json {
-            true => "application/x-ndjson",
-            false => "application/x-protobuf",
-        };
-        let answer = http::post(&url, &[("content-type", kind)], body)?;
+        let protobuf = [("content-type", "application/x-protobuf")];
+        let answer = http::post(&url, &protobuf, body)?;
         ensure!(answer.status == 200, "{answer:?}");
         let answer = answer.json()?;
         ensure!(answer["accepted"] == batch.len(), "{answer}");

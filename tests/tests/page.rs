@@ -2,7 +2,7 @@
 
 use fenghuo_tests::installation::Installation;
 use fenghuo_tests::pagerduty::{PagerDuty, Seen};
-use fenghuo_tests::shop::{floor, order};
+use fenghuo_tests::shop::{FLOOR_RULE, REMEMBERED_MS, floor, order};
 use fenghuo_tests::{LIMIT, now_ms, producer};
 use serde_json::Value;
 use xtask::monitoring::Alertmanager;
@@ -11,24 +11,8 @@ use xtask::wait;
 
 const ROUTING_KEY: &str = "0123456789abcdef0123456789ABCDEF";
 
-/// How long `price.floor` remembers a price.
-const REMEMBERED_MS: i64 = 600_000;
 /// How much of that is left when the order is told: the time between page and resolve.
 const LEFT_MS: i64 = 20_000;
-
-/// The built-in rule, which waits two minutes before it resolves, with a second instead.
-const RULES: &str = r#"
-[[rule]]
-name = "price-floor"
-signal = "price.floor"
-where = { kind = "sku" }
-page = [{ read = "value", below = 1 }]
-keep_firing = "1s"
-playbook = "price-below-floor"
-owner_role = "pricing"
-labels = { area = "price" }
-summary = "{sku} was ordered at {value} of its floor price."
-"#;
 
 fn of<'a>(seen: &'a Seen, sku: &str) -> Vec<&'a Value> {
     let component = format!("sku={sku}");
@@ -44,7 +28,7 @@ fn a_price_below_its_floor_is_paged_once_and_resolved() {
     let pagerduty = PagerDuty::start(ROUTING_KEY, 2).unwrap();
     let installation = Installation::new().unwrap();
     installation.write("pagerduty.key", ROUTING_KEY).unwrap();
-    installation.write("rules.toml", RULES).unwrap();
+    installation.write("rules.toml", FLOOR_RULE).unwrap();
     let config = format!(
         r#"
 shop.id = "shop-42"
