@@ -502,6 +502,7 @@ fn start_workers(
             &shared.config,
             Arc::clone(&shared.identity),
             notifier,
+            Arc::clone(&shared.conditions),
             runtime,
         );
         work(&shared.course, dispatch, name, &open, &mut |runner, _| {

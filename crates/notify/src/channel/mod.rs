@@ -142,7 +142,7 @@ impl Receiver {
     ) -> Verdict {
         let now_ms = delivery.now_ms;
         match self {
-            Receiver::Log(log) => log.print(&delivery),
+            Receiver::Log(log) => log.print(&delivery).await,
             Receiver::Webhook(webhook) => {
                 post(
                     &**transport,
