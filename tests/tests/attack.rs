@@ -10,7 +10,7 @@ fn a_daemon_with_a_folder_holds_against_the_short_attack() {
     let settings = Settings {
         place: Place::Embedded,
         size: Size::Short,
-        together: Duration::from_secs(10),
+        together: Duration::from_secs(8),
         only: Vec::new(),
         seed: 11,
         logs: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("attack"),

@@ -36,6 +36,7 @@ pub(super) const ATTACKS: &[Attack] = &[
 /// The variable by which a daemon is told a file with an offset of its clock.
 const VARIABLE: &str = "FENGHUO_CLOCK_OFFSET_FILE";
 const WRONG_FOR: Duration = Duration::from_secs(4);
+const FOLLOWED_WITHIN: Duration = Duration::from_millis(1_500);
 const PAGED_WITHIN: Duration = Duration::from_secs(5);
 /// How long after that a page is still waited for, to tell late from never.
 const PAGED_AT_ALL: Duration = Duration::from_secs(8);
@@ -85,6 +86,16 @@ impl Clock {
         let paged = wait::until("a page about the clock", left, || is_new().then_some(()));
         pass(WRONG_FOR.saturating_sub(began.elapsed()));
         (ready.ok(), paged.is_ok())
+    }
+
+    /// Whether the daemon goes by the clock that was set: one that does not is not attacked.
+    fn is_followed(&self, offset_ms: i64) -> bool {
+        let followed = wait::until("the clock to be followed", FOLLOWED_WITHIN, || {
+            let picture = self.site.daemon().ok()?.json("/api/v1/snapshot").ok()?;
+            let off_ms = picture["now_ms"].as_i64()? - now_ms() - offset_ms;
+            (off_ms.abs() < MINUTE_MS / 4).then_some(())
+        });
+        followed.is_ok()
     }
 
     fn clock_pages(&self) -> usize {
@@ -172,7 +183,12 @@ fn during_a_run(settings: &Settings) -> Result<Finding> {
         pass(Duration::from_millis(200));
         let sku = format!("during-{number}");
         let is_taken = clock.sell(&sku)?.is_some();
+        let is_followed = clock.is_followed(offset_ms);
         let (ready, paged) = clock.is_told(pages);
+        finding.expect(
+            is_followed || ready.is_some(),
+            format!("{what}: the daemon does not go by {VARIABLE}"),
+        );
         finding.measure(format!(
             "{what}: told {}",
             ready.as_deref().unwrap_or("nothing")
@@ -207,7 +223,12 @@ fn over_a_restart(settings: &Settings) -> Result<Finding> {
         clock.site.start_unready()?;
         let sku = format!("during-{number}");
         let is_taken = clock.sell(&sku).ok().flatten().is_some();
+        let is_followed = clock.is_followed(offset_ms);
         let (ready, paged) = clock.is_told(pages);
+        finding.expect(
+            is_followed || ready.is_some(),
+            format!("{what}: the daemon does not go by {VARIABLE}"),
+        );
         finding.measure(format!(
             "{what}: told {}",
             ready.as_deref().unwrap_or("nothing")

@@ -35,7 +35,7 @@ pub(super) const ATTACKS: &[Attack] = &[Attack {
 const RUN_EVERY: usize = 10;
 /// Bytes around a place that decide whether anything stands there.
 const AROUND: usize = 48;
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(12);
 
 /// A byte of a file, and what it is changed by.
 #[derive(Clone, Debug)]

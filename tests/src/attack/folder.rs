@@ -39,7 +39,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
 ];
 
-const ENDS_WITHIN: Duration = Duration::from_secs(20);
+const ENDS_WITHIN: Duration = Duration::from_secs(8);
 
 /// The file of a folder that holds the records: the largest one.
 pub fn store_of(folder: &Path) -> Result<PathBuf> {
