@@ -111,7 +111,10 @@ impl Clock {
     fn sell(&self, sku: &str) -> Result<Option<()>> {
         let at_ms = now_ms();
         let order = order(&format!("o-{sku}"), sku, 180, at_ms);
-        let taken = self.site.send(&[floor(sku, 1_800, at_ms), order])?;
+        let Ok(taken) = self.site.send(&[floor(sku, 1_800, at_ms), order]) else {
+            // Asked to wait for longer than senders do, which is a refusal that is told.
+            return Ok(None);
+        };
         Ok((taken.status == 200 && taken.rejected == 0).then_some(()))
     }
 }

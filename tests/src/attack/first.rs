@@ -101,10 +101,12 @@ fn heartbeat_first(settings: &Settings) -> Result<Finding> {
             });
             site.send(&[heartbeat])?;
         }
-        let mut local = order("local", "s", 5_000, now_ms);
         // The same instant, eight hours further by the wall of the shop.
         let wall = rfc3339(now_ms + ZONE_MIN * 60_000).replace('Z', "+08:00");
-        local["meta"]["occurredAt"] = json!(wall);
+        let mut local = order("local", "s", 5_000, now_ms);
+        local["meta"] = json!({
+            "event_id": "local", "source": "erp", "shop_id": "shop-42", "occurred_at": wall,
+        });
         site.send(&[local])?;
         let mut last = Value::Null;
         let seen = wait::until("the shop's time zone", Duration::from_secs(5), || {

@@ -9,7 +9,6 @@ use xtask::wait;
 use super::probe::memory_mib;
 use super::site::{MEMORY_MIB_MAX, PAGE_MS_MAX, Site};
 use super::{Attack, Finding, Settings};
-use crate::shop::floor;
 use crate::{now_ms, rfc3339};
 
 pub(super) const ATTACKS: &[Attack] = &[
@@ -52,10 +51,7 @@ fn full_maps(settings: &Settings) -> Result<Finding> {
     let skus = ENTITIES_MAX * PARTITIONS * settings.pick(2, 10);
     let at_ms = now_ms();
     let fillers: Vec<Value> = (0..skus)
-        .map(|number| match number % 2 {
-            0 => stock(&format!("filler-{number}"), at_ms),
-            _ => floor(&format!("filler-{number}"), 1_800, at_ms),
-        })
+        .map(|number| stock(&format!("filler-{number}"), at_ms))
         .collect();
     let mut accepted = 0;
     for part in fillers.chunks(4_000) {
