@@ -209,6 +209,7 @@ fn shown(
         metrics_open: false,
         now_ms: Arc::new(move || now_ms.load(Ordering::Relaxed)),
         ready: Arc::new(|| Ok(())),
+        conditions: Arc::default(),
         healthy: Arc::new(|| Ok(())),
         held: Arc::new(Vec::new),
         elsewhere: Arc::new(|| Ok(Vec::new())),

@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod clock;
+mod conditions;
 mod config;
 mod control;
 mod dead_letter;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use fenghuo_alert::Severity;
 use fenghuo_engine::record::topic;
 use fenghuo_engine::{Board, TopologyConfig};
 use fenghuo_log::{Append, Error, Log, TopicPartition};
@@ -16,6 +17,8 @@ use fenghuo_notify::Notifier;
 
 use crate::cli;
 use crate::clock::{self, Watch};
+use crate::conditions::alerts::Alerts;
+use crate::conditions::{Condition, Conditions};
 use crate::config::{self, Config};
 use crate::control;
 use crate::exit::Exit;
@@ -51,6 +54,9 @@ const STANDBY_AFTER: Duration = Duration::from_secs(30);
 /// How often old events are dropped, where a folder keeps them.
 const UPKEEP_EVERY: Duration = Duration::from_secs(60);
 
+/// How often what is wrong with the process itself is looked for and told.
+const CONDITIONS_EVERY: Duration = Duration::from_secs(1);
+
 /// What the brokers say of the other members is asked no more often.
 const MEMBERS_FRESH: Duration = Duration::from_secs(2);
 
@@ -77,6 +83,7 @@ struct Shared {
     began: Watch,
     board: Arc<Board>,
     course: Arc<Course>,
+    conditions: Arc<Conditions>,
     /// Partitions of each source topic.
     partitions: BTreeMap<String, u32>,
 }
@@ -128,6 +135,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
         began: Watch::start(),
         board: Arc::new(Board::new()),
         course: Arc::new(course),
+        conditions: Arc::new(Conditions::new()),
         partitions,
         topology,
         config,
@@ -157,6 +165,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
 
     let mut workers = start_workers(&shared, &notifier, runtime.handle());
     workers.push(start_upkeep(&shared));
+    workers.push(start_conditions(&shared));
     workers.extend(start_watch(&shared));
     workers.extend(start_control(&shared)?);
     runtime.block_on(stop_signal(&shared.course, &workers));
@@ -302,6 +311,7 @@ fn shown(
         metrics_open: config.http.metrics_open,
         now_ms: Arc::new(clock::now_ms),
         ready: Arc::new(move || ready(&for_ready)),
+        conditions: Arc::clone(&shared.conditions),
         healthy: Arc::new(move || {
             match for_healthy.course.fault().or(for_healthy.topics.fault()) {
                 Some(why) => Err(why),
@@ -382,6 +392,9 @@ fn ready(shared: &Shared) -> Result<(), String> {
     let held = shared.holdings.all();
     // One that cannot reach the brokers is no standby.
     if let Some(why) = shared.course.failing() {
+        return Err(why);
+    }
+    if let Some(why) = shared.conditions.blocking() {
         return Err(why);
     }
     if held.is_empty() {
@@ -537,6 +550,69 @@ fn start_upkeep(shared: &Arc<Shared>) -> Worker {
             }
         }
     })
+}
+
+/// Looks for what is wrong with the process itself, and lets it be paged.
+fn start_conditions(shared: &Arc<Shared>) -> Worker {
+    let shared = Arc::clone(shared);
+    spawn("conditions".to_owned(), move |_| {
+        let mut alerts: Option<Alerts> = None;
+        let mut watch = Watch::start();
+        while !shared.course.is_stopping() {
+            clock::wait(POLL_MAX);
+            if watch.elapsed() < CONDITIONS_EVERY {
+                continue;
+            }
+            watch = Watch::start();
+            look(&shared);
+            if let Err(error) = tell(&shared, &mut alerts) {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "conditions are not in the log yet"
+                );
+            }
+        }
+    })
+}
+
+/// Looks at what does not report by itself.
+fn look(shared: &Shared) {
+    let full = shared.topics.full().map(|text| Condition {
+        name: "disk.full",
+        about: String::new(),
+        severity: Severity::Page,
+        blocks_ready: true,
+        text: format!("The disk is full, and no events are taken: {text}. Make room."),
+    });
+    let now_ms = clock::now_ms();
+    let full = full.into_iter().collect();
+    shared.conditions.replace(now_ms, "disk.full", full);
+}
+
+/// Tells the log, once the alerts that a former run left open are known.
+fn tell(shared: &Shared, alerts: &mut Option<Alerts>) -> anyhow::Result<()> {
+    let now_ms = clock::now_ms();
+    let alerts = match alerts {
+        Some(alerts) => alerts,
+        None => {
+            let instance = match shared.course.is_alone() {
+                true => "",
+                false => &shared.topology.instance,
+            };
+            let mut restored = Alerts::new(instance);
+            shared.topics.scan(&Alerts::place(), None, &mut |record| {
+                restored.restore(record.value.as_deref().unwrap_or_default(), now_ms);
+                Ok(())
+            })?;
+            alerts.insert(restored)
+        }
+    };
+    alerts.tell(
+        &shared.conditions,
+        &*shared.topics.log(),
+        &shared.board,
+        now_ms,
+    )
 }
 
 /// Waits for SIGTERM, SIGINT, or a worker that cannot go on.

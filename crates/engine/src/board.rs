@@ -167,7 +167,8 @@ impl Board {
         self.changed();
     }
 
-    pub(crate) fn publish_transition(&self, transition: Transition) {
+    /// Shows a step of an alert that is durable.
+    pub fn publish_transition(&self, transition: Transition) {
         if transition.to == State::Resolved {
             self.open.remove(&transition.episode);
             let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -22,6 +22,7 @@ mod retry;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod text;
 pub mod transport;
 mod turns;
 

@@ -35,11 +35,13 @@ pub enum Kind {
     CourierLane = 9,
     /// A source: one topic of the shop.
     Source = 10,
+    /// A part of Fenghuo itself, or of what it stands on: a channel, the clock, the disk.
+    Component = 11,
 }
 
 impl Kind {
     /// Every kind, by number.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Shop,
         Kind::Campaign,
         Kind::Sku,
@@ -51,6 +53,7 @@ impl Kind {
         Kind::WarehouseCourier,
         Kind::CourierLane,
         Kind::Source,
+        Kind::Component,
     ];
 
     /// The name of the kind, and of each of its parts, joined by a comma: `courier,lane`.
@@ -67,6 +70,7 @@ impl Kind {
             Kind::WarehouseCourier => "warehouse,courier",
             Kind::CourierLane => "courier,lane",
             Kind::Source => "source",
+            Kind::Component => "component",
         }
     }
 

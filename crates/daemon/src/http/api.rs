@@ -17,7 +17,7 @@ use super::episode::{DeliveryRow, EpisodeRow, by_episode};
 use super::query::{Ask, LimitAsk, ReadingsAsk, ReadingsWanted, TotalsAsk};
 use super::server::Context;
 use super::shape::{failure, time};
-use super::{Check, Shown, events, guard, live, metrics, snapshot};
+use super::{Shown, events, guard, live, metrics, snapshot};
 
 type Here = State<Arc<Context>>;
 
@@ -105,19 +105,24 @@ async fn scrape(State(context): Here) -> Response {
     .await
 }
 
-fn told(check: &Check) -> Response {
-    match check() {
+async fn healthy(State(context): Here) -> Response {
+    match (context.shown.healthy)() {
         Ok(()) => Json(json!({"ok": true})).into_response(),
         Err(reason) => failure(StatusCode::SERVICE_UNAVAILABLE, &reason),
     }
 }
 
-async fn healthy(State(context): Here) -> Response {
-    told(&context.shown.healthy)
-}
-
+/// Ready or not, the answer names everything that is wrong with the process itself.
 async fn ready(State(context): Here) -> Response {
-    told(&context.shown.ready)
+    let (status, mut body) = match (context.shown.ready)() {
+        Ok(()) => (StatusCode::OK, json!({"ok": true})),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, json!({"error": reason})),
+    };
+    let conditions = context.shown.conditions.all();
+    if !conditions.is_empty() {
+        body["conditions"] = json!(conditions);
+    }
+    (status, Json(body)).into_response()
 }
 
 /// Says of every answer from how much of the panes it is made, where that is not all of them.

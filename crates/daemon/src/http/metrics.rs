@@ -46,6 +46,16 @@ fn process(shown: &Shown, out: &mut Exposition) {
         "Whether this process works through what comes.",
     )
     .sample(&[], ready);
+    let mut family = out.family(
+        "fenghuo_condition",
+        Type::Gauge,
+        "1 for each thing that is wrong with this process itself; /-/ready tells what to do.",
+    );
+    for standing in shown.conditions.all() {
+        let condition = standing.condition;
+        let labels = [("name", condition.name), ("about", &*condition.about)];
+        family.sample(&labels, 1.0);
+    }
 }
 
 fn events(board: &Board, out: &mut Exposition) {

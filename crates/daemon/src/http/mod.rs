@@ -26,6 +26,7 @@ use fenghuo_notify::Secret;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 
+use crate::conditions::Conditions;
 use crate::identity::Identity;
 use crate::intake::Intake;
 
@@ -53,6 +54,8 @@ pub struct Shown {
     pub now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// Whether it works through what comes.
     pub ready: Check,
+    /// What is wrong with the process itself.
+    pub conditions: Arc<Conditions>,
     /// Whether it is worth keeping alive.
     pub healthy: Check,
     /// The partitions that this process holds.

@@ -91,6 +91,7 @@ pub(super) fn shown() -> Shown {
         metrics_open: false,
         now_ms: Arc::new(move || now_ms),
         ready: Arc::new(|| Err("the orders are 90 s behind".to_owned())),
+        conditions: Arc::default(),
         healthy: Arc::new(|| Ok(())),
         held: Arc::new(|| {
             vec![Held {
@@ -238,6 +239,33 @@ async fn health_says_why_not() {
     let (status, text) = ask(&router, "/-/ready", &[]).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(text, r#"{"error":"the orders are 90 s behind"}"#);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_process_is_told_though_it_is_ready() {
+    let shown = Shown {
+        ready: Arc::new(|| Ok(())),
+        ..shown()
+    };
+    let condition = crate::conditions::Condition {
+        name: "map.full",
+        about: "entities".to_owned(),
+        severity: fenghuo_alert::Severity::Warn,
+        blocks_ready: false,
+        text: "the map of entities is nearly full".to_owned(),
+    };
+    shown.conditions.set(7, condition);
+    let (router, ..) = served(shown);
+    let (status, text) = ask(&router, "/-/ready", &[]).await;
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, &told["ok"]), (StatusCode::OK, &true.into()));
+    assert_eq!(told["conditions"][0]["name"], "map.full");
+    assert_eq!(told["conditions"][0]["since_ms"], 7);
+    let (_, metrics) = ask(&router, "/metrics", &[]).await;
+    assert_eq!(
+        samples(&metrics, "fenghuo_condition"),
+        [r#"fenghuo_condition{name="map.full",about="entities"} 1"#]
+    );
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use super::Delivery;
 use crate::Action;
 use crate::config::Colour;
 use crate::notifier::Terminal;
-use crate::render::one_line;
 use crate::retry::Verdict;
+use crate::text::one_line;
 
 const LINE_CHARS_MAX: usize = 512;
 
