@@ -189,8 +189,10 @@ async fn post<'a>(
             // cut: half of a secret is not known for one. Half of one may also stand at the end of
             // what was read, so that end is not looked at.
             answer.body = blot(answer.body);
-            let kept = answer.body.floor_char_boundary(ANSWER_BYTES_SHOWN);
-            answer.body.truncate(kept);
+            let shown = (0..=ANSWER_BYTES_SHOWN.min(answer.body.len())).rev();
+            let mut shown = shown.filter(|at| answer.body.is_char_boundary(*at));
+            let shown = shown.next().unwrap_or(0);
+            answer.body.truncate(shown);
             retry::classify(&answer, now_ms)
         }
         Err(no_answer) => Verdict::retry(blot(no_answer.0)),
