@@ -84,3 +84,95 @@ fn correction(args: &cli::ShopSet) -> anyhow::Result<Correction> {
         known,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::config::Config;
+
+    fn set(data: &std::path::Path, id: Option<&str>, forget: bool) -> cli::Shop {
+        cli::Shop::Set(cli::ShopSet {
+            data: data.to_owned(),
+            id: id.map(str::to_owned),
+            currency: Some("JPY".to_owned()).filter(|_| !forget),
+            time_zone: Some(540).filter(|_| !forget),
+            forget,
+        })
+    }
+
+    /// What a folder knows that nobody holds.
+    fn kept(data: &std::path::Path) -> Known {
+        let log = EmbeddedLog::open(data).unwrap();
+        Identity::restore(Known::default(), &log).unwrap().known()
+    }
+
+    #[test]
+    fn a_folder_is_corrected_with_and_without_a_daemon() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        assert!(run(&set(&data, Some("42"), false)).is_err());
+        assert!(!data.exists(), "asking makes no folder");
+        drop(EmbeddedLog::open(&data).unwrap());
+        run(&set(&data, Some("42"), false)).unwrap();
+        let known = Known {
+            shop: Some("42".to_owned()),
+            currency: Some("JPY".to_owned()),
+            utc_offset_min: Some(540),
+        };
+        assert_eq!(kept(&data), known);
+
+        // Now a daemon holds it.
+        let log = Arc::new(EmbeddedLog::open(&data).unwrap());
+        let config = Config::parse("test", "log.kind = \"embedded\"").unwrap();
+        let identity = Identity::open(&config, &*log).unwrap();
+        let listener = control::listen(&data).unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| control::serve(&listener, &log, &identity, &stop));
+            let said = control::shop(&data, None);
+            let corrected = run(&set(&data, Some("43"), false));
+            let now = identity.known();
+            let forgotten = run(&set(&data, None, true));
+            let nothing = control::backup(&data, &data);
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(said.unwrap(), known);
+            corrected.unwrap();
+            assert_eq!(now.shop.as_deref(), Some("43"));
+            forgotten.unwrap();
+            assert!(nothing.is_err(), "a copy onto itself");
+        });
+        assert_eq!(identity.known(), Known::default());
+        drop((identity, log));
+        assert_eq!(kept(&data), Known::default());
+    }
+
+    #[test]
+    fn what_cannot_be_a_shop_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(EmbeddedLog::open(folder.path()).unwrap());
+        for id in ["", "a\nb", "\u{1b}[2J"] {
+            assert!(run(&set(folder.path(), Some(id), false)).is_err(), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn an_assumed_time_zone_is_said_to_be_one() {
+        let told = text(&Known::default());
+        assert!(
+            told.contains("assumed") && told.contains("not settled"),
+            "{told}"
+        );
+        let told = text(&Known {
+            shop: Some("\u{202e}x".to_owned()),
+            currency: None,
+            utc_offset_min: Some(-210),
+        });
+        assert!(
+            told.contains("-03:30") && told.contains("\\u{202e}x"),
+            "{told}"
+        );
+    }
+}

@@ -31,7 +31,7 @@ const MAPS: [Map; 4] = [
         name: "entities",
         refused: "entities_refused",
         lost: "skus, lanes or campaigns found no place, and nothing about them is judged or paged",
-        remedy: "raise evaluate.entities_max (about 1 KiB each, for every panes partition), and look for a \
+        remedy: "raise evaluate.entities_max (about 3.6 KiB each, for every panes partition), and look for a \
                  sender that makes up names",
         severity: Severity::Page,
         told_ms: TOLD_MS,
