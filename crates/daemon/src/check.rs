@@ -14,7 +14,7 @@ pub fn run(args: &cli::Check) -> anyhow::Result<Exit> {
     let config = Config::load(&args.config)?;
     let mut text = format!("{} holds:\n", args.config.display());
     describe(&config, &mut text)?;
-    Ok(crate::signals::print(&text))
+    Ok(crate::signals::print(&crate::for_terminal(&text)))
 }
 
 fn describe(config: &Config, out: &mut String) -> fmt::Result {

@@ -58,6 +58,62 @@ pub enum Command {
     /// Look after a folder that `run --data` made
     #[command(subcommand)]
     Log(Log),
+    /// Show what shop a folder is of, and correct it
+    #[command(subcommand)]
+    Shop(Shop),
+}
+
+/// `fenghuo shop`
+#[derive(Debug, Subcommand)]
+pub enum Shop {
+    /// Show the shop's id, currency and time zone, as far as they are settled
+    Show(ShopShow),
+    /// Correct them, also while a daemon runs on the folder
+    Set(ShopSet),
+}
+
+/// `fenghuo shop show`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo shop show                     ./fenghuo-data
+  fenghuo shop show --data /var/lib/fenghuo")]
+pub struct ShopShow {
+    /// The folder.
+    #[arg(long, value_name = "DIR", default_value = "fenghuo-data")]
+    pub data: PathBuf,
+}
+
+/// `fenghuo shop set`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo shop set --id tmall-42 --currency JPY --time-zone +09:00
+  fenghuo shop set --data /var/lib/fenghuo --forget    the next events settle it anew
+
+It counts at once, also while a daemon runs on the folder. What was refused as another shop's is in
+fenghuo.dead-letter; stop the daemon and bring it back with `fenghuo dead-letter replay`.")]
+pub struct ShopSet {
+    /// The folder.
+    #[arg(long, value_name = "DIR", default_value = "fenghuo-data")]
+    pub data: PathBuf,
+    /// The id, as in meta.shop_id of its events.
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// The currency, ISO 4217.
+    #[arg(long, value_name = "CODE")]
+    pub currency: Option<String>,
+    /// The time zone: a fixed offset from UTC such as +09:00.
+    #[arg(long, value_name = "OFFSET", value_parser = zone, allow_hyphen_values = true)]
+    pub time_zone: Option<i32>,
+    /// Forget what was learned; what is given beside it holds, the rest is learned anew.
+    #[arg(long)]
+    pub forget: bool,
+}
+
+fn zone(text: &str) -> Result<i32, String> {
+    fenghuo_notify::utc_offset_min(text)
+        .ok_or_else(|| "expected an offset from UTC such as +08:00".to_owned())
 }
 
 /// `fenghuo log`

@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail};
 use fenghuo_embedded::EmbeddedLog;
 
 use crate::clock;
+use crate::identity::{Correction, Identity, Known};
 
 /// The socket.
 const NAME: &str = "control";
@@ -39,11 +40,11 @@ pub fn listen(folder: &Path) -> anyhow::Result<UnixListener> {
 }
 
 /// Answers until `stop`.
-pub fn serve(listener: &UnixListener, log: &EmbeddedLog, stop: &AtomicBool) {
+pub fn serve(listener: &UnixListener, log: &EmbeddedLog, identity: &Identity, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         match listener.accept() {
             Ok((stream, _)) => {
-                if let Err(error) = answer(stream, log) {
+                if let Err(error) = answer(stream, log, identity) {
                     tracing::warn!(%error, "a question to the folder was not answered");
                 }
             }
@@ -52,41 +53,71 @@ pub fn serve(listener: &UnixListener, log: &EmbeddedLog, stop: &AtomicBool) {
     }
 }
 
-fn answer(stream: UnixStream, log: &EmbeddedLog) -> anyhow::Result<()> {
+fn answer(stream: UnixStream, log: &EmbeddedLog, identity: &Identity) -> anyhow::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut question = String::new();
     BufReader::new((&stream).take(QUESTION_BYTES_MAX)).read_line(&mut question)?;
-    let said = match question.trim_end().strip_prefix("backup ") {
-        Some(to) => {
+    let question = question.trim_end();
+    let said = match question.split_once(' ').unwrap_or((question, "")) {
+        ("backup", to) => {
             tracing::info!(to, "copying the folder");
             let copied = log.backup(Path::new(to)).map_err(anyhow::Error::from);
-            copied.map_err(|error| format!("{error:#}"))
+            copied.map(|()| String::new())
         }
-        None => Err("no question that is known".to_owned()),
+        ("shop", correction) => shop_of(identity, log, correction),
+        _ => Err(anyhow::anyhow!("no question that is known")),
     };
-    let said = said.map_or_else(|why| format!("error: {why}\n"), |()| "ok\n".to_owned());
+    let said = match said {
+        Ok(what) if what.is_empty() => "ok\n".to_owned(),
+        Ok(what) => format!("ok {what}\n"),
+        // One line, whatever the cause has in it.
+        Err(why) => format!("error: {}\n", format!("{why:#}").replace('\n', " ")),
+    };
     (&stream).write_all(said.as_bytes())?;
     Ok(())
 }
 
-/// Lets the daemon that holds a folder copy it.
-pub fn backup(folder: &Path, to: &Path) -> anyhow::Result<()> {
+/// What shop it is, once corrected where that is asked.
+fn shop_of(identity: &Identity, log: &EmbeddedLog, correction: &str) -> anyhow::Result<String> {
+    let known = match correction {
+        "" => identity.known(),
+        text => identity.correct(&serde_json::from_str(text)?, log)?,
+    };
+    Ok(serde_json::to_string(&known)?)
+}
+
+/// Asks the daemon that holds a folder what shop it is of, or corrects that.
+pub fn shop(folder: &Path, correction: Option<&Correction>) -> anyhow::Result<Known> {
+    let correction = correction.map(serde_json::to_string).transpose()?;
+    let said = ask(folder, &format!("shop {}", correction.unwrap_or_default()))?;
+    Ok(serde_json::from_str(&said)?)
+}
+
+/// Asks the daemon that holds a folder.
+fn ask(folder: &Path, question: &str) -> anyhow::Result<String> {
     let path = folder.join(NAME);
     let mut stream = UnixStream::connect(&path)
         .with_context(|| format!("{}: the daemon does not answer", path.display()))?;
+    writeln!(stream, "{question}")?;
+    let mut said = String::new();
+    BufReader::new(stream).read_line(&mut said)?;
+    match said.trim_end() {
+        "" => bail!("the daemon ended before it answered"),
+        said => match said.strip_prefix("ok") {
+            Some(what) => Ok(what.trim_start().to_owned()),
+            None => bail!("{}", said.trim_start_matches("error: ")),
+        },
+    }
+}
+
+/// Lets the daemon that holds a folder copy it.
+pub fn backup(folder: &Path, to: &Path) -> anyhow::Result<()> {
     // The daemon has a working directory of its own.
     let to: PathBuf = std::path::absolute(to)?;
     let name = to.to_str().context("the name of the copy is no text")?;
     if name.contains('\n') {
         bail!("the name of the copy has a line feed in it");
     }
-    writeln!(stream, "backup {name}")?;
-    let mut said = String::new();
-    BufReader::new(stream).read_line(&mut said)?;
-    match said.trim_end() {
-        "ok" => Ok(()),
-        "" => bail!("the daemon ended before it answered"),
-        why => bail!("{}", why.trim_start_matches("error: ")),
-    }
+    ask(folder, &format!("backup {name}")).map(drop)
 }

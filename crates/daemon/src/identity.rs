@@ -1,15 +1,23 @@
 //! What shop this is: its id, its currency, its time zone.
 //!
-//! The config says it; of a folder without one, the first accepted event does, and it is kept in
-//! the folder from then on. One daemon serves one shop: whoever sends for another one is told so
-//! at the door. It must never forget what it has learned.
+//! The config says it; of a folder without one, the first fact of a shop that ingest takes does (an
+//! order, a catalogue entry, a plan, a stock movement, a parcel), and it is kept in the folder from
+//! then on. One daemon serves one shop: whoever sends for another one is told so at the door, and
+//! his event is a dead letter, which `fenghuo dead-letter replay` brings back once `fenghuo shop
+//! set` has said what is right. It must never forget what it has learned by itself, nor refuse
+//! anyone on what is not settled.
+
+mod told;
 
 use std::sync::{PoisonError, RwLock};
 
+use anyhow::{Context as _, ensure};
+use fenghuo_engine::IngestConfig;
 use fenghuo_intake::{Message, Rejected};
 use fenghuo_log::{Append, Error, Log, SessionSpec, Start, TopicPartition, TopicSpec};
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::config::{self, Config, Shop};
 
 /// Where it is kept: a compacted topic of one record.
@@ -55,16 +63,30 @@ impl Known {
 #[derive(Debug, Default)]
 struct Inner {
     known: Known,
-    /// What is not known yet is learned from events, and kept.
-    learns: bool,
-    /// Something was learned that is not in the log yet.
-    is_news: bool,
+    /// What the log holds of it.
+    kept: Known,
 }
 
 /// What shop this is, as far as it is known by now.
 #[derive(Debug, Default)]
 pub struct Identity {
+    /// What the config says; nothing goes before it.
+    said: Known,
+    /// What is not known yet is learned from events, and kept.
+    learns: bool,
+    /// What ingest is told: only what it takes settles anything.
+    ingest: Option<IngestConfig>,
     inner: RwLock<Inner>,
+}
+
+/// What `fenghuo shop set` corrects; what is left out stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Correction {
+    /// All that was learned is forgotten first.
+    pub forget: bool,
+    /// What is so from now on.
+    #[serde(flatten)]
+    pub known: Known,
 }
 
 /// Why an event is another shop's: a countable word, and what was expected.
@@ -73,18 +95,22 @@ pub type Foreign = (&'static str, String);
 impl Identity {
     /// What is known from the beginning, and all that will be.
     pub fn new(known: Known) -> Self {
-        Self::with(known, false, false)
-    }
-
-    fn with(known: Known, learns: bool, is_news: bool) -> Self {
         let inner = Inner {
-            known,
-            learns,
-            is_news,
+            known: known.clone(),
+            kept: known.clone(),
         };
         Self {
+            said: known,
+            learns: false,
+            ingest: None,
             inner: RwLock::new(inner),
         }
+    }
+
+    /// What the config says, which ingest judges by as well. What a folder learned is judged at
+    /// the door alone, so that a correction counts at once.
+    pub fn said(&self) -> &Known {
+        &self.said
     }
 
     /// What is known of the shop of a config. On Kafka the config alone says it; a folder learns it
@@ -96,7 +122,18 @@ impl Identity {
             config::Log::Embedded(_) => {
                 known.currency = known.currency.filter(|_| config.shop.is_currency_said);
                 known.utc_offset_min = known.utc_offset_min.filter(|_| config.shop.is_zone_said);
-                Self::restore(known, log)
+                let ingest = config.topology(clock::now_ms()).ingest;
+                // What the config does not say of the shop is no reason to refuse anything.
+                let ingest = IngestConfig {
+                    shop: known.shop.clone(),
+                    currency: known.currency.clone(),
+                    ..ingest
+                };
+                let opened = Self::restore(known, log)?;
+                Ok(Self {
+                    ingest: Some(ingest),
+                    ..opened
+                })
             }
         }
     }
@@ -122,10 +159,17 @@ impl Identity {
             // A newer build may know more of a shop; what this one knows it reads.
             kept = serde_json::from_slice(value).unwrap_or_default();
         })?;
-        let known = known.or(kept.clone());
         // What the config says is kept as well, for who looks at the folder without it.
-        let is_news = known != kept;
-        Ok(Self::with(known, true, is_news))
+        let inner = Inner {
+            known: known.clone().or(kept.clone()),
+            kept,
+        };
+        Ok(Self {
+            said: known,
+            learns: true,
+            ingest: None,
+            inner: RwLock::new(inner),
+        })
     }
 
     /// What is known now.
@@ -135,29 +179,26 @@ impl Identity {
     }
 
     fn admit(&self, message: &Message) -> Result<(), Foreign> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        belongs(&inner.known, message)?;
-        if !inner.learns || inner.known.is_complete() {
+        let known = self.known();
+        belongs(&known, message)?;
+        if !self.learns || known.is_complete() {
             return Ok(());
         }
-        drop(inner);
-        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        belongs(&inner.known, message)?;
-        let told = Known {
-            shop: Some(message.shop_id.to_string()).filter(|id| !id.is_empty()),
-            currency: message.currencies.first().map(ToString::to_string),
-            utc_offset_min: utc_offset_min(&message.value),
+        let Some(told) = told::told(message, &known, self.ingest.as_ref()) else {
+            return Ok(());
         };
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        // Another sender may have settled it meanwhile.
+        belongs(&inner.known, message)?;
         let known = inner.known.clone().or(told);
         if known != inner.known {
             tracing::info!(
                 shop = known.shop,
                 currency = known.currency,
                 utc_offset_min = known.utc_offset_min,
-                "the shop is known from its events"
+                "the shop is settled by an event; `fenghuo shop set` corrects it"
             );
             inner.known = known;
-            inner.is_news = true;
         }
         Ok(())
     }
@@ -178,18 +219,63 @@ impl Identity {
     /// The record to append with the next events, where something was learned.
     pub fn unkept(&self) -> Option<Append> {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        if !inner.is_news {
+        if !self.learns || inner.known == inner.kept {
             return None;
         }
-        let value = serde_json::to_vec(&inner.known).ok()?;
-        Some(Append::new(place(), Some(KEY.to_vec()), value))
+        record(&inner.known)
     }
 
     /// What [`Identity::unkept`] gave is durable, unless more was learned since.
     pub fn kept(&self, append: &Append) {
+        let kept = append.value.as_deref();
+        let Some(kept) = kept.and_then(|value| serde_json::from_slice::<Known>(value).ok()) else {
+            return;
+        };
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        inner.is_news = serde_json::to_vec(&inner.known).ok() != append.value;
+        inner.known = inner.known.clone().or(kept.clone());
+        inner.kept = kept;
     }
+
+    /// What [`Identity::unkept`] gave could not be written, nor the events that taught it: they
+    /// settle nothing.
+    pub fn unlearn(&self) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.known = self.said.clone().or(inner.kept.clone());
+    }
+
+    /// Corrects what was learned, durably and at once, and returns what is known then.
+    pub fn correct(&self, correction: &Correction, log: &dyn Log) -> anyhow::Result<Known> {
+        // Held to the end: nothing is learned meanwhile.
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let before = match correction.forget {
+            true => Known::default(),
+            false => inner.known.clone(),
+        };
+        let learned = correction.known.clone().or(before);
+        let known = self.said.clone().or(learned.clone());
+        ensure!(
+            correction.forget || known == learned,
+            "the config says otherwise in [shop], and goes before: change it there"
+        );
+        let record = record(&known).context("what is known of the shop has no JSON form")?;
+        log.append(vec![record])?;
+        *inner = Inner {
+            known: known.clone(),
+            kept: known.clone(),
+        };
+        tracing::info!(
+            shop = known.shop,
+            currency = known.currency,
+            utc_offset_min = known.utc_offset_min,
+            "the shop was corrected by hand"
+        );
+        Ok(known)
+    }
+}
+
+fn record(known: &Known) -> Option<Append> {
+    let value = serde_json::to_vec(known).ok()?;
+    Some(Append::new(place(), Some(KEY.to_vec()), value))
 }
 
 fn place() -> TopicPartition {
@@ -216,121 +302,5 @@ fn belongs(known: &Known, message: &Message) -> Result<(), Foreign> {
     Ok(())
 }
 
-/// The offset of the time at which a JSON event happened, as its source wrote it.
-fn utc_offset_min(value: &[u8]) -> Option<i32> {
-    let event: serde_json::Value = serde_json::from_slice(value).ok()?;
-    let time = event.pointer("/meta/occurred_at")?.as_str()?;
-    if time.ends_with(['Z', 'z']) {
-        return Some(0);
-    }
-    let at = time.rfind(['+', '-'])?;
-    fenghuo_notify::utc_offset_min(time.get(at..)?)
-}
-
 #[cfg(test)]
-mod tests {
-    use fenghuo_intake::body::{Form, Limits, messages};
-    use fenghuo_log::memory::MemoryLog;
-
-    use super::*;
-
-    fn json(shop: &str, currency: &str, zone: &str) -> String {
-        format!(
-            r#"{{"meta":{{"event_id":"1","source":"erp","shop_id":{shop:?},
-                "occurred_at":"2026-11-11T20:00:00{zone}"}},
-               "order":{{"type":"PAID","order_id":"1","lines":[{{"sku_id":"a","quantity":1,
-                "unit_price":{{"currency_code":{currency:?},"minor_units":100}}}}]}}}}"#
-        )
-    }
-
-    fn admit(identity: &Identity, text: &str) -> Result<(), Foreign> {
-        let limits = Limits {
-            body_bytes_max: 10_000,
-            events_max: 1,
-            event_bytes_max: 10_000,
-        };
-        let messages = messages(Form::Json, text.as_bytes(), &"test".into(), limits).unwrap();
-        identity.admit(messages[0].as_ref().unwrap())
-    }
-
-    #[test]
-    fn the_first_event_says_what_shop_it_is_and_the_log_keeps_it() {
-        let log = MemoryLog::new();
-        let identity = Identity::restore(Known::default(), &log).unwrap();
-        assert_eq!(identity.known(), Known::default());
-        admit(&identity, &json("42", "JPY", "+09:00")).unwrap();
-        let known = Known {
-            shop: Some("42".to_owned()),
-            currency: Some("JPY".to_owned()),
-            utc_offset_min: Some(540),
-        };
-        assert_eq!(identity.known(), known);
-        for (shop, currency, word) in [("43", "JPY", "other_shop"), ("42", "CNY", "other_currency")]
-        {
-            let refused = admit(&identity, &json(shop, currency, "Z"));
-            assert_eq!(refused.unwrap_err().0, word);
-        }
-        admit(&identity, &json("", "JPY", "-03:30")).unwrap();
-        assert_eq!(identity.known(), known);
-
-        let record = identity.unkept().unwrap();
-        log.append(vec![record.clone()]).unwrap();
-        identity.kept(&record);
-        assert_eq!(identity.unkept(), None);
-        let again = Identity::restore(Known::default(), &log).unwrap();
-        assert_eq!(again.known(), known);
-        // What the config says goes before.
-        let told = Known {
-            currency: Some("CNY".to_owned()),
-            ..Known::default()
-        };
-        let again = Identity::restore(told, &log).unwrap();
-        assert_eq!(again.known().currency.as_deref(), Some("CNY"));
-    }
-
-    #[test]
-    fn a_folder_learns_what_its_config_leaves_open() {
-        for (text, said) in [
-            ("", (None, None)),
-            ("shop.currency = \"JPY\"", (Some("JPY"), None)),
-            ("shop.time_zone = \"+08:00\"", (None, Some(480))),
-        ] {
-            let text = format!("{text}\nlog.kind = \"embedded\"");
-            let config = Config::parse("test", &text).unwrap();
-            let known = Identity::open(&config, &MemoryLog::new()).unwrap().known();
-            assert_eq!((known.currency.as_deref(), known.utc_offset_min), said);
-        }
-        let kafka = Config::parse("test", "").unwrap();
-        let known = Identity::open(&kafka, &MemoryLog::new()).unwrap().known();
-        assert_eq!(known.currency.as_deref(), Some("CNY"));
-        let moved = kafka.in_folder("there".into());
-        let known = Identity::open(&moved, &MemoryLog::new()).unwrap().known();
-        assert_eq!(known, Known::default());
-    }
-
-    #[test]
-    fn what_the_config_leaves_open_on_kafka_stays_open() {
-        let identity = Identity::new(Known::default());
-        admit(&identity, &json("42", "JPY", "+09:00")).unwrap();
-        admit(&identity, &json("43", "CNY", "+09:00")).unwrap();
-        assert_eq!(
-            (identity.known(), identity.unkept()),
-            (Known::default(), None)
-        );
-    }
-
-    #[test]
-    fn what_is_learned_bit_by_bit_is_kept_bit_by_bit() {
-        let identity = Identity::restore(Known::default(), &MemoryLog::new()).unwrap();
-        let stock = r#"{"meta":{"event_id":"1","source":"wms","shop_id":"42",
-            "occurred_at":"2026-11-11T20:00:00Z"},
-            "inventory":{"type":"SNAPSHOT","sku_id":"a","location_id":"w","levels":{"on_hand":1}}}"#;
-        admit(&identity, stock).unwrap();
-        let first = identity.unkept().unwrap();
-        assert_eq!(identity.known().currency, None);
-        admit(&identity, &json("42", "CNY", "+08:00")).unwrap();
-        identity.kept(&first);
-        assert!(identity.unkept().is_some(), "more was learned since");
-        assert_eq!(identity.known().utc_offset_min, Some(0));
-    }
-}
+mod tests;

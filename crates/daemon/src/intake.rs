@@ -172,7 +172,11 @@ impl Intake {
         let learned = self.identity.unkept();
         appends.extend(learned.clone());
         if !appends.is_empty() {
-            self.log.append(appends).map_err(Refused::Log)?;
+            let appended = self.log.append(appends);
+            if appended.is_err() && learned.is_some() {
+                self.identity.unlearn();
+            }
+            appended.map_err(Refused::Log)?;
         }
         if let Some(learned) = learned {
             self.identity.kept(&learned);

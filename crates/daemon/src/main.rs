@@ -21,6 +21,7 @@ mod measured;
 mod replay;
 mod run;
 mod sender;
+mod shop;
 mod signals;
 mod topics;
 mod watch;
@@ -59,12 +60,23 @@ fn main() -> ExitCode {
         Command::Signals(args) => Ok(signals::run(args)),
         Command::DeadLetter(args) => dead_letter::run(args),
         Command::Log(args) => folder::run(args),
+        Command::Shop(args) => shop::run(args),
     };
     match done {
         Ok(exit) => exit.into(),
         Err(error) => {
-            log_lines::last_words(format!("fenghuo: {error:#}"));
+            log_lines::last_words(format!("fenghuo: {}", for_terminal(&format!("{error:#}"))));
             Exit::of(&error).into()
         }
     }
+}
+
+/// Lines with what a terminal would obey written out: files, keys and values are named in them, and
+/// come from anyone.
+fn for_terminal(text: &str) -> String {
+    let lines = text.split('\n');
+    let lines: Vec<String> = lines
+        .map(|line| fenghuo_signal::shown(line, usize::MAX))
+        .collect();
+    lines.join("\n")
 }

@@ -18,6 +18,7 @@ use fenghuo_notify::{Means, Notifier};
 use crate::cli;
 use crate::clock::{self, Watch};
 use crate::conditions::alerts::Alerts;
+use crate::conditions::maps::Maps;
 use crate::conditions::{Condition, Conditions};
 use crate::config::{self, Config};
 use crate::control;
@@ -119,8 +120,18 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     let identity =
         until_reached(|| Identity::open(&config, &*log).context("reading what shop this is"))?;
     let mut topology = config.topology(clock::now_ms());
+    let said = identity.said().clone();
+    (topology.ingest.shop, topology.ingest.currency) = (said.shop, said.currency);
     let known = identity.known();
-    (topology.ingest.shop, topology.ingest.currency) = (known.shop, known.currency);
+    if let (Some(currency), true) = (&known.currency, !config.plans.skus.is_empty()) {
+        let priced = config.shop.currency.as_ref();
+        anyhow::ensure!(
+            priced.is_none_or(|priced| priced == currency),
+            "the plans are priced in {}, and this folder's shop sells in {currency}: set \
+             shop.currency in the config, or correct it with `fenghuo shop set`",
+            priced.map_or("no currency", String::as_str)
+        );
+    }
     let partitions = until_reached(|| {
         let partitions = source_topics(&config, &*log)?;
         let own = topology.own_topics(&|name| partitions.get(name).copied().unwrap_or(1));
@@ -158,6 +169,10 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     tracing::info!(%address, "listening");
     if let config::Log::Embedded(folder) = &shared.config.log {
         terminal.show(format!("{}\n", welcome::text(&folder.path, address)));
+        terminal.show(format!(
+            "{}\n\n",
+            crate::shop::text(&shared.identity.known())
+        ));
         if shared.identity.known().shop.is_none() {
             let first = welcome::first_events(address, &clock::utc_offset());
             terminal.show(format!("{first}\n"));
@@ -304,12 +319,6 @@ fn shown(
     let (for_ready, for_healthy) = (Arc::clone(shared), Arc::clone(shared));
     let (for_held, for_elsewhere) = (shared.holdings.clone(), Arc::clone(shared));
     let members = Mutex::new(None);
-    let sources = shared
-        .partitions
-        .values()
-        .map(|count| u64::from(*count))
-        .sum::<u64>();
-    let homes = u64::from(config.topics.panes_partitions);
     Shown {
         board: Arc::clone(&shared.board),
         identity: Arc::clone(&shared.identity),
@@ -343,19 +352,34 @@ fn shown(
         }),
         panes_partitions: config.topics.panes_partitions as usize,
         prometheus,
-        limits: vec![
-            (
-                "duplicates",
-                sources * 2 * config.ingest.duplicates.entries_max as u64,
-            ),
-            (
-                "trackers",
-                sources * config.ingest.trackers.entries_max as u64,
-            ),
-            ("entities", homes * config.evaluate.entities_max as u64),
-        ],
+        limits: limits(shared),
         top_entities: config.http.top_entities,
     }
+}
+
+/// What each map may hold, of all partitions together.
+fn limits(shared: &Shared) -> Vec<(&'static str, u64)> {
+    let config = &shared.config;
+    let count = |of: &dyn Fn(&str) -> bool| {
+        let counted = shared.partitions.iter().filter(|(name, _)| of(name));
+        counted.map(|(_, count)| u64::from(*count)).sum::<u64>()
+    };
+    let couriers = config.topic_of(fenghuo_event::Stream::Couriers);
+    let homes = u64::from(config.topics.panes_partitions);
+    let duplicates = 2 * config.ingest.duplicates.entries_max as u64;
+    let trackers = config.ingest.trackers.entries_max as u64;
+    vec![
+        ("duplicates", count(&|_| true) * duplicates),
+        (
+            "trackers",
+            count(&|name| couriers.is_some_and(|couriers| &**couriers == name)) * trackers,
+        ),
+        ("entities", homes * config.evaluate.entities_max as u64),
+        (
+            "plan_points",
+            homes * fenghuo_engine::PLAN_POINTS_MAX as u64,
+        ),
+    ]
 }
 
 /// What other members of the groups hold.
@@ -542,7 +566,7 @@ fn start_control(shared: &Arc<Shared>) -> anyhow::Result<Option<Worker>> {
     let listener = control::listen(&folder.path)?;
     let shared = Arc::clone(shared);
     Ok(Some(spawn("control".to_owned(), move |_| {
-        control::serve(&listener, &log, shared.course.stop());
+        control::serve(&listener, &log, &shared.identity, shared.course.stop());
     })))
 }
 
@@ -566,6 +590,7 @@ fn start_conditions(shared: &Arc<Shared>) -> Worker {
     let shared = Arc::clone(shared);
     spawn("conditions".to_owned(), move |_| {
         let mut alerts: Option<Alerts> = None;
+        let mut maps = Maps::default();
         let mut watch = Watch::start();
         while !shared.course.is_stopping() {
             clock::wait(POLL_MAX);
@@ -573,7 +598,7 @@ fn start_conditions(shared: &Arc<Shared>) -> Worker {
                 continue;
             }
             watch = Watch::start();
-            look(&shared);
+            look(&shared, &mut maps);
             if let Err(error) = tell(&shared, &mut alerts) {
                 tracing::warn!(
                     error = format!("{error:#}"),
@@ -585,7 +610,7 @@ fn start_conditions(shared: &Arc<Shared>) -> Worker {
 }
 
 /// Looks at what does not report by itself.
-fn look(shared: &Shared) {
+fn look(shared: &Shared, maps: &mut Maps) {
     let full = shared.topics.full().map(|text| Condition {
         name: "disk.full",
         about: String::new(),
@@ -597,6 +622,9 @@ fn look(shared: &Shared) {
     let now_ms = clock::now_ms();
     let full = full.into_iter().collect();
     shared.conditions.replace(now_ms, "disk.full", full);
+    let board = &shared.board;
+    let full = maps.full(now_ms, &board.entries(), &limits(shared), &board.refused());
+    shared.conditions.replace(now_ms, "map.full", full);
 }
 
 /// Tells the log, once the alerts that a former run left open are known.

@@ -244,9 +244,11 @@ impl<'a> Life<'a> {
         appends.extend(learned.clone());
         // The offset says nothing to anyone; that it may be committed shows who watches.
         let offsets = vec![(files, 0)];
-        self.session
-            .commit(Commit { appends, offsets })
-            .context("what was read from files")?;
+        let committed = self.session.commit(Commit { appends, offsets });
+        if committed.is_err() && learned.is_some() {
+            self.identity.unlearn();
+        }
+        committed.context("what was read from files")?;
         if let Some(learned) = learned {
             self.identity.kept(&learned);
         }

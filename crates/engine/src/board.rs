@@ -127,6 +127,8 @@ pub struct Board {
     dead_letters: DashMap<&'static str, u64>,
     /// Entries of each bounded map, by the stage that keeps it: a process has several of a kind.
     entries: DashMap<(u64, &'static str), u64>,
+    /// The last few entities that found no room, by the stage that refused them.
+    refused: DashMap<u64, Vec<String>>,
     holes: AtomicU64,
     /// Goes up with every change that a screen would show.
     revision: AtomicU64,
@@ -273,9 +275,14 @@ impl Board {
         self.entries.insert((owner, map), entries);
     }
 
+    pub(crate) fn set_refused(&self, owner: u64, names: Vec<String>) {
+        self.refused.insert(owner, names);
+    }
+
     /// A stage ends, and its maps with it.
     pub(crate) fn withdraw_entries(&self, owner: u64) {
         self.entries.retain(|(of, _), _| *of != owner);
+        self.refused.remove(&owner);
     }
 
     /// Every reading, sorted by signal and entity.
@@ -419,6 +426,15 @@ impl Board {
         all.push(("episodes", self.open.len() as u64));
         all.sort_unstable();
         all
+    }
+
+    /// The last few entities that found no room, by name, without control characters.
+    pub fn refused(&self) -> Vec<String> {
+        let names = self.refused.iter();
+        let mut names: Vec<String> = names.flat_map(|entry| entry.value().clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Ranges of source offsets that no commit record covered: something was lost.

@@ -115,6 +115,9 @@ pub(crate) struct EntityRow {
     pub(crate) facts: Vec<FactRow>,
     #[prost(message, repeated, tag = "4")]
     pub(crate) slots: Vec<SlotRow>,
+    /// By what it got its place.
+    #[prost(uint32, tag = "5")]
+    pub(crate) claim: u32,
 }
 
 /// A series of an entity.

@@ -17,13 +17,16 @@ pub struct DuplicateBounds {
     pub entries_max: usize,
 }
 
-/// The keys seen.
+/// The keys seen, folded to 64 bits: that a billion events find one another's among 400,000 has a
+/// chance of 1 in 46,000, and it halves what they take.
 #[derive(Debug)]
 pub(crate) struct Duplicates {
     bounds: DuplicateBounds,
-    young: HashSet<u128, FixedState>,
-    old: HashSet<u128, FixedState>,
+    young: HashSet<u64, FixedState>,
+    old: HashSet<u64, FixedState>,
     young_since_ms: i64,
+    /// Keys that were forgotten before their horizon, for there were too many.
+    pub(crate) forgotten: u64,
 }
 
 impl Duplicates {
@@ -34,6 +37,7 @@ impl Duplicates {
             young: HashSet::default(),
             old: HashSet::default(),
             young_since_ms: i64::MIN,
+            forgotten: 0,
         }
     }
 
@@ -49,6 +53,7 @@ impl Duplicates {
 
     /// Whether the key was seen.
     pub(crate) fn contains(&self, key: u128) -> bool {
+        let key = folded(key);
         self.young.contains(&key) || self.old.contains(&key)
     }
 
@@ -59,17 +64,24 @@ impl Duplicates {
         }
         let aged = appended_ms.saturating_sub(self.young_since_ms) >= self.bounds.horizon_ms;
         if aged || self.young.len() >= self.bounds.entries_max {
+            if !aged {
+                self.forgotten += self.old.len() as u64;
+            }
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
             self.young_since_ms = appended_ms;
         }
-        self.young.insert(key);
+        self.young.insert(folded(key));
     }
 
     /// Number of keys held.
     pub(crate) fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
+}
+
+fn folded(key: u128) -> u64 {
+    (key ^ (key >> 64)) as u64
 }
 
 #[cfg(test)]

@@ -202,9 +202,19 @@ impl Evaluate {
         let entities: usize = homes().map(Home::len).sum();
         self.board
             .set_entries(self.owner, "entities", entities as u64);
-        let refused: u64 = homes().map(|home| home.refused).sum();
+        let refused: u64 = homes().map(|home| home.room.refused).sum();
         self.board
             .set_entries(self.owner, "entities_refused", refused);
+        let points: usize = homes().map(Home::points).sum();
+        self.board
+            .set_entries(self.owner, "plan_points", points as u64);
+        let plans: u64 = homes().map(|home| home.room.plans_refused).sum();
+        self.board
+            .set_entries(self.owner, "plan_points_refused", plans);
+        if refused + plans > 0 {
+            let names = homes().flat_map(|home| home.room.names()).collect();
+            self.board.set_refused(self.owner, names);
+        }
         for transition in self.said.drain(..) {
             self.board.publish_transition(transition);
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use fenghuo_alert::{Alert, Origin, Rules, Transition};
 use fenghuo_signal::catalogue::{self, Signal};
 use fenghuo_signal::series::LOST;
-use fenghuo_signal::{Entity, Facts, Judge, Kind, Next, Reading, State, View, series};
+use fenghuo_signal::{Entity, Fact, Facts, Judge, Kind, Next, Reading, State, View, series};
 use fenghuo_window::{Clock, Clocks, History, Series, Shape, SourceState};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -22,6 +22,10 @@ use crate::ingest::home_of;
 use crate::record::{CommitRecord, EntityName, SourceRange};
 
 mod kept;
+mod room;
+
+pub use room::POINTS_MAX as PLAN_POINTS_MAX;
+use room::{Claim, Room};
 
 /// Closed panes that a signal takes in at once when it was asleep; what lies before is skipped.
 const ADVANCE_MAX: i64 = 180;
@@ -47,7 +51,7 @@ struct Slot {
     /// The reading was not handed over yet.
     is_new: bool,
     /// By index of the rule.
-    alerts: SmallVec<[(usize, Alert); 2]>,
+    alerts: Vec<(usize, Alert)>,
 }
 
 struct Entry {
@@ -55,8 +59,32 @@ struct Entry {
     segment: usize,
     history: History,
     facts: Facts,
-    slots: SmallVec<[Slot; 4]>,
+    /// Those of its signals that something was to be read for, by number of the signal.
+    slots: Vec<Slot>,
+    claim: Claim,
     changed: bool,
+}
+
+impl Entry {
+    /// Where the slot of a signal is. Most entities are read for few of their signals, so a slot
+    /// is made when it is needed.
+    fn slot(&mut self, signal: usize) -> usize {
+        let at = self.slots.partition_point(|slot| slot.signal < signal);
+        if self.slots.get(at).is_none_or(|slot| slot.signal != signal) {
+            let slot = Slot {
+                signal,
+                state: State::new(),
+                advanced_ms: None,
+                due_ms: None,
+                reading: None,
+                is_new: false,
+                alerts: Vec::new(),
+            };
+            self.slots.reserve_exact(1);
+            self.slots.insert(at, slot);
+        }
+        at
+    }
 }
 
 /// Some of the entries, written down together.
@@ -111,8 +139,10 @@ pub(crate) struct Home {
     covered: BTreeMap<(String, u32), u64>,
     /// Part of a commit that was applied before, and is now being repeated.
     repeating: bool,
+    /// Points of all plans.
+    points: usize,
+    pub(crate) room: Room,
     pub(crate) holes: u64,
-    pub(crate) refused: u64,
 }
 
 impl Home {
@@ -120,6 +150,8 @@ impl Home {
         Self {
             partition,
             rules: Arc::clone(&config.rules),
+            room: Room::new(config.entities_max),
+            points: 0,
             config,
             entries: Vec::new(),
             segments: (0..SEGMENTS).map(|_| Segment::default()).collect(),
@@ -132,7 +164,6 @@ impl Home {
             covered: BTreeMap::new(),
             repeating: false,
             holes: 0,
-            refused: 0,
         }
     }
 
@@ -144,6 +175,11 @@ impl Home {
     /// Number of entities.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Points of all plans.
+    pub(crate) fn points(&self) -> usize {
+        self.points
     }
 
     /// Where each source partition stands.
@@ -236,7 +272,7 @@ impl Home {
             return;
         }
         let Some(id) = self
-            .entry_of(source)
+            .entry_of(source, Claim::Sold)
             .filter(|id| !self.is_covered(*id, offset))
         else {
             return;
@@ -249,12 +285,14 @@ impl Home {
         let ids: Vec<Option<u32>> = commit
             .entities
             .iter()
-            .map(|name| self.entry(name, offset))
+            .zip(Claim::all(commit))
+            .map(|(name, claim)| self.entry(name, claim, offset))
             .collect();
         let id_of = |index: u32| ids.get(index as usize).copied().flatten();
         for row in &commit.facts {
-            if let (Some(id), Some(fact)) = (id_of(row.entity), row.fact.clone()) {
-                self.entries[id as usize].facts.take(fact);
+            if let (Some(id), Some(fact)) = (id_of(row.entity), row.fact.clone())
+                && self.take_fact(id, fact, room::POINTS_MAX)
+            {
                 self.touch_all(id);
             }
         }
@@ -271,6 +309,21 @@ impl Home {
         }
     }
 
+    /// Takes a fact, unless it is a plan whose points would be too many.
+    fn take_fact(&mut self, id: u32, fact: Fact, points_max: usize) -> bool {
+        let entry = &mut self.entries[id as usize];
+        let before = entry.facts.points();
+        if let Fact::Plan(plan) = &fact
+            && self.points + plan.curve.len() > points_max
+        {
+            self.room.refuse_plan(&entry.entity);
+            return false;
+        }
+        entry.facts.take(fact);
+        self.points = self.points - before + entry.facts.points();
+        true
+    }
+
     fn add(&mut self, id: u32, series: &'static Series, start_ms: i64, values: &[i64]) {
         let entry = &mut self.entries[id as usize];
         let change = entry.history.merge(series, start_ms, values);
@@ -283,16 +336,16 @@ impl Home {
         };
         // The sku is homed where its locations are.
         let sku = Entity::one(Kind::Sku, &self.entries[id as usize].entity.first);
-        if let Some(sku) = self.entry_of(sku) {
+        if let Some(sku) = self.entry_of(sku, Claim::Told) {
             self.entries[sku as usize].history.merge(total, 0, &change);
             self.touch(sku, total, 0);
         }
     }
 
     /// The entry that a record at `offset` is to change; `None` where the record is in it.
-    fn entry(&mut self, name: &EntityName, offset: u64) -> Option<u32> {
+    fn entry(&mut self, name: &EntityName, claim: Claim, offset: u64) -> Option<u32> {
         let kind = Kind::from_number(name.kind)?;
-        let id = self.entry_of(Entity::pair(kind, &name.first, &name.second))?;
+        let id = self.entry_of(Entity::pair(kind, &name.first, &name.second), claim)?;
         (!self.is_covered(id, offset)).then_some(id)
     }
 
@@ -302,29 +355,16 @@ impl Home {
         self.segments[self.entries[id as usize].segment].covered > offset
     }
 
-    fn entry_of(&mut self, entity: Entity) -> Option<u32> {
+    fn entry_of(&mut self, entity: Entity, claim: Claim) -> Option<u32> {
         if let Some(id) = self.index.get(&entity) {
             return Some(*id);
         }
-        if self.entries.len() >= self.config.entities_max {
-            self.refused += 1;
-            return None;
-        }
+        let has_room = self.room.take(&entity, claim, self.entries.len());
+        has_room.then(|| self.insert(entity, claim))
+    }
+
+    fn insert(&mut self, entity: Entity, claim: Claim) -> u32 {
         let id = self.entries.len() as u32;
-        let slots = catalogue::ALL
-            .iter()
-            .enumerate()
-            .filter(|(_, signal)| signal.kinds.contains(&entity.kind))
-            .map(|(signal, _)| Slot {
-                signal,
-                state: State::new(),
-                advanced_ms: None,
-                due_ms: None,
-                reading: None,
-                is_new: false,
-                alerts: SmallVec::new(),
-            })
-            .collect();
         let segment = segment_of(&entity);
         self.segments[segment].entries.push(id);
         self.index.insert(entity.clone(), id);
@@ -333,10 +373,11 @@ impl Home {
             segment,
             history: History::default(),
             facts: Facts::default(),
-            slots,
+            slots: Vec::new(),
+            claim,
             changed: false,
         });
-        Some(id)
+        id
     }
 
     /// The clock of a signal about an entity.
@@ -364,24 +405,41 @@ impl Home {
     /// Something that signals read of an entity changed in the pane that begins at `start_ms`.
     fn touch(&mut self, id: u32, series: &'static Series, start_ms: i64) {
         self.note_changed(id);
-        for at in 0..self.entries[id as usize].slots.len() {
-            let signal = catalogue::ALL[self.entries[id as usize].slots[at].signal];
-            if signal
+        let paned = matches!(series.shape, Shape::Panes(_));
+        self.touch_those(id, paned.then_some(start_ms), &|signal| {
+            signal
                 .touched_by
                 .iter()
                 .any(|touched| touched.id == series.id)
-            {
-                let paned = matches!(series.shape, Shape::Panes(_));
-                self.schedule_touched(id, at, paned.then_some(start_ms));
-            }
-        }
+        });
     }
 
     /// Facts changed: every signal may read differently.
     fn touch_all(&mut self, id: u32) {
         self.note_changed(id);
+        self.touch_those(id, None, &|_| true);
+    }
+
+    /// The rules changed: what is read of an entity may be beyond limits now.
+    fn touch_used(&mut self, id: u32) {
+        self.note_changed(id);
         for at in 0..self.entries[id as usize].slots.len() {
             self.schedule_touched(id, at, None);
+        }
+    }
+
+    fn touch_those(
+        &mut self,
+        id: u32,
+        start_ms: Option<i64>,
+        is_touched: &dyn Fn(&Signal) -> bool,
+    ) {
+        for (number, signal) in catalogue::ALL.iter().enumerate() {
+            let entry = &mut self.entries[id as usize];
+            if signal.kinds.contains(&entry.entity.kind) && is_touched(signal) {
+                let at = entry.slot(number);
+                self.schedule_touched(id, at, start_ms);
+            }
         }
     }
 

@@ -628,6 +628,10 @@ impl Stage for Ingest {
         let refused = refused.map(|p| p.trackers.refused).sum::<u64>();
         self.board
             .set_entries(self.owner, "trackers_refused", refused);
+        let forgotten = self.partitions.iter().flatten();
+        let forgotten = forgotten.map(|p| p.duplicates.forgotten).sum::<u64>();
+        self.board
+            .set_entries(self.owner, "duplicates_forgotten", forgotten);
     }
 }
 

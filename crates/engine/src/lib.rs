@@ -25,6 +25,7 @@ pub use board::{Board, Outcome};
 pub use dispatch::{Dispatch, DispatchConfig};
 pub use duplicates::DuplicateBounds;
 pub use evaluate::{Evaluate, EvaluateConfig};
+pub use home::PLAN_POINTS_MAX;
 pub use ingest::{Ingest, IngestConfig, SourceTopic};
 pub use playback::Playback;
 pub use route::{Route, Routes};

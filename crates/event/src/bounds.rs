@@ -21,11 +21,17 @@ pub const ENTRIES_MAX: usize = 64;
 /// Lines of an order.
 pub const LINES_MAX: usize = 4096;
 
-/// Skus of one plan event; a larger plan comes in several events.
-pub const SKUS_MAX: usize = ELEMENTS_MAX;
+/// Skus of one plan event; a larger plan comes in several events. Each takes a place where skus
+/// are kept, so that one event must not take many.
+pub const SKUS_MAX: usize = 4096;
 
 /// Points of one plan curve: a fortnight in steps of five minutes.
 pub const CURVE_POINTS_MAX: usize = 4096;
+
+/// Points of all curves of one plan event: a thousand skus, a day in steps of five minutes. A sku
+/// without a curve of its own follows its campaign's and counts with as many points, since it is
+/// kept with them.
+pub const PLAN_POINTS_MAX: usize = 300_000;
 
 /// Levels of messages, objects, lists or groups inside each other, unknown ones included. The
 /// deepest known path has five.

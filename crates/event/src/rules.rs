@@ -3,8 +3,8 @@
 //! one event alone; whether it fits the others is for the signals.
 
 use crate::bounds::{
-    CURVE_POINTS_MAX, FLOAT_MAX, LINES_MAX, OFFSET_S_MAX, ORDER_MINOR_MAX, QUANTITY_MAX, SKUS_MAX,
-    UTC_OFFSET_MIN_MAX,
+    CURVE_POINTS_MAX, FLOAT_MAX, LINES_MAX, OFFSET_S_MAX, ORDER_MINOR_MAX, PLAN_POINTS_MAX,
+    QUANTITY_MAX, SKUS_MAX, UTC_OFFSET_MIN_MAX,
 };
 use crate::pb;
 use crate::rejected::{Fault, Reason, quote};
@@ -256,6 +256,18 @@ pub(crate) fn plan(plan: &Plan<'_>) -> Checked {
     curve("curve", &plan.curve)?;
     within("forecast_cv", plan.forecast_cv, 0.0, 100.0)?;
     at_most("skus", &plan.skus, SKUS_MAX)?;
+    let of_sku = |sku: &SkuPlan<'_>| match sku.curve.is_empty() {
+        true => plan.curve.len(),
+        false => sku.curve.len(),
+    };
+    let points = plan.curve.len() + plan.skus.iter().map(of_sku).sum::<usize>();
+    if points > PLAN_POINTS_MAX {
+        let what = format!(
+            "{points} points, those of skus that follow the campaign's curve counted; at most \
+             {PLAN_POINTS_MAX} are allowed: send the skus in several events"
+        );
+        return Err(Fault::new(Reason::TooLarge, what).within("skus"));
+    }
     match plan.currency_code.is_empty() {
         true => Ok(()),
         false => currency("currency_code", &plan.currency_code),

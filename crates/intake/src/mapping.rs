@@ -8,6 +8,7 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 
 use jiff::tz::Offset;
@@ -118,14 +119,24 @@ pub enum MappingError {
     },
 }
 
+/// Bytes of a mapping file at most: parsing takes a hundred times as many.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+
 impl Mapping {
     /// Reads and checks a mapping file.
     pub fn load(path: &Path) -> Result<Self, MappingError> {
         let file = path.display().to_string();
-        let text = fs::read_to_string(path).map_err(|source| MappingError::Read {
+        let fail = |source| MappingError::Read {
             file: file.clone(),
             source,
-        })?;
+        };
+        let mut text = String::new();
+        let opened = fs::File::open(path).map_err(fail)?;
+        let mut bounded = opened.take(FILE_BYTES_MAX + 1);
+        if bounded.read_to_string(&mut text).map_err(fail)? as u64 > FILE_BYTES_MAX {
+            let problem = format!("it is larger than {} KiB", FILE_BYTES_MAX >> 10);
+            return Err(fail(std::io::Error::other(problem)));
+        }
         Self::parse(&text, &file)
     }
 

@@ -31,7 +31,13 @@ fn shipped() -> Vec<Arc<Mapping>> {
     ]
     .map(|name| {
         let path = here("../../deploy/mappings").join(format!("{name}.toml"));
-        Arc::new(Mapping::load(&path).unwrap())
+        // Whoever reads buyers sets a salt of his own.
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text
+            .replace("#buyer = ", "buyer = ")
+            .replace("#[buyer]", "[buyer]");
+        let text = text.replace("#salt = \"…\"", "salt = \"0123456789abcdef\"");
+        Arc::new(Mapping::parse(&text, &path.display().to_string()).unwrap())
     })
     .into()
 }

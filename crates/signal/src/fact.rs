@@ -165,6 +165,11 @@ impl Facts {
         }
     }
 
+    /// Points of all its plans.
+    pub fn points(&self) -> usize {
+        self.plans.iter().map(|plan| plan.curve.len()).sum()
+    }
+
     /// Every fact, to be taken again.
     pub fn all(&self) -> impl Iterator<Item = Fact> {
         let catalog = self.catalog.clone().map(Fact::Catalog);

@@ -16,6 +16,7 @@ mod fold;
 mod parcel;
 mod price;
 mod sales;
+mod shown;
 mod stock;
 mod system;
 
@@ -25,4 +26,5 @@ pub use fact::{Fact, Facts};
 pub use fold::{Fold, fold, tracker_key};
 pub use parcel::Parcel;
 pub use reading::{Reading, ReadingState};
+pub use shown::shown;
 pub use system::fold_arrivals;

@@ -1,14 +1,12 @@
 //! Everything kept about one entity: its panes, cohorts, levels and registers.
 
-use smallvec::SmallVec;
-
 use crate::panes::Panes;
 use crate::series::{Series, Shape, Values};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kept {
     Panes(Panes),
-    Amount(Values),
+    Amount(Box<[i64]>),
 }
 
 /// One series of a [`History`] as plain numbers, to be written down.
@@ -24,7 +22,8 @@ pub struct Dump {
 /// Everything kept about one entity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    series: SmallVec<[(u16, Kept); 4]>,
+    /// Most entities have few: room is made for one at a time.
+    series: Vec<(u16, Kept)>,
 }
 
 impl History {
@@ -34,10 +33,11 @@ impl History {
             Some(at) => &mut self.series[at].1,
             None => {
                 let kept = if series.tiers().is_empty() {
-                    Kept::Amount(series.identity())
+                    Kept::Amount(series.identity().into_boxed_slice())
                 } else {
                     Kept::Panes(Panes::default())
                 };
+                self.series.reserve_exact(1);
                 self.series.push((series.id, kept));
                 let last = self.series.len() - 1;
                 &mut self.series[last].1
@@ -80,7 +80,7 @@ impl History {
         let kept = if series.tiers().is_empty() {
             match tiers.as_slice() {
                 [(starts_ms, values)] if starts_ms.is_empty() && values.len() == series.width() => {
-                    Some(Kept::Amount(Values::from_slice(values)))
+                    Some(Kept::Amount(values.as_slice().into()))
                 }
                 _ => None,
             }
@@ -89,6 +89,7 @@ impl History {
         };
         let Some(kept) = kept else { return false };
         self.series.retain(|(id, _)| *id != series.id);
+        self.series.reserve_exact(1);
         self.series.push((series.id, kept));
         true
     }

@@ -14,22 +14,22 @@ use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
 
-/// Bytes of a config, rules or plan file that are read at most.
-const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of a config or a rules file at most: parsing takes up to a hundred times as many.
+pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Bytes of a plan file at most, some 50,000 skus; a larger plan comes in several files.
+pub const PLAN_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// The most that is said of one mistake, in characters: no error grows with its file.
 const SAID_CHARS_MAX: usize = 1_200;
 
-fn cut(mut said: String) -> String {
-    if let Some((end, _)) = said.char_indices().nth(SAID_CHARS_MAX) {
-        said.truncate(end);
-        said.push('…');
-    }
-    said
+/// What is said of a mistake has keys and values of the file in it, and goes to a terminal.
+fn cut(said: String) -> String {
+    fenghuo_signal::shown(&said, SAID_CHARS_MAX)
 }
 
-/// Reads a file that must be text and of bearable size.
-pub fn read_text(path: &Path) -> Result<String, ConfigError> {
+/// Reads a file that must be text, of at most `bytes_max` bytes, which are a whole number of MiB.
+pub fn read_text(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
     use std::io::Read as _;
     let fail = |source| ConfigError::Read {
         file: path.display().to_string(),
@@ -37,9 +37,9 @@ pub fn read_text(path: &Path) -> Result<String, ConfigError> {
     };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(fail)?;
-    let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
-    if read.map_err(fail)? as u64 > FILE_BYTES_MAX {
-        let problem = format!("the file is larger than {FILE_BYTES_MAX} bytes");
+    let read = file.take(bytes_max + 1).read_to_string(&mut text);
+    if read.map_err(fail)? as u64 > bytes_max {
+        let problem = format!("the file is larger than {} MiB", bytes_max >> 20);
         return Err(fail(std::io::Error::other(problem)));
     }
     Ok(text)

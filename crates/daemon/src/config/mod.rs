@@ -30,6 +30,9 @@ pub use plan::Plans;
 /// alike to the byte.
 const TABLE_SEED: u64 = 0x6665_6e67_6875_6f00;
 
+/// Bytes of a token at least.
+const TOKEN_BYTES_MIN: usize = 16;
+
 /// Everything that an installation is told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -278,7 +281,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks a config and all files that it names.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = document::read_text(path)?;
+        let text = document::read_text(path, document::CONFIG_BYTES_MAX)?;
         Self::parse(&path.display().to_string(), &text)
     }
 
@@ -318,7 +321,7 @@ impl Config {
     pub fn intake_token(&self) -> Result<Option<Secret>, ConfigError> {
         let source = self.intake.token.as_ref();
         source
-            .map(|source| read("intake.token", source))
+            .map(|source| read_token("intake.token", source))
             .transpose()
     }
 
@@ -336,7 +339,9 @@ impl Config {
     /// The bearer token, where one is needed.
     pub fn token(&self) -> Result<Option<Secret>, ConfigError> {
         let source = self.http.token.as_ref();
-        source.map(|source| read("http.token", source)).transpose()
+        source
+            .map(|source| read_token("http.token", source))
+            .transpose()
     }
 
     /// The name of a stream's topic, where it is read.
@@ -394,6 +399,23 @@ impl Config {
             checkpoint_ms: Some(self.evaluate.checkpoint_ms),
         }
     }
+}
+
+/// Reads what senders or readers must know, which nobody may guess.
+fn read_token(key: &'static str, source: &SecretSource) -> Result<Secret, ConfigError> {
+    let secret = read(key, source)?;
+    let plain = secret.expose().to_ascii_lowercase().replace(['-', '_'], "");
+    let is_placeholder = ["changeme", "replaceme", "yoursecret", "yourtoken"]
+        .iter()
+        .any(|example| plain.contains(example));
+    if secret.expose().len() < TOKEN_BYTES_MIN || is_placeholder {
+        let problem = format!(
+            "what {source} holds can be guessed: expected {TOKEN_BYTES_MIN} bytes or more, as \
+             `openssl rand -hex 32` prints them"
+        );
+        return Err(ConfigError::Secret { key, problem });
+    }
+    Ok(secret)
 }
 
 fn read(key: &'static str, source: &SecretSource) -> Result<Secret, ConfigError> {

@@ -369,3 +369,83 @@ fn spoilt_configs_bring_nothing_down() {
     }
     assert!(held > 5, "{held} of the spoilt configs hold");
 }
+
+#[test]
+fn what_a_terminal_would_obey_is_written_out_in_every_mistake() {
+    for text in [
+        "\"a\\u001b[2Jb\" = 1",
+        "[shop]\n\"\\u202ekey\\nfenghuo: all is well\" = 1",
+        "shop.currency = \"\\u001b]0;x\\u0007\"",
+        "log.kind = \"\\u009b2J\\u200b\"",
+        "[[route]]\nchannels = [\"\\u001b[2J\"]",
+    ] {
+        let error = Config::parse("fenghuo.toml", text).unwrap_err();
+        let told = crate::for_terminal(&format!("{:#}", anyhow::Error::from(error)));
+        let is_bad = |c: char| c.is_control() || ('\u{200b}'..='\u{202e}').contains(&c);
+        assert!(!told.contains(is_bad), "{told:?}");
+    }
+}
+
+#[test]
+fn files_are_bounded_before_they_are_parsed() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: usize| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "#".repeat(bytes)).unwrap();
+        path
+    };
+    let told = |config: &std::path::Path| {
+        let error = Config::load(config).unwrap_err();
+        format!("{:#}", anyhow::Error::from(error))
+    };
+    let said = told(&write("large.toml", (1 << 20) + 1));
+    assert!(
+        said.contains("large.toml") && said.contains("larger than 1 MiB"),
+        "{said}"
+    );
+    for (name, bytes, key, limit) in [
+        ("r.toml", (1 << 20) + 1, "rules.files", "1 MiB"),
+        ("p.toml", (4 << 20) + 1, "plans.files", "4 MiB"),
+        (
+            "m.toml",
+            (256 << 10) + 1,
+            "intake.watch = \"in\"\nintake.mappings",
+            "256 KiB",
+        ),
+    ] {
+        write(name, bytes);
+        let config = folder.path().join("fenghuo.toml");
+        std::fs::write(&config, format!("{key} = [{name:?}]")).unwrap();
+        let said = told(&config);
+        assert!(said.contains(name) && said.contains(limit), "{said}");
+    }
+    let deep = format!("a = {}{}", "[".repeat(20_000), "]".repeat(20_000));
+    assert!(Config::parse("fenghuo.toml", &deep).is_err());
+}
+
+#[test]
+fn a_token_that_can_be_guessed_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("fenghuo.toml");
+    std::fs::write(
+        &config,
+        "http.token_file = \"t\"\nintake.token_file = \"t\"",
+    )
+    .unwrap();
+    let config = Config::load(&config).unwrap();
+    for token in ["short", "change-me-change-me", "0123456789abcde"] {
+        std::fs::write(folder.path().join("t"), token).unwrap();
+        for error in [
+            config.token().unwrap_err(),
+            config.intake_token().unwrap_err(),
+        ] {
+            let told = error.to_string();
+            assert!(
+                told.contains("openssl rand -hex 32") && !told.contains(token),
+                "{told}"
+            );
+        }
+    }
+    std::fs::write(folder.path().join("t"), "0123456789abcdef").unwrap();
+    assert!(config.token().is_ok() && config.intake_token().is_ok());
+}

@@ -16,7 +16,7 @@ use fenghuo_alert::Rules;
 use fenghuo_engine::{DuplicateBounds, TrackerBounds};
 use fenghuo_notify::{ChannelConfig, SecretSource, utc_offset_min};
 
-use super::document::{Document, read_text};
+use super::document::{CONFIG_BYTES_MAX, Document, PLAN_BYTES_MAX, read_text};
 use super::plan::Plans;
 use super::raw::{self, Raw};
 use super::{
@@ -245,15 +245,11 @@ fn ingest(at: &Document<'_>, raw: &raw::Ingest) -> Result<Ingest, ConfigError> {
             entries_max: entries(
                 "ingest.duplicates.entries_max",
                 duplicates.entries_max,
-                1_000_000,
+                100_000,
             )?,
         },
         trackers: TrackerBounds {
-            entries_max: entries(
-                "ingest.trackers.entries_max",
-                trackers.entries_max,
-                2_000_000,
-            )?,
+            entries_max: entries("ingest.trackers.entries_max", trackers.entries_max, 200_000)?,
             closed_ms: ms(
                 "ingest.trackers.closed",
                 &trackers.closed,
@@ -269,7 +265,7 @@ fn evaluate(at: &Document<'_>, raw: &raw::Evaluate) -> Result<Evaluate, ConfigEr
         workers: workers(at, "evaluate.workers", raw.workers)?,
         entities_max: at.number(
             "evaluate.entities_max",
-            raw.entities_max.unwrap_or(100_000),
+            raw.entities_max.unwrap_or(25_000),
             1_000..=100_000_000,
         )?,
         behind_ms_max: at.duration_ms(
@@ -376,7 +372,11 @@ fn rules(at: &Document<'_>, raw: &raw::Rules) -> Result<Rules, ConfigError> {
     };
     for file in files(at, "rules.files", &raw.files)? {
         let path = at.path(file);
-        rules = rules.with(&path.display().to_string(), &read_text(&path)?, &signals)?;
+        rules = rules.with(
+            &path.display().to_string(),
+            &read_text(&path, CONFIG_BYTES_MAX)?,
+            &signals,
+        )?;
     }
     Ok(rules)
 }
@@ -385,7 +385,7 @@ fn plans(at: &Document<'_>, named: &[String], currency: &str) -> Result<Plans, C
     let mut plans = Plans::default();
     for file in files(at, "plans.files", named)? {
         let path = at.path(file);
-        let text = read_text(&path)?;
+        let text = read_text(&path, PLAN_BYTES_MAX)?;
         let name = path.display().to_string();
         plans.add(&Document::parse(&name, &text)?, currency)?;
     }

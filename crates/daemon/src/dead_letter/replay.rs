@@ -139,8 +139,15 @@ impl Judge<'_> {
             return Fate::Cut;
         }
         let content_type = match (&letter.content_type, &letter.origin) {
-            // What is loaded is JSON, line by line.
-            (None, Origin::File { .. }) => Some(Encoding::Json.content_type().as_bytes()),
+            // What is loaded is JSON, line by line; what a mapping made of rows, or came in one body
+            // with others, may be protobuf, and begins with its meta.
+            (None, Origin::File { .. }) => {
+                let encoding = match letter.value.first() {
+                    Some(b'\n') => Encoding::guess(&letter.value),
+                    _ => Encoding::Json,
+                };
+                Some(encoding.content_type().as_bytes())
+            }
             (content_type, _) => content_type.as_deref(),
         };
         let (topic, key) = match &letter.origin {

@@ -1,6 +1,7 @@
 //! Letters as they are shown, what becomes of each, and that none goes back twice.
 
 use fenghuo_engine::IngestConfig;
+use fenghuo_event::pb;
 use fenghuo_log::Whole;
 use fenghuo_log::memory::MemoryLog;
 use fenghuo_log::{Log, Session, SessionSpec, Start, TopicPartition, TopicSpec};
@@ -176,6 +177,43 @@ fn a_line_of_a_file_goes_where_it_would_have_been_loaded_to() {
     assert_eq!(append.key.as_deref(), Some(b"o1".as_slice()));
     let json = ("content-type", b"application/json".to_vec());
     assert_eq!(append.headers, [json]);
+}
+
+#[test]
+fn what_the_door_refused_for_a_wrong_shop_goes_back_in_either_encoding() {
+    let headers: [(&str, &[u8]); 3] = [
+        ("reason", b"other_shop"),
+        ("file", b"127.0.0.1"),
+        ("line", b"1"),
+    ];
+    let json = order("42", "CNY");
+    let order = pb::Order {
+        r#type: pb::order::Type::Paid.into(),
+        order_id: "o1".to_owned(),
+        ..Default::default()
+    };
+    let meta = pb::Meta {
+        event_id: "e1".to_owned(),
+        source: "erp".to_owned(),
+        shop_id: "42".to_owned(),
+        occurred_at: Some(fenghuo_event::Timestamp(NOW_MS).into()),
+        ..Default::default()
+    };
+    let protobuf = fenghuo_event::to_protobuf(&pb::Event {
+        meta: Some(meta),
+        body: Some(pb::event::Body::Order(order)),
+    });
+    for (value, content_type) in [
+        (json.clone(), "application/json"),
+        (protobuf, "application/protobuf"),
+    ] {
+        let letter = Letter::read(scanned(&value, &headers));
+        let Fate::Submit(append) = fate(&letter) else {
+            panic!("expected it to be re-submitted: {:?}", fate(&letter));
+        };
+        let header = ("content-type", content_type.as_bytes().to_vec());
+        assert_eq!(append.headers, [header]);
+    }
 }
 
 #[test]

@@ -27,6 +27,8 @@ struct Snapshot {
     shop: String,
     currency: Option<String>,
     utc_offset_min: i32,
+    /// No one has told a time zone, and UTC stands for it.
+    utc_offset_assumed: bool,
     /// Why it is not ready, if so.
     not_ready: Option<String>,
     /// Of how many partitions of the panes this is all, where others hold the rest.
@@ -106,6 +108,7 @@ pub(super) fn render(shown: &Shown) -> String {
         shop: known.shop.unwrap_or_default(),
         currency: known.currency,
         utc_offset_min: known.utc_offset_min.unwrap_or(0),
+        utc_offset_assumed: known.utc_offset_min.is_none(),
         not_ready: (shown.ready)().err(),
         panes: Some((shown.board.homes(), shown.panes_partitions)).filter(|(held, all)| held < all),
         events,

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use fenghuo_alert::Rules;
 use fenghuo_log::Append;
-use fenghuo_signal::{Reading, ReadingState, State, catalogue, series};
+use fenghuo_signal::{Entity, Kind, Reading, ReadingState, State, catalogue, series};
 use fenghuo_window::{Dump, SourceState};
 
-use super::{Decision, Entry, Home, Slot};
+use super::{Claim, Decision, Entry, Home, Slot};
 use crate::checkpoint::{
     AlertRow, ClockRow, EntityRow, Head, Reader, ReadingRow, SEGMENTS, SeriesRow, SignalRow,
     SlotRow, SourceRow, TierRow, Unreadable, Writer, from_steps, to_steps,
@@ -110,6 +110,7 @@ impl Home {
                 .iter()
                 .filter_map(|slot| self.slot_row(slot))
                 .collect(),
+            claim: entry.claim.number(),
         }
     }
 
@@ -190,10 +191,19 @@ impl Home {
     fn load_row(&mut self, row: EntityRow) -> Result<(), Unreadable> {
         let damaged = |what: &str| Unreadable::Damaged(format!("{what} of an entity"));
         let name = row.name.ok_or_else(|| damaged("no name"))?;
-        // One that there is no room for any more was counted when it was refused.
-        let Some(id) = self.entry(&name, u64::MAX) else {
+        let Some(kind) = Kind::from_number(name.kind) else {
             return Ok(());
         };
+        let entity = Entity::pair(kind, &name.first, &name.second);
+        let claim = Claim::from_number(row.claim);
+        // One that there is no room for any more is told as those are that find none.
+        if !self.room.keep(&entity, claim, self.entries.len()) {
+            return Ok(());
+        }
+        let id = self.insert(entity, claim);
+        for fact in row.facts.into_iter().filter_map(|row| row.fact) {
+            self.take_fact(id, fact, usize::MAX);
+        }
         let entry = &mut self.entries[id as usize];
         for row in row.series {
             let Some(series) = series::by_id(row.series) else {
@@ -205,17 +215,16 @@ impl Home {
                 return Err(damaged("a series"));
             }
         }
-        for fact in row.facts.into_iter().filter_map(|row| row.fact) {
-            entry.facts.take(fact);
-        }
         for row in row.slots {
             // A signal that this build does not have any more.
             let Some(number) = number_of(&row.signal) else {
                 continue;
             };
-            let Some(slot) = entry.slots.iter_mut().find(|slot| slot.signal == number) else {
+            if !catalogue::ALL[number].kinds.contains(&kind) {
                 continue;
-            };
+            }
+            let at = entry.slot(number);
+            let slot = &mut entry.slots[at];
             slot.state = State::from_slice(&row.state);
             slot.advanced_ms = row.advanced_ms;
             slot.due_ms = row.due_ms;
@@ -247,7 +256,7 @@ impl Home {
         }
         let before = std::mem::replace(&mut self.rules, Arc::clone(rules));
         for id in 0..self.entries.len() as u32 {
-            self.touch_all(id);
+            self.touch_used(id);
             let Entry { entity, slots, .. } = &mut self.entries[id as usize];
             for slot in slots {
                 let signal = catalogue::ALL[slot.signal].name;

@@ -228,9 +228,12 @@ impl RawMapping {
         }
         let columns = columns(at, kind, &self.columns)?;
         let salt = self.buyer.as_ref().map_or("", |buyer| &*buyer.salt);
-        if columns.contains_key(&Field::Buyer) && salt.is_empty() {
-            let expected = "a text, since columns.buyer is read";
-            return Err(at.invalid("buyer.salt", "", expected));
+        if columns.contains_key(&Field::Buyer) && !is_secret(salt) {
+            let expected = "a secret of 16 bytes or more, since columns.buyer is read and names can \
+                            be guessed: take what `openssl rand -hex 32` prints";
+            // What stands there may be a secret, if a short one.
+            let found = if salt.is_empty() { "" } else { "…" };
+            return Err(at.invalid("buyer.salt", found, expected));
         }
         self.check_type(at, kind, &columns)?;
         Ok(Mapping {
@@ -432,4 +435,20 @@ fn reads_back(format: &str) -> bool {
         .ok()
         .and_then(|text| BrokenDownTime::parse(format, text).ok()?.to_datetime().ok())
         == Some(time)
+}
+
+/// Whether a salt can keep anything secret: long enough, and not what an example says.
+fn is_secret(salt: &str) -> bool {
+    let plain: String = salt
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    let is_placeholder = ["changeme", "replaceme", "yoursecret", "yoursalt"]
+        .iter()
+        .any(|example| plain.contains(example));
+    let mut chars = salt.chars();
+    let first = chars.next();
+    let is_one_char = chars.all(|c| Some(c) == first);
+    salt.len() >= 16 && !is_placeholder && !is_one_char
 }

@@ -14,7 +14,7 @@ time = "InvoiceDate"
 unit_price = "UnitPrice"
 buyer = "CustomerID"
 [buyer]
-salt = "s"
+salt = "0123456789abcdef"
 [type]
 skip_when = [{ column = "InvoiceNo", prefix = "A" }]
 "#;
@@ -101,9 +101,24 @@ fn a_bad_mapping_says_which_key_and_what_was_meant() {
             ("%H:%M:%S", "%H:%M:%Q9", "time.format is"),
             ("+08:00", "Asia/Shanghai", "time.zone is \"Asia/Shanghai\""),
             (
-                "salt = \"s\"",
+                "salt = \"0123456789abcdef\"",
                 "salt = \"\"",
                 "m.toml:13: buyer.salt is \"\"",
+            ),
+            (
+                "salt = \"0123456789abcdef\"",
+                "salt = \"change-me\"",
+                "`openssl rand -hex 32`",
+            ),
+            (
+                "salt = \"0123456789abcdef\"",
+                "salt = \"please-change_me-1234\"",
+                "`openssl rand -hex 32`",
+            ),
+            (
+                "salt = \"0123456789abcdef\"",
+                "salt = \"aaaaaaaaaaaaaaaaaaaa\"",
+                "`openssl rand -hex 32`",
             ),
             ("prefix = \"A\"", "prefix = \"\"", "no empty prefix"),
             ("source = \"shop/1\"", "", "is malformed"),

@@ -1,0 +1,146 @@
+//! What an entity costs in memory: `cargo run -p fenghuo-engine --example memory -- 100000`.
+//!
+//! Every sku comes with one order, and, with a second argument, with a floor and a stock level too.
+//! What is printed is the growth of the process, the board's copies of readings and totals included.
+
+#![allow(clippy::print_stdout, reason = "a program for people")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it measures its process"
+)]
+
+use std::sync::Arc;
+
+use fenghuo_alert::Rules;
+use fenghuo_engine::{Board, Evaluate, EvaluateConfig, record};
+use fenghuo_event::Stream;
+use fenghuo_log::{Assigned, Record, Stage, TopicPartition};
+use fenghuo_signal::fact::CatalogFact;
+use fenghuo_signal::{Fact, Kind, catalogue, series};
+use record::{CommitRecord, Delta, EntityName, FactRow, SourceRange};
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let skus: u64 = args
+        .next()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(100_000);
+    let is_full = args.next().is_some();
+    let board = Arc::new(Board::new());
+    let streams = [Stream::Orders, Stream::Inventory, Stream::Catalog];
+    let config = EvaluateConfig {
+        rules: Arc::new(Rules::builtin(&catalogue::names()).unwrap_or_default()),
+        topics: streams
+            .map(|stream| (stream.topic().into(), stream))
+            .to_vec(),
+        entities_max: 10_000_000,
+        behind_ms_max: 60_000,
+        checkpoint_ms: None,
+    };
+    let mut evaluate = Evaluate::new(config, Arc::clone(&board));
+    let assigned = Assigned {
+        partition: TopicPartition::new(record::topic::PANES, 0),
+        partitions: 1,
+        low: 0,
+        high: 0,
+        committed: None,
+    };
+    evaluate.assign(0, &assigned, 0);
+    evaluate.restored(0, 1);
+    evaluate.restored(0, 2);
+    let before = resident_kib();
+    let (mut offset, mut appends) = (0, Vec::new());
+    for first in (0..skus).step_by(1_000) {
+        let at_ms = 1_794_398_400_000 + first as i64;
+        let commit = commit(first, at_ms, is_full, streams);
+        let value = prost::Message::encode_to_vec(&commit);
+        let record = Record {
+            offset,
+            timestamp_ms: at_ms,
+            key: None,
+            value: Some(&value),
+            content_type: None,
+        };
+        evaluate.apply(0, record);
+        evaluate.flush(at_ms, &[], &mut appends);
+        appends.clear();
+        evaluate.committed();
+        offset += 1;
+    }
+    let grown = resident_kib() - before;
+    println!(
+        "{skus} skus: {} MiB, {} bytes each",
+        grown / 1_024,
+        grown * 1_024 / skus.max(1)
+    );
+    println!("{:?}", board.entries());
+}
+
+fn commit(first: u64, at_ms: i64, is_full: bool, streams: [Stream; 3]) -> CommitRecord {
+    let mut commit = CommitRecord {
+        version: record::VERSION,
+        at_ms,
+        ..CommitRecord::default()
+    };
+    for stream in streams {
+        commit.sources.push(SourceRange {
+            topic: stream.topic().to_owned(),
+            partitions: 1,
+            from: first,
+            to: first + 1_000,
+            newest_ms: Some(at_ms),
+            lateness_ms: 5_000,
+            at_end: true,
+            ..SourceRange::default()
+        });
+    }
+    for number in first..first + 1_000 {
+        let entity = commit.entities.len() as u32;
+        let name = |kind: Kind, second: &str| EntityName {
+            kind: kind as u32,
+            first: format!("sku-{number:09}"),
+            second: second.to_owned(),
+        };
+        commit.entities.push(name(Kind::Sku, ""));
+        let told = [
+            &series::SALES,
+            &series::TOTALS,
+            &series::COMMITTED,
+            &series::PRICE,
+        ];
+        if is_full {
+            commit.entities.push(name(Kind::SkuLocation, "warehouse-1"));
+            commit.deltas.push(Delta {
+                series: u32::from(series::STOCK.id),
+                entity: entity + 1,
+                start_ms: 0,
+                values: vec![1; series::STOCK.width()],
+            });
+            let floor = CatalogFact {
+                pack_units: 1,
+                price_floor_minor: Some(1),
+            };
+            commit.facts.push(FactRow {
+                entity,
+                fact: Some(Fact::Catalog(floor)),
+            });
+        }
+        for series in told {
+            commit.deltas.push(Delta {
+                series: u32::from(series.id),
+                entity,
+                start_ms: series.cell_start(at_ms),
+                values: vec![1; series.width()],
+            });
+        }
+    }
+    commit
+}

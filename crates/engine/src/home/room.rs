@@ -1,0 +1,172 @@
+//! Who is let into a home, and what became of those who were not.
+//!
+//! Owns the shares of the places. An entity keeps its place and the share that it came by; so the
+//! same records lead to the same entities, over restarts too.
+
+use std::collections::VecDeque;
+
+use fenghuo_signal::series::{COMMITTED, PRICE, SALES, TOTALS};
+use fenghuo_signal::{Entity, Fact, Kind};
+
+use crate::record::CommitRecord;
+
+/// Names of refused entities that are kept, to be shown.
+const NAMES_MAX: usize = 8;
+
+/// Characters of such a name.
+const NAME_CHARS_MAX: usize = 60;
+
+/// Points of the plans that one panes partition keeps at most: 12 MB. A plan beyond them is not
+/// taken, and told.
+pub const POINTS_MAX: usize = 500_000;
+
+/// By what an entity comes, from the one with the most right to a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// A sku that is in an order, or has a price floor; the shop, and its sources. Any place that
+    /// is free.
+    Sold,
+    /// A sku of which only stock, a catalogue entry or a plan is told, and a sku's stock
+    /// locations. With all others, two thirds of the places.
+    Told,
+    /// Campaigns, channels, warehouses, couriers, lanes. A third of the places.
+    Other,
+}
+
+impl Claim {
+    /// As it is written down. Rows of builds that knew no claims have none.
+    pub(crate) fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// As it was written down.
+    pub(crate) fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Told,
+            2 => Self::Other,
+            _ => Self::Sold,
+        }
+    }
+
+    /// What an entity may claim by its kind alone.
+    pub(crate) fn of_kind(kind: Kind) -> Self {
+        match kind {
+            Kind::Shop | Kind::Source => Self::Sold,
+            Kind::Sku | Kind::SkuLocation => Self::Told,
+            _ => Self::Other,
+        }
+    }
+
+    /// What each entity of a commit may claim, by what the commit says of it.
+    pub(crate) fn all(commit: &CommitRecord) -> Vec<Self> {
+        let kinds = commit.entities.iter();
+        let mut claims: Vec<Self> = kinds
+            .map(|name| Kind::from_number(name.kind).map_or(Self::Other, Self::of_kind))
+            .collect();
+        let ordered = [SALES.id, TOTALS.id, PRICE.id, COMMITTED.id].map(u32::from);
+        let sold = commit.deltas.iter();
+        let sold = sold
+            .filter(|delta| ordered.contains(&delta.series))
+            .map(|delta| delta.entity);
+        let priced = commit.facts.iter();
+        let priced = priced
+            .filter(|row| {
+                matches!(&row.fact, Some(Fact::Catalog(told)) if told.price_floor_minor.is_some())
+            })
+            .map(|row| row.entity);
+        for entity in sold.chain(priced) {
+            if let Some(claim) = claims.get_mut(entity as usize)
+                && *claim == Self::Told
+            {
+                *claim = Self::Sold;
+            }
+        }
+        claims
+    }
+}
+
+/// The places of a home.
+#[derive(Debug)]
+pub(crate) struct Room {
+    max: usize,
+    told: usize,
+    other: usize,
+    /// Times that something about an entity without a place was dropped.
+    pub(crate) refused: u64,
+    /// Plans for which there was no room.
+    pub(crate) plans_refused: u64,
+    /// The last few of both, by name.
+    names: VecDeque<String>,
+}
+
+impl Room {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            max,
+            told: 0,
+            other: 0,
+            refused: 0,
+            plans_refused: 0,
+            names: VecDeque::new(),
+        }
+    }
+
+    /// Gives an entity a place, where there is one for its claim besides the `taken` ones.
+    pub(crate) fn take(&mut self, entity: &Entity, claim: Claim, taken: usize) -> bool {
+        let third = self.max / 3;
+        let has_share = match claim {
+            Claim::Sold => true,
+            Claim::Told => self.told + self.other < self.max - third,
+            Claim::Other => self.other < third && self.told + self.other < self.max - third,
+        };
+        let is_free = has_share && taken < self.max;
+        if !is_free {
+            self.refused += 1;
+            self.note(entity);
+            return false;
+        }
+        self.give(claim);
+        true
+    }
+
+    /// A place that was given in an earlier life, whatever the shares are now.
+    pub(crate) fn keep(&mut self, entity: &Entity, claim: Claim, taken: usize) -> bool {
+        if taken >= self.max {
+            self.refused += 1;
+            self.note(entity);
+            return false;
+        }
+        self.give(claim);
+        true
+    }
+
+    fn give(&mut self, claim: Claim) {
+        match claim {
+            Claim::Sold => {}
+            Claim::Told => self.told += 1,
+            Claim::Other => self.other += 1,
+        }
+    }
+
+    pub(crate) fn refuse_plan(&mut self, entity: &Entity) {
+        self.plans_refused += 1;
+        self.note(entity);
+    }
+
+    /// Keeps a name without what would upset a terminal or a page.
+    fn note(&mut self, entity: &Entity) {
+        let name = fenghuo_signal::shown(&entity.to_string(), NAME_CHARS_MAX);
+        if self.names.contains(&name) {
+            return;
+        }
+        if self.names.len() == NAMES_MAX {
+            self.names.pop_front();
+        }
+        self.names.push_back(name);
+    }
+
+    /// The last few for whom there was no room.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.names.iter().cloned().collect()
+    }
+}
