@@ -246,7 +246,7 @@ mod tests {
         let order = |id: u64| {
             format!(
                 r#"{{"meta":{{"event_id":"{id}","source":"erp","shop_id":"42","occurred_at":"2026-11-11T20:00:00+08:00"}},"order":{{"type":"PAID","order_id":"{}"}}}}"#,
-                noise(id)
+                &noise(id)[..64]
             )
         };
         for number in 0..10 {

@@ -134,8 +134,13 @@ pub fn take(folder: &Path) -> Result<Taken, FolderError> {
     let mark = Mark::open(folder).map_err(|error| unopened(&folder.join(mark::NAME), error))?;
     match beginning(&path).map_err(|error| unopened(&path, error))? {
         Some((length, beginning)) => {
-            let known = blocks::title(&beginning, length);
-            known.map_err(|strange| in_folder(folder, strange.into()))?;
+            let id = blocks::title(&beginning, length)
+                .map_err(|strange| in_folder(folder, strange.into()))?;
+            let noted = mark.as_ref().and_then(|(_, noted)| *noted);
+            // Asked before it is opened, which would write into it.
+            if noted.is_some_and(|noted| noted.id != id) {
+                return Err(in_folder(folder, another(folder)));
+            }
         }
         None if mark.is_some() => {
             let gone = "log.redb is gone, and a log was here".to_owned();
@@ -149,6 +154,15 @@ pub fn take(folder: &Path) -> Result<Taken, FolderError> {
         open(&path)
     });
     Ok(Taken { file, mark })
+}
+
+/// The log is not the one that was noted.
+pub fn another(folder: &Path) -> StoreError {
+    StoreError::Strange(format!(
+        "log.redb is another log than the one that was here (to go on with this one all the same, \
+         remove {})",
+        folder.join(mark::NAME).display()
+    ))
 }
 
 /// How long a file is, and its first bytes; `None` where there is none.

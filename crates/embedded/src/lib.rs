@@ -375,10 +375,7 @@ impl Shared {
             name.display()
         );
         match *noted {
-            Some(known) if known.id != found.id => {
-                let what = "log.redb is another log than the one that was here";
-                return Err(StoreError::Strange(format!("{what} ({accept})")));
-            }
+            Some(known) if known.id != found.id => return Err(file::another(&home.folder)),
             Some(known) if known.synced > found.synced => {
                 let what =
                     "log.redb is older than what this folder has kept before: the end is lost";

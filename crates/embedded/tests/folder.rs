@@ -7,7 +7,7 @@ use fenghuo_embedded::EmbeddedLog;
 use fenghuo_log::Log as _;
 use fenghuo_log::contract::{at, spec_of, texts};
 
-fn fill(folder: &Path, records: i32) {
+fn fill(folder: &Path, records: u32) {
     let log = EmbeddedLog::open(folder).unwrap();
     log.ensure(&[spec_of("t", 1)]).unwrap();
     for number in 0..records {
