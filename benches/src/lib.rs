@@ -112,6 +112,7 @@ pub fn config() -> TopologyConfig {
         commit_ms: 50,
         batch_records_max: 100_000,
         panes_retention_ms: None,
+        dead_letter_retention_ms: None,
         checkpoint_ms: None,
     }
 }

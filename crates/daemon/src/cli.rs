@@ -127,6 +127,24 @@ pub enum Log {
     Backup(LogBackup),
     /// Bring the history in a folder to Kafka, and go on there
     Copy(LogCopy),
+    /// Copy a folder of an earlier build into this one's format
+    Upgrade(LogUpgrade),
+}
+
+/// `fenghuo log upgrade`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo log upgrade                   ./fenghuo-data
+  fenghuo log upgrade --data /var/lib/fenghuo
+
+The folder must be stopped. The old file is read whole and every checksum compared before anything is
+copied; it stays beside the new one as log.redb.old, to be removed once all is well. The disk needs
+room for both.")]
+pub struct LogUpgrade {
+    /// The folder.
+    #[arg(long, value_name = "DIR", default_value = "fenghuo-data")]
+    pub data: PathBuf,
 }
 
 /// `fenghuo log copy`

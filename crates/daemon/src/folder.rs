@@ -28,6 +28,7 @@ pub fn run(args: &cli::Log) -> anyhow::Result<Exit> {
         cli::Log::Dump(args) => dump(args),
         cli::Log::Backup(args) => backup(args),
         cli::Log::Copy(args) => copy::run(args),
+        cli::Log::Upgrade(args) => upgrade(&args.data),
     }
 }
 
@@ -37,11 +38,26 @@ pub fn existing(folder: &Path) -> anyhow::Result<EmbeddedLog> {
     open_folder(folder)
 }
 
-/// Fails where a folder holds no log.
+/// Fails where a folder never held a log. One that has lost its log says so when it is opened.
 pub fn must_exist(folder: &Path) -> anyhow::Result<()> {
+    if folder.join("identity").exists() {
+        return Ok(());
+    }
     std::fs::metadata(folder.join("log.redb"))
         .with_context(|| format!("{} holds no log", folder.display()))?;
     Ok(())
+}
+
+/// Copies a folder of the first format into this build's.
+fn upgrade(folder: &Path) -> anyhow::Result<Exit> {
+    must_exist(folder)?;
+    let old = fenghuo_embedded::upgrade(folder)?;
+    println!(
+        "{} is in this build's format now; what it was before is in {}",
+        folder.display(),
+        old.display()
+    );
+    Ok(Exit::Done)
 }
 
 /// Copies a folder, by itself or through the daemon that holds it.
@@ -60,7 +76,10 @@ fn backup(args: &cli::LogBackup) -> anyhow::Result<Exit> {
 fn verify(folder: &Path) -> anyhow::Result<Exit> {
     let log = existing(folder)?;
     let mut out = std::io::stdout().lock();
-    let checked = log.check().with_context(|| folder.display().to_string())?;
+    let checked = log.check().context(
+        "put the last backup in the folder's place (fenghuo log backup makes them); fenghuo log \
+         dump --topic T prints what can still be read of the others",
+    )?;
     for topic in &checked {
         let (records, batches) = (topic.records, topic.batches);
         let name = &topic.name;

@@ -195,3 +195,91 @@ impl Intake {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use fenghuo_embedded::EmbeddedLog;
+    use fenghuo_intake::body::{Form, Limits, messages};
+    use fenghuo_log::TopicSpec;
+
+    use super::*;
+    use crate::config::Folder;
+    use crate::topics::Topics;
+
+    /// Hexadecimal digits that do not pack well.
+    fn noise(seed: u64) -> String {
+        let words = (0..20_u64).map(|n| (seed * 20 + n).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        words.map(|word| format!("{word:016x}")).collect()
+    }
+
+    fn taken(intake: &Intake, text: &str) -> Taken {
+        let limits = Limits {
+            body_bytes_max: 10_000_000,
+            events_max: 10_000,
+            event_bytes_max: 10_000,
+        };
+        let lines = messages(Form::Json, text.as_bytes(), &"test".into(), limits).unwrap();
+        intake.take(lines).unwrap()
+    }
+
+    #[test]
+    fn a_flood_of_bad_lines_pushes_no_order_out() {
+        let data = tempfile::tempdir().unwrap();
+        let config = Config::parse("test", "log.kind = \"embedded\"").unwrap();
+        let log = EmbeddedLog::open(data.path()).unwrap();
+        let plain = |name: &str| TopicSpec {
+            name: name.to_owned(),
+            partitions: 1,
+            compacted: false,
+            retention_ms: None,
+        };
+        log.ensure(&[plain("shop.orders"), plain(topic::DEAD_LETTER)])
+            .unwrap();
+        let identity = Identity::open(&config, &log).unwrap();
+        let intake = Intake::new(
+            &config,
+            Arc::new(log.clone()),
+            Box::new(|| None),
+            &BTreeMap::from([("shop.orders".to_owned(), 1)]),
+            Arc::new(identity),
+            Holdings::default(),
+            Arc::new(Course::new(Duration::from_secs(1), true)),
+        );
+        let order = |id: u64| {
+            format!(
+                r#"{{"meta":{{"event_id":"{id}","source":"erp","shop_id":"42","occurred_at":"2026-11-11T20:00:00+08:00"}},"order":{{"type":"PAID","order_id":"{}"}}}}"#,
+                &noise(id)[..64]
+            )
+        };
+        for number in 0..10 {
+            let orders: Vec<String> = (number * 20..number * 20 + 20).map(order).collect();
+            assert_eq!(taken(&intake, &orders.join("\n")).accepted, 20);
+        }
+        for number in 0..20 {
+            let bad = (number * 200..number * 200 + 200).map(|id| noise(id + 1_000_000));
+            let bad: Vec<String> = bad.collect();
+            assert_eq!(taken(&intake, &bad.join("\n")).rejected.len(), 200);
+        }
+        let folder = Folder {
+            bytes_max: Some(400_000),
+            ..Folder::at(data.path().to_owned())
+        };
+        let topics = Topics::Folder(log.clone(), folder);
+        topics.tidy().unwrap();
+        let left = |topic: &str| {
+            let mut left = 0;
+            let of = TopicPartition::new(topic, 0);
+            log.dump(&of, 0, &mut |_| {
+                left += 1;
+                true
+            })
+            .unwrap();
+            left
+        };
+        assert_eq!(left("shop.orders"), 200);
+        let letters = left(topic::DEAD_LETTER);
+        assert!(letters > 0 && letters < 1_000, "{letters}");
+    }
+}

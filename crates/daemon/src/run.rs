@@ -578,7 +578,15 @@ fn start_upkeep(shared: &Arc<Shared>) -> Worker {
         while !shared.course.is_stopping() {
             clock::wait(POLL_MAX);
             if watch.elapsed() > UPKEEP_EVERY {
-                shared.topics.tidy();
+                match shared.topics.tidy() {
+                    Ok(()) => {}
+                    // What cannot be read will not be read better by a stage.
+                    Err(Error::Fatal(why)) => shared.course.fail(why),
+                    Err(error) => {
+                        let error = chain(&error);
+                        tracing::warn!(error, "old records could not be dropped");
+                    }
+                }
                 watch = Watch::start();
             }
         }

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use fenghuo_embedded::EmbeddedLog;
+use fenghuo_embedded::{EmbeddedLog, Kept};
+use fenghuo_engine::record::topic;
 use fenghuo_kafka::{KafkaLog, Member, ScanFrom};
 use fenghuo_log::{Error, Log, TopicPartition, Whole};
 
@@ -119,14 +120,32 @@ impl Topics {
         })
     }
 
-    /// Drops what is older than it has to be.
-    pub fn tidy(&self) {
+    /// Drops what is older than it has to be, and what is beyond the limits of a folder.
+    ///
+    /// # Errors
+    /// When the log cannot be read or written.
+    pub fn tidy(&self) -> Result<(), Error> {
         let Topics::Folder(log, folder) = self else {
-            return;
+            return Ok(());
         };
-        if let Err(error) = log.drop_old(folder.bytes_max) {
-            tracing::warn!(%error, "old events could not be dropped");
+        let kept = Kept {
+            bytes_max: folder.bytes_max,
+            // Whoever may send can fill it.
+            topics: vec![(
+                topic::DEAD_LETTER.to_owned(),
+                folder.dead_letter_bytes_max(),
+            )],
+        };
+        for (topic, bytes) in log.drop_old(&kept)? {
+            metrics::counter!("fenghuo_log_dropped_bytes_total", "topic" => topic.clone())
+                .increment(bytes);
+            tracing::info!(
+                topic,
+                bytes,
+                "the oldest records were dropped: a limit is reached"
+            );
         }
+        Ok(())
     }
 }
 

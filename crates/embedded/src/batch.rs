@@ -2,14 +2,18 @@
 //!
 //! Owns the bytes of a batch, in memory and on disk. A store that keeps records one by one costs
 //! more for each than parsing it did; packed and compressed, a thousand are as cheap as one. A
-//! batch knows nothing of where it lies.
+//! batch carries a checksum that covers its place too: one that lies elsewhere than it was put is
+//! damaged.
 
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
 use fenghuo_log::{Append, Record, Whole};
+use xxhash_rust::xxh3::xxh3_64;
 use zstd::bulk::{Compressor, Decompressor};
+
+use crate::store::Place;
 
 /// Raw bytes after which a batch is full; one record may go beyond.
 pub const RAW_BYTES_MAX: usize = 1024 * 1024;
@@ -18,7 +22,11 @@ pub const RAW_BYTES_MAX: usize = 1024 * 1024;
 const RAW_BYTES_EVER: usize = 64 * 1024 * 1024;
 
 /// The form of what follows: anything else was written by another build.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// The form before: the same without checksums.
+const VERSION_1: u8 = 1;
+const HEADER_1_BYTES: usize = 1 + 1 + 4 + 4 + 8;
 
 /// How the bytes behind the header are packed.
 const PLAIN: u8 = 0;
@@ -30,13 +38,16 @@ const PACKED_FROM: usize = 128;
 /// The fastest: the others gain a tenth and cost twice.
 const ZSTD_LEVEL: i32 = 1;
 
-/// Version, packing, number of records, raw bytes, append time.
-const HEADER_BYTES: usize = 1 + 1 + 4 + 4 + 8;
+/// Version, packing, number of records, raw bytes, append time; then the checksum of the body, and
+/// that of all this and the place.
+const HEADER_BYTES: usize = HEADER_1_BYTES + 8 + 8;
+const BODY_SUM: usize = HEADER_1_BYTES;
+const HEADER_SUM: usize = BODY_SUM + 8;
 
 /// Why bytes are no batch.
 #[derive(Debug, thiserror::Error)]
 #[error("a damaged batch: {0}")]
-pub struct DamagedError(&'static str);
+pub struct DamagedError(pub &'static str);
 
 thread_local! {
     // To make one anew costs more than to pack a small batch.
@@ -103,6 +114,8 @@ impl Builder {
         bytes.extend((self.starts.len() as u32).to_le_bytes());
         bytes.extend((self.raw.len() as u32).to_le_bytes());
         bytes.extend([0; 8]);
+        bytes.extend(xxh3_64(body).to_le_bytes());
+        bytes.extend([0; 8]);
         bytes.extend_from_slice(body);
         Packed {
             bytes,
@@ -127,8 +140,10 @@ impl Packed {
     }
 
     /// Gives it its place and time: the bytes for the disk, and the batch as readers see it.
-    pub fn place(mut self, base: u64, timestamp_ms: i64) -> (Vec<u8>, Batch) {
-        self.bytes[HEADER_BYTES - 8..HEADER_BYTES].copy_from_slice(&timestamp_ms.to_le_bytes());
+    pub fn place(mut self, at: Place, base: u64, timestamp_ms: i64) -> (Vec<u8>, Batch) {
+        self.bytes[HEADER_1_BYTES - 8..HEADER_1_BYTES].copy_from_slice(&timestamp_ms.to_le_bytes());
+        let sum = header_sum(&self.bytes, at, base);
+        self.bytes[HEADER_SUM..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
         let batch = Batch {
             base,
             timestamp_ms,
@@ -148,6 +163,44 @@ pub struct Batch {
     starts: Vec<u32>,
 }
 
+/// The checksum of a header, which covers where the batch lies.
+fn header_sum(header: &[u8], at: Place, base: u64) -> u64 {
+    let mut covered = [0; HEADER_SUM + 16];
+    covered[..HEADER_SUM].copy_from_slice(&header[..HEADER_SUM]);
+    let place = &mut covered[HEADER_SUM..];
+    place[..4].copy_from_slice(&at.topic.to_le_bytes());
+    place[4..8].copy_from_slice(&at.partition.to_le_bytes());
+    place[8..].copy_from_slice(&base.to_le_bytes());
+    xxh3_64(&covered)
+}
+
+/// A batch of the first format in today's form.
+pub fn upgraded(old: &[u8], at: Place, base: u64) -> Result<Vec<u8>, DamagedError> {
+    let (header, body) = old
+        .split_at_checked(HEADER_1_BYTES)
+        .filter(|(header, _)| header[0] == VERSION_1)
+        .ok_or(DamagedError("it is no batch of the first format"))?;
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+    bytes.push(VERSION);
+    bytes.extend_from_slice(&header[1..]);
+    bytes.extend(xxh3_64(body).to_le_bytes());
+    let sum = header_sum(&bytes, at, base);
+    bytes.extend(sum.to_le_bytes());
+    bytes.extend_from_slice(body);
+    // What had no checksum is taken for whole only if all of it can be read.
+    Batch::read(at, base, &bytes)?;
+    Ok(bytes)
+}
+
+/// A batch as the first format had it.
+#[cfg(test)]
+pub fn downgraded(bytes: &[u8]) -> Vec<u8> {
+    let mut old = bytes[..HEADER_1_BYTES].to_vec();
+    old[0] = VERSION_1;
+    old.extend_from_slice(&bytes[HEADER_BYTES..]);
+    old
+}
+
 /// What the header of a batch tells without unpacking it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -161,7 +214,7 @@ pub struct Header {
 
 impl Header {
     /// Reads the beginning of a batch.
-    pub fn read(bytes: &[u8]) -> Result<Self, DamagedError> {
+    pub fn read(at: Place, base: u64, bytes: &[u8]) -> Result<Self, DamagedError> {
         let header = bytes.get(..HEADER_BYTES);
         let header = header.ok_or(DamagedError("it is shorter than its header"))?;
         let number = |at: usize| {
@@ -170,7 +223,10 @@ impl Header {
             u32::from_le_bytes(four)
         };
         let mut time = [0; 8];
-        time.copy_from_slice(&header[HEADER_BYTES - 8..]);
+        time.copy_from_slice(&header[HEADER_1_BYTES - 8..HEADER_1_BYTES]);
+        if header[HEADER_SUM..] != header_sum(header, at, base).to_le_bytes() {
+            return Err(DamagedError("its header is not what was written there"));
+        }
         if header[0] != VERSION {
             return Err(DamagedError("its version is not known"));
         }
@@ -184,10 +240,13 @@ impl Header {
 }
 
 impl Batch {
-    /// Unpacks what lay on the disk at `base`.
-    pub fn read(base: u64, bytes: &[u8]) -> Result<Self, DamagedError> {
-        let header = Header::read(bytes)?;
+    /// Unpacks what lay on the disk at `base` of a partition.
+    pub fn read(at: Place, base: u64, bytes: &[u8]) -> Result<Self, DamagedError> {
+        let header = Header::read(at, base, bytes)?;
         let body = &bytes[HEADER_BYTES..];
+        if bytes[BODY_SUM..HEADER_SUM] != xxh3_64(body).to_le_bytes() {
+            return Err(DamagedError("its records are not those that were written"));
+        }
         let raw: Arc<[u8]> = match header.kind {
             PLAIN => body.into(),
             ZSTD if header.raw_bytes <= RAW_BYTES_EVER => decompress(body, header.raw_bytes)
@@ -375,6 +434,11 @@ mod tests {
 
     use super::*;
 
+    const AT: Place = Place {
+        topic: 3,
+        partition: 1,
+    };
+
     fn any_append() -> impl Strategy<Value = Append> {
         let bytes = || proptest::collection::vec(any::<u8>(), 0..40);
         let optional = || proptest::option::of(bytes());
@@ -400,8 +464,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_packed_is_read_back(appends in proptest::collection::vec(any_append(), 1..50), from in 0..60_u64) {
-            let (bytes, placed) = packed(&appends).place(7, -5);
-            let read = Batch::read(7, &bytes).unwrap();
+            let (bytes, placed) = packed(&appends).place(AT, 7, -5);
+            let read = Batch::read(AT, 7, &bytes).unwrap();
             for batch in [&placed, &read] {
                 prop_assert_eq!((batch.base(), batch.end()), (7, 7 + appends.len() as u64));
                 let mut number = from.saturating_sub(7);
@@ -421,11 +485,24 @@ mod tests {
         }
 
         #[test]
+        fn a_batch_that_was_changed_or_lies_elsewhere_is_damaged(appends in proptest::collection::vec(any_append(), 1..20), at in any::<usize>(), bit in 0..8_u8) {
+            let (mut bytes, _) = packed(&appends).place(AT, 7, -5);
+            let other = Place { topic: 4, ..AT };
+            prop_assert!(Batch::read(other, 7, &bytes).is_err());
+            let beside = Header::read(Place { partition: 0, ..AT }, 7, &bytes);
+            prop_assert!(beside.is_err());
+            prop_assert!(Batch::read(AT, 8, &bytes).is_err());
+            let at = at % bytes.len();
+            bytes[at] ^= 1_u8 << bit;
+            prop_assert!(Batch::read(AT, 7, &bytes).is_err());
+        }
+
+        #[test]
         fn bytes_that_are_no_batch_are_told_apart(bytes in proptest::collection::vec(any::<u8>(), 0..80), at in 0..200_usize, appends in proptest::collection::vec(any_append(), 1..20)) {
-            let _ = Batch::read(0, &bytes);
-            let (mut bytes, _) = packed(&appends).place(0, 0);
+            let _ = Batch::read(AT, 0, &bytes);
+            let (mut bytes, _) = packed(&appends).place(AT, 0, 0);
             bytes.truncate(bytes.len().saturating_sub(1 + at % 7));
-            prop_assert!(Batch::read(0, &bytes).is_err());
+            prop_assert!(Batch::read(AT, 0, &bytes).is_err());
         }
     }
 }

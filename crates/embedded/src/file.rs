@@ -1,7 +1,13 @@
-//! The folder and its file: who holds it, and the real file layer.
+//! The folder and its files: what is there, what is made, and who may read it.
+//!
+//! A folder that held a log never becomes an empty one by itself: a log that is gone, empty or
+//! somebody else's is refused. A new one has its name only once it is whole and on the disk.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,13 +15,31 @@ use redb::StorageBackend;
 use redb::backends::FileBackend;
 
 use crate::OpenFile;
-use crate::store::StoreError;
+use crate::blocks::{self, Strange};
+use crate::guard::StoreError;
+use crate::lock::{self, Held};
+use crate::mark::{self, Mark};
+use crate::store::{Copied, Store};
 
 /// The store.
 const STORE: &str = "log.redb";
 
-/// Locked while a process holds the folder; it says which.
-const LOCK: &str = "lock";
+/// A store that is being made.
+const PART: &str = "log.part";
+
+/// A store of the first format that was copied into this one.
+const OLD: &str = "log.redb.old";
+
+/// All that belongs into a folder: one with nothing else in it is this log's own.
+const OURS: [&str; 7] = [
+    STORE,
+    PART,
+    OLD,
+    lock::NAME,
+    mark::NAME,
+    "identity.part",
+    "control",
+];
 
 /// Why a folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +62,12 @@ pub enum FolderError {
         holder: String,
     },
     /// Something in it cannot be read.
-    #[error("it is damaged")]
+    #[error("{folder} is damaged:\n  {}", what.join("\n  "))]
     Damaged {
-        /// The cause.
-        #[source]
-        source: Box<StoreError>,
+        /// The folder, as far as it is known.
+        folder: String,
+        /// Each thing that cannot be read, with its topic, and what can be done.
+        what: Vec<String>,
     },
     /// It was closed meanwhile.
     #[error("it is closed")]
@@ -65,53 +90,158 @@ impl FolderError {
     }
 }
 
-/// Takes a folder for this process, for as long as what it gives back lives.
-pub fn opener(folder: &Path) -> Result<OpenFile, FolderError> {
-    let fail = |path: &Path, source| FolderError::Open {
+/// A folder that this process holds.
+pub struct Taken {
+    /// Opens its store. The folder is held as long as this lives.
+    pub file: OpenFile,
+    /// What was noted of its log; nothing in a folder that has no such note yet.
+    pub mark: Option<(Mark, Option<mark::Known>)>,
+}
+
+fn unopened(path: &Path, source: io::Error) -> FolderError {
+    FolderError::Open {
         path: path.display().to_string(),
         source,
-    };
-    std::fs::create_dir_all(folder).map_err(|error| fail(folder, error))?;
-    let held = hold(folder)?;
-    let path = folder.join(STORE);
-    Ok(Box::new(move || {
-        // Held as long as this lives.
-        let _ = &held;
-        open(&path)
-    }))
+    }
+}
+
+fn in_folder(folder: &Path, source: StoreError) -> FolderError {
+    FolderError::Store {
+        folder: folder.display().to_string(),
+        source: Box::new(source),
+    }
 }
 
 fn hold(folder: &Path) -> Result<File, FolderError> {
-    let path = folder.join(LOCK);
-    let fail = |source| FolderError::Open {
-        path: path.display().to_string(),
-        source,
+    match lock::hold(folder).map_err(|error| unopened(&folder.join(lock::NAME), error))? {
+        Held::Here(file) => Ok(file),
+        Held::Elsewhere(holder) => Err(FolderError::Held {
+            folder: folder.display().to_string(),
+            holder,
+        }),
+    }
+}
+
+/// Takes a folder for this process, for as long as what it gives back lives; makes it and an empty
+/// log in it where there was none.
+pub fn take(folder: &Path) -> Result<Taken, FolderError> {
+    let mut builder = DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| unopened(folder, error))?;
+    let held = hold(folder)?;
+    close_to_others(folder);
+    let path = folder.join(STORE);
+    let mark = Mark::open(folder).map_err(|error| unopened(&folder.join(mark::NAME), error))?;
+    match beginning(&path).map_err(|error| unopened(&path, error))? {
+        Some((length, beginning)) => {
+            let id = blocks::title(&beginning, length)
+                .map_err(|strange| in_folder(folder, strange.into()))?;
+            let noted = mark.as_ref().and_then(|(_, noted)| *noted);
+            // Asked before it is opened, which would write into it.
+            if noted.is_some_and(|noted| noted.id != id) {
+                return Err(in_folder(folder, another(folder)));
+            }
+        }
+        None if mark.is_some() => {
+            let gone = "log.redb is gone, and a log was here".to_owned();
+            return Err(in_folder(folder, StoreError::Strange(gone)));
+        }
+        None => make(folder, |file| Store::open(file, true, false).map(drop))?,
+    }
+    let file = Box::new(move || {
+        // Held as long as this lives.
+        let _ = &held;
+        open(&path)
+    });
+    Ok(Taken { file, mark })
+}
+
+/// The log is not the one that was noted.
+pub fn another(folder: &Path) -> StoreError {
+    StoreError::Strange(format!(
+        "log.redb is another log than the one that was here (to go on with this one all the same, \
+         remove {})",
+        folder.join(mark::NAME).display()
+    ))
+}
+
+/// How long a file is, and its first bytes; `None` where there is none.
+fn beginning(path: &Path) -> io::Result<Option<(u64, Vec<u8>)>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
     };
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    let mut file = options.open(&path).map_err(fail)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::Error(error)) => return Err(fail(error)),
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let read = file.take(100).read_to_string(&mut holder);
-            let is_told = read.is_ok() && !holder.trim().is_empty();
-            return Err(FolderError::Held {
-                folder: folder.display().to_string(),
-                holder: match is_told {
-                    true => format!("process {}", holder.trim()),
-                    false => "another process".to_owned(),
-                },
-            });
+    let length = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    file.take(64).read_to_end(&mut bytes)?;
+    Ok(Some((length, bytes)))
+}
+
+/// Takes from others the right to look into the folder and its files: events name customers. A
+/// folder that holds other things too is left as it is, and that is said.
+fn close_to_others(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    let mut is_ours = true;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if OURS.iter().any(|ours| name == *ours) {
+            narrow(&entry.path(), 0o600);
+        } else {
+            is_ours = false;
         }
     }
-    let written = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
-    written.map_err(fail)?;
-    Ok(file)
+    if is_ours {
+        narrow(folder, 0o700);
+    } else if std::fs::metadata(folder).is_ok_and(|of| of.mode() & 0o077 != 0) {
+        tracing::warn!(
+            folder = %folder.display(),
+            "others on this machine can list the folder; it holds other files too, so its mode was \
+             left as it is: chmod 700 it, or give the log a folder of its own"
+        );
+    }
+}
+
+fn narrow(path: &Path, mode: u32) {
+    let Ok(found) = std::fs::symlink_metadata(path) else {
+        return;
+    };
+    if found.is_symlink() || found.mode() & 0o077 == 0 {
+        return;
+    }
+    let found = found.mode() & 0o777;
+    match std::fs::set_permissions(path, Permissions::from_mode(mode)) {
+        Ok(()) => tracing::warn!(
+            path = %path.display(),
+            "others on this machine could read this: its mode was {found:o} and is {mode:o} now"
+        ),
+        Err(error) => tracing::warn!(
+            path = %path.display(), %error,
+            "others on this machine can read this, and its mode {found:o} could not be changed"
+        ),
+    }
+}
+
+/// Makes a store that has its name only once it is whole and on the disk.
+fn make<T>(
+    folder: &Path,
+    write: impl FnOnce(Box<dyn StorageBackend>) -> Result<T, StoreError>,
+) -> Result<T, FolderError> {
+    let (part, whole) = (folder.join(PART), folder.join(STORE));
+    // What one that was cut off has left.
+    if let Err(error) = std::fs::remove_file(&part)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(unopened(&part, error));
+    }
+    let file = open(&part).map_err(|error| unopened(&part, error))?;
+    let written = write(file).map_err(|source| in_folder(folder, source))?;
+    let named = std::fs::rename(&part, &whole);
+    let synced = named.and_then(|()| File::open(folder)?.sync_all());
+    synced.map_err(|error| unopened(&whole, error))?;
+    Ok(written)
 }
 
 /// Opens the store's file. What the system still holds of it in memory is dropped first: after a
@@ -119,13 +249,7 @@ fn hold(folder: &Path) -> Result<File, FolderError> {
 fn open(path: &PathBuf) -> io::Result<Box<dyn StorageBackend>> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    let file = options.open(path)?;
-    if file.metadata()?.len() == 0
-        && let Some(folder) = path.parent()
-    {
-        // That the file is there must outlive a power cut as what is in it does.
-        File::open(folder)?.sync_all()?;
-    }
+    let file = options.mode(0o600).open(path)?;
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
     match FileBackend::new(file) {
         Ok(backend) => Ok(Box::new(backend)),
@@ -137,22 +261,65 @@ fn open(path: &PathBuf) -> io::Result<Box<dyn StorageBackend>> {
 /// Makes a folder with a copy in it. The copy has its name only once it is whole and on the disk.
 pub fn copy(
     folder: &Path,
-    write: impl FnOnce(Box<dyn StorageBackend>) -> Result<(), StoreError>,
+    write: impl FnOnce(Box<dyn StorageBackend>) -> Result<Copied, StoreError>,
 ) -> Result<(), FolderError> {
-    let fail = |path: &Path, source| FolderError::Open {
-        path: path.display().to_string(),
-        source,
+    let made = DirBuilder::new().mode(0o700).create(folder);
+    made.map_err(|error| unopened(folder, error))?;
+    let (id, synced) = make(folder, write)?;
+    let noted = Mark::make(folder, mark::Known { id, synced });
+    noted.map_err(|error| unopened(&folder.join(mark::NAME), error))?;
+    Ok(())
+}
+
+/// Copies a folder of the first format into this one; the old file stays beside it under another
+/// name. One that was cut off is done again. Tells what the old file is called now.
+///
+/// # Errors
+/// When the folder is held or cannot be read, or is in this format already.
+pub fn upgrade(folder: &Path) -> Result<PathBuf, FolderError> {
+    let held = hold(folder)?;
+    close_to_others(folder);
+    let (path, old) = (folder.join(STORE), folder.join(OLD));
+    let found = beginning(&path).map_err(|error| unopened(&path, error))?;
+    let strange = match found {
+        // Between the two renames nothing has the name.
+        None if old.exists() => {
+            std::fs::rename(&old, &path).map_err(|error| unopened(&old, error))?;
+            Strange::Older
+        }
+        None => {
+            let missing = io::ErrorKind::NotFound.into();
+            return Err(unopened(&path, missing));
+        }
+        Some((length, beginning)) => match blocks::title(&beginning, length) {
+            Ok(_) => {
+                let what = "it is in this build's format already".to_owned();
+                return Err(in_folder(folder, StoreError::Strange(what)));
+            }
+            Err(strange) => strange,
+        },
     };
-    std::fs::create_dir(folder).map_err(|error| fail(folder, error))?;
-    let (part, whole) = (folder.join("log.part"), folder.join(STORE));
-    let file = open(&part).map_err(|error| fail(&part, error))?;
-    write(file).map_err(|source| FolderError::Store {
-        folder: folder.display().to_string(),
-        source: Box::new(source),
-    })?;
-    let named = std::fs::rename(&part, &whole);
-    let synced = named.and_then(|()| File::open(folder)?.sync_all());
-    synced.map_err(|error| fail(&whole, error))
+    if strange != Strange::Older {
+        return Err(in_folder(folder, strange.into()));
+    }
+    let part = folder.join(PART);
+    match std::fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(unopened(&part, error));
+        }
+        _ => {}
+    }
+    let file = |path: &PathBuf| open(path).map_err(|error| unopened(path, error));
+    let (id, synced) = crate::upgrade::upgrade(file(&path)?, file(&part)?)
+        .map_err(|source| in_folder(folder, source))?;
+    let named = std::fs::rename(&path, &old)
+        .and_then(|()| std::fs::rename(&part, &path))
+        .and_then(|()| File::open(folder)?.sync_all());
+    named.map_err(|error| unopened(&path, error))?;
+    let noted = Mark::make(folder, mark::Known { id, synced });
+    noted.map_err(|error| unopened(&folder.join(mark::NAME), error))?;
+    drop(held);
+    Ok(old)
 }
 
 /// Bytes that are left on the disk of a folder, for who is not root.

@@ -15,16 +15,23 @@
 //! speed.
 
 mod batch;
+mod blocks;
+mod check;
 mod file;
+mod guard;
+mod lock;
+mod mark;
 mod session;
 mod state;
 mod store;
+mod tidy;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fenghuo_log::groups::Place as Member;
@@ -33,26 +40,19 @@ use fenghuo_log::{
 };
 
 use batch::{Batch, Builder, Packed};
+use guard::StoreError;
+use mark::{Known, Mark};
 use session::EmbeddedSession;
 use state::{Open, State};
-use store::{Change, Latest, Place, Store, StoreError};
+use store::{Change, Latest, Store};
 
-pub use file::{FolderError, room};
+pub use check::Checked;
+pub use file::{FolderError, room, upgrade};
 pub use redb::StorageBackend;
+pub use tidy::Kept;
 
 /// Opens the file of the store, each time that it is opened again.
 pub type OpenFile = Box<dyn Fn() -> std::io::Result<Box<dyn StorageBackend>> + Send + Sync>;
-
-/// What a topic holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checked {
-    /// Its name.
-    pub name: String,
-    /// Records, in all its partitions.
-    pub records: u64,
-    /// Batches that they are in.
-    pub batches: u64,
-}
 
 /// How long a sync waits for those who are about to write.
 const SYNC_PATIENCE: Duration = Duration::from_millis(4);
@@ -73,8 +73,18 @@ pub enum Syncing {
 #[derive(Debug)]
 struct Writer;
 
+/// The folder that a log lives in.
+struct Home {
+    folder: PathBuf,
+    /// What was noted when it was taken, until it was compared.
+    noted: Mutex<Option<Known>>,
+    mark: OnceLock<Mark>,
+}
+
 struct Shared {
     file: OpenFile,
+    /// The folder, and what is noted in it of the log; a log on another file layer has none.
+    home: Option<Home>,
     clock: Clock,
     syncing: Syncing,
     writer: Mutex<Writer>,
@@ -111,8 +121,28 @@ impl EmbeddedLog {
     /// # Errors
     /// When another process has it, a newer build wrote it, or it cannot be read.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
-        let file = file::opener(folder)?;
-        let log = Self::with_file(file, Box::new(file::now_ms), Syncing::Awaited);
+        let taken = file::take(folder)?;
+        let mark = OnceLock::new();
+        let mut noted = None;
+        if let Some((found, known)) = taken.mark {
+            if known.is_none() {
+                tracing::warn!(
+                    folder = %folder.display(),
+                    "{} is damaged, and is written anew: whether this is the log that was here is \
+                     not known",
+                    mark::NAME
+                );
+            }
+            noted = known;
+            let _ = mark.set(found);
+        }
+        let home = Home {
+            folder: folder.to_owned(),
+            noted: Mutex::new(noted),
+            mark,
+        };
+        let clock = Box::new(file::now_ms);
+        let log = Self::new(taken.file, Some(home), clock, Syncing::Awaited);
         log.shared
             .reopen(false)
             .map_err(|source| FolderError::Store {
@@ -125,9 +155,14 @@ impl EmbeddedLog {
     /// A log on a file layer of one's own, with a clock of one's own. It is opened when it is
     /// needed first.
     pub fn with_file(file: OpenFile, clock: Clock, syncing: Syncing) -> Self {
+        Self::new(file, None, clock, syncing)
+    }
+
+    fn new(file: OpenFile, home: Option<Home>, clock: Clock, syncing: Syncing) -> Self {
         Self {
             shared: Arc::new(Shared {
                 file,
+                home,
                 clock,
                 syncing,
                 writer: Mutex::new(Writer),
@@ -194,47 +229,6 @@ impl EmbeddedLog {
         Ok(self.shared.lock().counts())
     }
 
-    /// Reads the whole file, compares every checksum, and unpacks every batch: what each topic
-    /// holds.
-    pub fn check(&self) -> Result<Vec<Checked>, FolderError> {
-        let topics = self.shared.lock().all();
-        self.shared.close();
-        let fail = |source| FolderError::Damaged {
-            source: Box::new(source),
-        };
-        self.shared.reopen(true).map_err(fail)?;
-        let store = self
-            .shared
-            .lock()
-            .store()
-            .map_err(|_| FolderError::Closed)?;
-        let checked = topics.into_iter().map(|(name, topic)| {
-            let mut checked = Checked {
-                name,
-                records: 0,
-                batches: 0,
-            };
-            for partition in 0..topic.ends.len() as u32 {
-                let at = Place {
-                    topic: topic.id,
-                    partition,
-                };
-                let count = |batch: Batch| {
-                    checked.batches += 1;
-                    checked.records += batch.end() - batch.base();
-                    true
-                };
-                let counted = match topic.compacted {
-                    true => store.latest(at, 0, u64::MAX, count),
-                    false => store.batches(at, 0, count),
-                };
-                counted.map_err(fail)?;
-            }
-            Ok(checked)
-        });
-        checked.collect()
-    }
-
     /// Hands over records of a partition with their headers, from an offset on, as long as `each`
     /// says to go on.
     pub fn dump(
@@ -261,7 +255,7 @@ impl EmbeddedLog {
             true => store.latest(place, from, u64::MAX, all),
             false => store.batches(place, from, all),
         };
-        self.shared.survived(epoch, "reading", read)
+        self.shared.survived(epoch, &format!("reading {of}"), read)
     }
 
     /// The offset before which every group that reads a partition has committed all; `None` where
@@ -290,63 +284,12 @@ impl EmbeddedLog {
             let (place, ends) = state.place(of)?;
             (state.store()?, state.epoch, place, ends)
         };
-        let left = store.forget(place, before.min(ends.high), ends);
-        let left = self.shared.survived(epoch, "dropping old records", left)?;
+        let left = store.forget(place, before.min(ends.high));
+        let left = self
+            .shared
+            .survived(epoch, &format!("dropping old records of {of}"), left)?;
         self.shared.lock().set_ends(of, left);
         Ok(())
-    }
-
-    /// Drops what is older than its topic keeps it, and the oldest of all beyond so many bytes;
-    /// never what a group has yet to read.
-    pub fn drop_old(&self, bytes_max: Option<u64>) -> Result<(), Error> {
-        let now_ms = (self.shared.clock)();
-        let partitions = self.shared.lock().plain();
-        for (of, retention_ms) in &partitions {
-            let Some(retention_ms) = retention_ms else {
-                continue;
-            };
-            let (store, epoch, place) = {
-                let state = self.shared.lock();
-                (state.store()?, state.epoch, state.place(of)?.0)
-            };
-            let kept = store.offset_at(place, now_ms - retention_ms);
-            let kept = self.shared.survived(epoch, "finding old records", kept)?;
-            self.forget_read(of, kept.unwrap_or(u64::MAX))?;
-        }
-        while self.shared.lock().bytes() > bytes_max.unwrap_or(u64::MAX) {
-            let mut oldest: Option<(i64, &TopicPartition, u64)> = None;
-            for (of, _) in &partitions {
-                let (store, epoch, place) = {
-                    let state = self.shared.lock();
-                    (state.store()?, state.epoch, state.place(of)?.0)
-                };
-                let first = store.oldest(place);
-                let first = self.shared.survived(epoch, "finding old records", first)?;
-                let read = self.committed(of).unwrap_or(u64::MAX);
-                if let Some((at_ms, end)) = first.filter(|(_, end)| *end <= read)
-                    && oldest
-                        .as_ref()
-                        .is_none_or(|(first_ms, ..)| at_ms < *first_ms)
-                {
-                    oldest = Some((at_ms, of, end));
-                }
-            }
-            let Some((_, of, end)) = oldest else { break };
-            // Several at once: each look at all partitions costs a read of each.
-            let more = self.high(of).saturating_sub(end) / 64;
-            self.forget_read(of, end + more)?;
-        }
-        Ok(())
-    }
-
-    /// Drops records that every group that reads them has read.
-    fn forget_read(&self, of: &TopicPartition, before: u64) -> Result<(), Error> {
-        let read = self.committed(of).unwrap_or(u64::MAX);
-        let low = self.shared.lock().ends(of)?.low;
-        match before.min(read) {
-            before if before > low => self.forget(of, before),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -354,6 +297,11 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves it whole: every change is made after its checks.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The partitions of plain topics, with how long their records are kept.
+    fn lock_plain(&self) -> Vec<(TopicPartition, Option<i64>)> {
+        self.lock().plain()
     }
 
     fn write_lock(&self) -> MutexGuard<'_, Writer> {
@@ -372,6 +320,11 @@ impl Shared {
         let opened = self.reopen(is_after_fault);
         opened.map_err(|error| match error {
             StoreError::Newer(_) => Error::Newer(format!("the folder: {error}")),
+            error if error.is_lasting() => {
+                let why = format!("opening the log: {error}");
+                self.lock().give_up(why.clone());
+                Error::Fatal(why)
+            }
             error => {
                 self.lock().fault = Some(format!("opening the store: {error}"));
                 retriable("opening the store", error)
@@ -395,7 +348,8 @@ impl Shared {
             std::io::ErrorKind::WouldBlock => StoreError::Taken,
             _ => StoreError::from(redb::StorageError::Io(error)),
         })?;
-        let store = Store::open(file, check)?;
+        let store = Store::open(file, self.home.is_none(), check)?;
+        self.recognised(&store)?;
         let known = store.known()?;
         if check {
             tracing::info!("the store is open again, and whole");
@@ -403,6 +357,54 @@ impl Shared {
         self.lock().open(Open::Store(Arc::new(store)), known);
         self.changed.notify_all();
         Ok(())
+    }
+
+    /// Whether the store is the one that was here, and all of it.
+    fn recognised(&self, store: &Store) -> Result<(), StoreError> {
+        let Some(home) = &self.home else {
+            return Ok(());
+        };
+        let found = Known {
+            id: store.id(),
+            synced: store.synced(),
+        };
+        let mut noted = home.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = home.folder.join(mark::NAME);
+        let accept = format!(
+            "to go on with this one all the same, remove {}",
+            name.display()
+        );
+        match *noted {
+            Some(known) if known.id != found.id => return Err(file::another(&home.folder)),
+            Some(known) if known.synced > found.synced => {
+                let what =
+                    "log.redb is older than what this folder has kept before: the end is lost";
+                return Err(StoreError::Strange(format!("{what} ({accept})")));
+            }
+            _ => {}
+        }
+        if home.mark.get().is_none() {
+            let made = Mark::make(&home.folder, found).map_err(redb::StorageError::Io)?;
+            let _ = home.mark.set(made);
+        }
+        *noted = Some(found);
+        drop(noted);
+        self.note(store);
+        Ok(())
+    }
+
+    /// Notes how far the store has come.
+    fn note(&self, store: &Store) {
+        if let Some(home) = &self.home
+            && let Some(mark) = home.mark.get()
+        {
+            let known = Known {
+                id: store.id(),
+                synced: store.synced(),
+            };
+            mark.set(known);
+            *home.noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+        }
     }
 
     /// What a write or sync came to. After a fault the store is closed: what the file holds then
@@ -414,6 +416,13 @@ impl Shared {
         result: Result<T, StoreError>,
     ) -> Result<T, Error> {
         result.map_err(|error| {
+            if error.is_lasting() {
+                tracing::error!(error = %error, "{doing}: the log is damaged");
+                let why = format!("{doing}: {error}");
+                self.lock().give_up(why.clone());
+                self.changed.notify_all();
+                return Error::Fatal(why);
+            }
             tracing::error!(
                 error = %error,
                 "{doing} failed: the store is closed until it was read back"
@@ -464,7 +473,7 @@ impl Shared {
                 Piece::Batch(to, packed) => {
                     let base = ends.high;
                     ends.high += packed.count();
-                    let (bytes, batch) = packed.place(base, at_ms);
+                    let (bytes, batch) = packed.place(place, base, at_ms);
                     ends.bytes += bytes.len() as u64;
                     change.batches.push((place, base, bytes));
                     batches.push((to, batch));
@@ -472,7 +481,7 @@ impl Shared {
                 Piece::Latest(_, key, packed) => {
                     let offset = ends.high;
                     ends.high += 1;
-                    let bytes = packed.map(|packed| packed.place(offset, at_ms).0);
+                    let bytes = packed.map(|packed| packed.place(place, offset, at_ms).0);
                     change.latest.push(Latest {
                         at: place,
                         offset,
@@ -525,6 +534,7 @@ impl Shared {
         };
         let synced = store.sync();
         self.survived(epoch, "syncing", synced)?;
+        self.note(&store);
         let mut state = self.lock();
         state.durable = committed;
         state.fault = None;
@@ -603,6 +613,7 @@ impl Log for EmbeddedLog {
             };
             let put = store.put_topic(id, spec);
             self.shared.survived(epoch, "making a topic", put)?;
+            self.shared.note(&store);
             self.shared.lock().put_topic(id, spec);
         }
         Ok(())

@@ -203,7 +203,8 @@ impl Session for EmbeddedSession {
                         bytes < POLL_BYTES_MAX && position < high
                     })
                 };
-                self.shared.survived(self.epoch, "reading", read)?;
+                let doing = format!("reading {partition}");
+                self.shared.survived(self.epoch, &doing, read)?;
                 // Of a compacted partition nothing is left behind what was read.
                 let to = if is_compacted || records == 0 {
                     high
@@ -256,7 +257,11 @@ impl Session for EmbeddedSession {
             Start::Latest => high,
             Start::At(at_ms) => {
                 let found = store.offset_at(place, at_ms);
-                let found = self.shared.survived(self.epoch, "finding a start", found)?;
+                let found = self.shared.survived(
+                    self.epoch,
+                    &format!("finding a start in {partition}"),
+                    found,
+                )?;
                 found.unwrap_or(high)
             }
         })
@@ -338,7 +343,8 @@ impl Session for EmbeddedSession {
                 batch.end() < to
             })
         };
-        self.shared.survived(self.epoch, "reading", read)
+        self.shared
+            .survived(self.epoch, &format!("reading {partition}"), read)
     }
 }
 

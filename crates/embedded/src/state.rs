@@ -34,6 +34,8 @@ pub struct State {
     pub epoch: u64,
     /// Why it was closed, until something is durable again.
     pub fault: Option<String>,
+    /// Why it will not be opened again: what it holds cannot be trusted.
+    damage: Option<String>,
     topics: BTreeMap<Arc<str>, Topic>,
     /// Who reads what.
     pub groups: Groups,
@@ -82,8 +84,24 @@ impl State {
         }
     }
 
+    /// The store is damaged: nothing more is read from it or written to it.
+    pub fn give_up(&mut self, why: String) {
+        self.open = Open::Closed;
+        self.fault.get_or_insert_with(|| why.clone());
+        self.damage.get_or_insert(why);
+    }
+
+    /// The store may be opened again, to look what of it can be read.
+    pub fn forgive(&mut self) {
+        self.open = Open::Closed;
+        self.damage = None;
+    }
+
     /// The store.
     pub fn store(&self) -> Result<Arc<Store>, Error> {
+        if let Some(why) = &self.damage {
+            return Err(Error::Fatal(why.clone()));
+        }
         match &self.open {
             Open::Store(store) => Ok(Arc::clone(store)),
             Open::Closed => Err(closed(self.fault.as_deref().unwrap_or("it was not opened"))),
@@ -172,11 +190,13 @@ impl State {
             .collect()
     }
 
-    /// Bytes of all batches on the disk.
-    pub fn bytes(&self) -> u64 {
-        let topics = self.topics.values();
-        let ends = topics.flat_map(|topic| &topic.ends);
-        ends.map(|ends| ends.bytes).sum()
+    /// Bytes of the batches of each plain topic on the disk.
+    pub fn bytes_by_topic(&self) -> BTreeMap<Arc<str>, u64> {
+        let topics = self.topics.iter().filter(|(_, topic)| !topic.compacted);
+        let bytes = |topic: &Topic| topic.ends.iter().map(|ends| ends.bytes).sum();
+        topics
+            .map(|(name, topic)| (Arc::clone(name), bytes(topic)))
+            .collect()
     }
 
     /// Whether a partition keeps the last record of each key.

@@ -21,11 +21,23 @@ fn values(log: &EmbeddedLog, of: &TopicPartition) -> Vec<(u64, String)> {
     let mut values = Vec::new();
     let mut each = |record: Whole| {
         let value = record.value.unwrap_or_else(|| b"-".to_vec());
-        values.push((record.offset, String::from_utf8(value).unwrap()));
+        values.push((record.offset, String::from_utf8_lossy(&value).into_owned()));
         true
     };
     log.dump(of, 0, &mut each).unwrap();
     values
+}
+
+fn bytes_of(log: &EmbeddedLog) -> u64 {
+    log.shared.lock().bytes_by_topic().values().sum()
+}
+
+fn drop_beyond(log: &EmbeddedLog, bytes_max: Option<u64>) {
+    let kept = Kept {
+        bytes_max,
+        ..Kept::default()
+    };
+    log.drop_old(&kept).unwrap();
 }
 
 fn open(folder: &Path) -> EmbeddedLog {
@@ -80,11 +92,16 @@ fn one_process_holds_a_folder_and_another_is_told_which() {
 fn what_a_newer_build_wrote_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()));
-    store::set_format(&folder.path().join("log.redb"), store::FORMAT + 1);
+    let path = folder.path().join("log.redb");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[16] = 3;
+    let sum = xxhash_rust::xxh3::xxh3_64(&bytes[..32]);
+    bytes[32..40].copy_from_slice(&sum.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
     let error = EmbeddedLog::open(folder.path()).unwrap_err();
     assert!(error.is_newer(), "{error}");
     let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(cause.contains("format 2"), "{cause}");
+    assert!(cause.contains("format 3"), "{cause}");
 }
 
 #[test]
@@ -222,21 +239,72 @@ fn what_is_too_old_or_too_much_goes_but_never_what_was_not_read() {
         log.append(vec![text(&kept, number), text(&all, number)])
             .unwrap();
     }
-    log.drop_old(Some(0)).unwrap();
+    drop_beyond(&log, Some(0));
     assert_eq!(values(&log, &kept).len(), 100, "nobody has read them");
     reader.step_until("all", |reader| reader.count() == 200);
     reader.commit(Vec::new()).unwrap();
 
-    log.drop_old(None).unwrap();
+    drop_beyond(&log, None);
     let left = values(&log, &kept);
     assert_eq!((left[0].0, left.len()), (89, 11), "of the last second");
     assert_eq!(values(&log, &all).len(), 100);
-    let bytes = log.shared.lock().bytes();
-    log.drop_old(Some(bytes / 2)).unwrap();
-    assert!(log.shared.lock().bytes() <= bytes / 2);
+    let bytes = bytes_of(&log);
+    drop_beyond(&log, Some(bytes / 2));
+    assert!(bytes_of(&log) <= bytes / 2);
     assert!(values(&log, &all)[0].0 > 20 && !values(&log, &all).is_empty());
-    log.drop_old(Some(0)).unwrap();
-    assert_eq!(log.shared.lock().bytes(), 0);
+    drop_beyond(&log, Some(0));
+    assert_eq!(bytes_of(&log), 0);
+}
+
+#[test]
+fn a_topic_that_is_flooded_loses_its_own_records_and_no_others() {
+    let log = log();
+    log.ensure(&[
+        spec_of("orders", 2),
+        spec_of("flood", 1),
+        spec_of("letters", 1),
+    ])
+    .unwrap();
+    // Bytes that do not pack.
+    let noise = |of: &TopicPartition, seed: u32| -> Append {
+        let bytes = (0..4_000_u32).map(|n| ((n + seed).wrapping_mul(2_654_435_761) >> 13) as u8);
+        Append::new(of.clone(), None, bytes.collect())
+    };
+    for number in 0..20 {
+        let orders = at("orders", number % 2);
+        log.append(vec![noise(&orders, number)]).unwrap();
+    }
+    let orders = || values_of(&log, "orders");
+    for number in 0..500 {
+        let letters = noise(&at("letters", 0), number);
+        log.append(vec![noise(&at("flood", 0), number), letters])
+            .unwrap();
+    }
+    let bytes = |topic: &str| log.shared.lock().bytes_by_topic()[topic];
+    assert_eq!(orders(), 20);
+    let kept = Kept {
+        bytes_max: Some(400_000),
+        topics: vec![("letters".to_owned(), 50_000)],
+    };
+    let dropped = log.drop_old(&kept).unwrap();
+    let names: Vec<&str> = dropped.keys().map(String::as_str).collect();
+    assert_eq!(names, ["flood", "letters"]);
+    assert_eq!(orders(), 20, "the oldest of all, and less than their share");
+    assert!(bytes("letters") <= 50_000 && bytes("letters") > 40_000);
+    assert!(bytes_of(&log) <= 400_000 && bytes("flood") > 200_000);
+    // With no limit for all, a topic's own holds.
+    let own = Kept {
+        bytes_max: None,
+        topics: vec![("letters".to_owned(), 10_000)],
+    };
+    log.drop_old(&own).unwrap();
+    assert!(bytes("letters") <= 10_000);
+}
+
+fn values_of(log: &EmbeddedLog, topic: &str) -> usize {
+    let partitions = log.partitions(topic).unwrap().unwrap();
+    let of = |partition| values(log, &at(topic, partition)).len();
+    (0..partitions).map(of).sum()
 }
 
 #[test]

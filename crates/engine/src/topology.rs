@@ -40,6 +40,8 @@ pub struct TopologyConfig {
     pub batch_records_max: usize,
     /// How long commit records are kept; `None` = for ever.
     pub panes_retention_ms: Option<i64>,
+    /// How long dead letters are kept; `None` = for ever. Whoever may send can write them.
+    pub dead_letter_retention_ms: Option<i64>,
     /// Within this time all that evaluate knows was written down once; `None` = nothing is.
     pub checkpoint_ms: Option<i64>,
 }
@@ -67,7 +69,7 @@ impl TopologyConfig {
             },
             plain(topic::ALERTS, 1, None),
             plain(topic::DELIVERIES, 1, None),
-            plain(topic::DEAD_LETTER, 1, None),
+            plain(topic::DEAD_LETTER, 1, self.dead_letter_retention_ms),
         ];
         for source in self
             .ingest

@@ -103,6 +103,8 @@ pub struct Folder {
     pub retention_ms: Option<i64>,
     /// Beyond so much the oldest events go; `None` = whatever the disk takes.
     pub bytes_max: Option<u64>,
+    /// Beyond so much the oldest dead letters go; `None` = a share of `bytes_max`.
+    pub dead_letters_max: Option<u64>,
     /// With less room than this on the disk nothing is taken in any more.
     pub reserve_bytes: u64,
 }
@@ -114,8 +116,15 @@ impl Folder {
             path,
             retention_ms: None,
             bytes_max: None,
+            dead_letters_max: None,
             reserve_bytes: 256 << 20,
         }
+    }
+
+    /// Beyond so many bytes the oldest dead letters go: what was set, or an eighth of all, or 1 GiB.
+    pub fn dead_letter_bytes_max(&self) -> u64 {
+        let of_all = self.bytes_max.map_or(1 << 30, |bytes_max| bytes_max / 8);
+        self.dead_letters_max.unwrap_or(of_all)
     }
 }
 
@@ -150,6 +159,8 @@ pub struct Topics {
     pub panes_partitions: u32,
     /// How long fenghuo.panes is kept; `None` = for ever.
     pub panes_retention_ms: Option<i64>,
+    /// How long dead letters are kept, where the topic is made; `None` = for ever.
+    pub dead_letter_retention_ms: Option<i64>,
     /// Whether missing topics of the shop are made. Fenghuo's own always are.
     pub create: bool,
     /// Partitions of the shop's topics that are made.
@@ -396,6 +407,7 @@ impl Config {
             commit_ms: self.ingest.commit_ms,
             batch_records_max: self.ingest.batch_records_max,
             panes_retention_ms: self.topics.panes_retention_ms,
+            dead_letter_retention_ms: self.topics.dead_letter_retention_ms,
             checkpoint_ms: Some(self.evaluate.checkpoint_ms),
         }
     }

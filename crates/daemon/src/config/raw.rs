@@ -51,6 +51,7 @@ pub struct Log {
     pub folder: Option<String>,
     pub retention: Option<String>,
     pub bytes_max: Option<String>,
+    pub dead_letters_max: Option<String>,
     pub reserve: Option<String>,
 }
 
@@ -93,6 +94,7 @@ pub struct Topics {
     pub names: BTreeMap<String, String>,
     pub panes_partitions: Option<i64>,
     pub panes_retention: Option<String>,
+    pub dead_letter_retention: Option<String>,
     pub create: Option<bool>,
     pub source_partitions: Option<i64>,
 }

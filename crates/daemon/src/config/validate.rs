@@ -83,6 +83,7 @@ fn log(at: &Document<'_>, raw: &raw::Log) -> Result<Log, ConfigError> {
         ("log.folder", &raw.folder),
         ("log.retention", &raw.retention),
         ("log.bytes_max", &raw.bytes_max),
+        ("log.dead_letters_max", &raw.dead_letters_max),
         ("log.reserve", &raw.reserve),
     ];
     match raw.kind.as_deref().unwrap_or("kafka") {
@@ -101,6 +102,13 @@ fn log(at: &Document<'_>, raw: &raw::Log) -> Result<Log, ConfigError> {
                 bytes_max: match raw.bytes_max.as_deref() {
                     None => None,
                     Some(text) => Some(at.bytes("log.bytes_max", text, MIB * 64..=MIB << 24)?),
+                },
+                dead_letters_max: match raw.dead_letters_max.as_deref() {
+                    None => None,
+                    Some(text) => {
+                        let bytes = at.bytes("log.dead_letters_max", text, MIB..=MIB << 24)?;
+                        Some(bytes)
+                    }
                 },
                 reserve_bytes: match raw.reserve.as_deref() {
                     None => usual.reserve_bytes,

@@ -41,6 +41,10 @@ fn describe() {
         "From the append of the oldest event that led to a page to the receiver's answer."
     );
     describe_counter!(
+        "fenghuo_log_dropped_bytes_total",
+        "Bytes of a topic in the folder that were dropped because a limit was reached."
+    );
+    describe_counter!(
         "fenghuo_undelivered_pages_total",
         "Pages that no channel could deliver."
     );

@@ -45,6 +45,7 @@ pub fn config(streams: &[Stream]) -> TopologyConfig {
         commit_ms: 50,
         batch_records_max: 10_000,
         panes_retention_ms: None,
+        dead_letter_retention_ms: None,
         checkpoint_ms: None,
     }
 }

@@ -289,6 +289,7 @@ pub fn config(instance: usize) -> TopologyConfig {
         commit_ms: 200,
         batch_records_max: 500,
         panes_retention_ms: None,
+        dead_letter_retention_ms: None,
         checkpoint_ms: Some(CHECKPOINT_MS),
     }
 }

@@ -86,17 +86,39 @@ pub fn topics(
     Ok(Topics {
         sources,
         panes_partitions: partitions("topics.panes_partitions", raw.panes_partitions)?,
-        panes_retention_ms: match raw.panes_retention.as_deref().unwrap_or("7d") {
-            "forever" => None,
-            text if humantime::parse_duration(text).is_err() => {
-                let problem = format!("is {text:?}; expected \"forever\" or a time such as \"7d\"");
-                return Err(at.error("topics.panes_retention", problem));
-            }
-            text => Some(at.duration_ms("topics.panes_retention", text, HOUR..=3_650 * DAY)?),
-        },
+        panes_retention_ms: retention_ms(
+            at,
+            "panes_retention",
+            raw.panes_retention.as_deref(),
+            "7d",
+        )?,
+        dead_letter_retention_ms: retention_ms(
+            at,
+            "dead_letter_retention",
+            raw.dead_letter_retention.as_deref(),
+            "14d",
+        )?,
         create: raw.create.unwrap_or(true),
         source_partitions: partitions("topics.source_partitions", raw.source_partitions)?,
     })
+}
+
+/// How long a topic keeps its records; `None` = for ever.
+fn retention_ms(
+    at: &Document<'_>,
+    key: &str,
+    given: Option<&str>,
+    usual: &str,
+) -> Result<Option<i64>, ConfigError> {
+    let key = format!("topics.{key}");
+    match given.unwrap_or(usual) {
+        "forever" => Ok(None),
+        text if humantime::parse_duration(text).is_err() => {
+            let problem = format!("is {text:?}; expected \"forever\" or a time such as {usual:?}");
+            Err(at.error(&key, problem))
+        }
+        text => Ok(Some(at.duration_ms(&key, text, HOUR..=3_650 * DAY)?)),
+    }
 }
 
 /// After how long the next export of a stream is in, where it is fed by exports.
