@@ -17,6 +17,7 @@ mod init;
 mod intake;
 mod load;
 mod measured;
+mod refusals;
 mod replay;
 mod run;
 mod sender;

@@ -28,6 +28,7 @@ use crate::identity::Identity;
 use crate::intake::Intake;
 use crate::load::partition_for;
 use crate::measured::{Holdings, MeasuredLog};
+use crate::refusals::{self, Refusals};
 use crate::sender::Sender;
 use crate::topics::Topics;
 use crate::watch;
@@ -141,11 +142,10 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
         config,
     });
     let mut shown = shown(&shared, token, prometheus);
-    shown.intake = shared
-        .config
-        .intake
-        .is_open
-        .then(|| Arc::new(taker(&shared)));
+    let is_open = shared.config.intake.is_open;
+    let intake = is_open.then(|| Arc::new(taker(&shared)));
+    let refusals = intake.as_ref().map(|intake| Arc::clone(intake.refusals()));
+    shown.intake = intake;
     shown.intake_token = intake_token;
     let shown = Arc::new(shown);
     let address = listener.local_addr()?;
@@ -153,7 +153,9 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     if let config::Log::Embedded(folder) = &shared.config.log {
         println!("{}", welcome::text(&folder.path, address));
         if shared.identity.known().shop.is_none() {
-            println!("{}", welcome::first_events(address, &clock::utc_offset()));
+            let token = shared.config.intake.token.as_ref();
+            let offset = clock::utc_offset();
+            println!("{}", welcome::first_events(address, token, &offset));
         }
     }
     let (closing, closed) = tokio::sync::watch::channel(false);
@@ -165,7 +167,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
 
     let mut workers = start_workers(&shared, &notifier, runtime.handle());
     workers.push(start_upkeep(&shared));
-    workers.push(start_conditions(&shared));
+    workers.push(start_conditions(&shared, refusals));
     workers.extend(start_watch(&shared));
     workers.extend(start_control(&shared)?);
     runtime.block_on(stop_signal(&shared.course, &workers));
@@ -284,6 +286,7 @@ fn taker(shared: &Shared) -> Intake {
         Arc::clone(&shared.identity),
         shared.holdings.clone(),
         Arc::clone(&shared.course),
+        Arc::clone(&shared.board),
     )
 }
 
@@ -553,7 +556,7 @@ fn start_upkeep(shared: &Arc<Shared>) -> Worker {
 }
 
 /// Looks for what is wrong with the process itself, and lets it be paged.
-fn start_conditions(shared: &Arc<Shared>) -> Worker {
+fn start_conditions(shared: &Arc<Shared>, refusals: Option<Arc<Refusals>>) -> Worker {
     let shared = Arc::clone(shared);
     spawn("conditions".to_owned(), move |_| {
         let mut alerts: Option<Alerts> = None;
@@ -564,7 +567,7 @@ fn start_conditions(shared: &Arc<Shared>) -> Worker {
                 continue;
             }
             watch = Watch::start();
-            look(&shared);
+            look(&shared, refusals.as_deref());
             if let Err(error) = tell(&shared, &mut alerts) {
                 tracing::warn!(
                     error = format!("{error:#}"),
@@ -576,7 +579,7 @@ fn start_conditions(shared: &Arc<Shared>) -> Worker {
 }
 
 /// Looks at what does not report by itself.
-fn look(shared: &Shared) {
+fn look(shared: &Shared, refusals: Option<&Refusals>) {
     let full = shared.topics.full().map(|text| Condition {
         name: "disk.full",
         about: String::new(),
@@ -587,6 +590,11 @@ fn look(shared: &Shared) {
     let now_ms = clock::now_ms();
     let full = full.into_iter().collect();
     shared.conditions.replace(now_ms, "disk.full", full);
+    let refusing = refusals.and_then(Refusals::condition);
+    let refusing = refusing.into_iter().collect();
+    shared
+        .conditions
+        .replace(now_ms, refusals::CONDITION, refusing);
 }
 
 /// Tells the log, once the alerts that a former run left open are known.
