@@ -134,7 +134,6 @@ impl Intake {
         identity: Arc<Identity>,
         holdings: Holdings,
         course: Arc<Course>,
-        board: Arc<Board>,
     ) -> Self {
         let sources = config.topics.sources.iter();
         let places = sources
@@ -150,9 +149,14 @@ impl Intake {
             holdings,
             course,
             places,
-            board,
+            board: Arc::default(),
             refusals: Arc::default(),
         }
+    }
+
+    /// Counts what is refused on a board.
+    pub fn counting_on(self, board: Arc<Board>) -> Self {
+        Self { board, ..self }
     }
 
     /// What is refused.

@@ -286,8 +286,8 @@ fn taker(shared: &Shared) -> Intake {
         Arc::clone(&shared.identity),
         shared.holdings.clone(),
         Arc::clone(&shared.course),
-        Arc::clone(&shared.board),
     )
+    .counting_on(Arc::clone(&shared.board))
 }
 
 fn shown(

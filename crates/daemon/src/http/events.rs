@@ -68,7 +68,7 @@ pub(super) async fn post(
         .receive(request.into_body(), &context.bounds, slot.as_deref())
         .await
     {
-        return refused;
+        return *refused;
     }
     // An error means that the process ends.
     let Ok(parsing) = context.parsing.acquire().await else {
@@ -151,7 +151,7 @@ impl Incoming {
         body: Body,
         bounds: &Bounds,
         slot: Option<&Slot>,
-    ) -> Result<(), Response> {
+    ) -> Result<(), Box<Response>> {
         if self.told.is_some_and(|told| told > LIMITS.body_bytes_max) {
             return Err(too_large());
         }
@@ -170,7 +170,7 @@ impl Incoming {
         body: Body,
         stall: Duration,
         slot: Option<&Slot>,
-    ) -> Result<(), Response> {
+    ) -> Result<(), Box<Response>> {
         let mut parts = body.into_data_stream();
         let (mut deadline, mut step_bytes) = (Instant::now() + stall, 0);
         loop {
@@ -193,7 +193,7 @@ impl Incoming {
         }
     }
 
-    fn add(&mut self, part: &[u8]) -> Result<(), Response> {
+    fn add(&mut self, part: &[u8]) -> Result<(), Box<Response>> {
         let length = self.bytes.len() + part.len();
         if length > LIMITS.body_bytes_max {
             return Err(too_large());
@@ -240,14 +240,14 @@ fn read(
 }
 
 /// An answer after which nothing more is read from the connection.
-fn last(mut response: Response) -> Response {
+fn last(mut response: Response) -> Box<Response> {
     response
         .headers_mut()
         .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
+    Box::new(response)
 }
 
-fn too_large() -> Response {
+fn too_large() -> Box<Response> {
     let text = format!(
         "the body has more than {} bytes; send it in several requests",
         LIMITS.body_bytes_max
@@ -255,18 +255,18 @@ fn too_large() -> Response {
     last(failure(StatusCode::PAYLOAD_TOO_LARGE, &text))
 }
 
-fn too_slow(time: Duration) -> Response {
+fn too_slow(time: Duration) -> Box<Response> {
     let text = format!("too little of the body came in {} s", time.as_secs_f64());
     last(failure(StatusCode::REQUEST_TIMEOUT, &text))
 }
 
-fn no_room() -> Response {
+fn no_room() -> Box<Response> {
     let text = "too much is being sent at once; send this again later";
     last(sent_away(&Refused::Behind(text.to_owned())))
 }
 
 /// The body broke off, or is not cut as HTTP wants it.
-fn no_body(error: &axum::Error) -> Response {
+fn no_body(error: &axum::Error) -> Box<Response> {
     let mut why = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

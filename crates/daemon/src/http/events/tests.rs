@@ -6,7 +6,6 @@ use std::io::Write as _;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use fenghuo_engine::Board;
 use fenghuo_log::memory::MemoryLog;
 use fenghuo_log::{Log, SessionSpec, Start, TopicPartition};
 use fenghuo_notify::Secret;
@@ -292,7 +291,6 @@ fn taker(log: &MemoryLog, full: Full) -> Intake {
         Arc::new(Identity::default()),
         Holdings::default(),
         Arc::new(Course::new(Duration::ZERO, true)),
-        Arc::new(Board::new()),
     )
 }
 
