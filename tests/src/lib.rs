@@ -9,6 +9,7 @@
     reason = "tests run on the real machine: its clock, its environment, its processes"
 )]
 
+pub mod attack;
 pub mod chaos;
 pub mod consumer;
 pub mod http;

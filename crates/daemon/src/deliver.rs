@@ -1,7 +1,7 @@
 //! From what dispatch decided to what the notifier sends.
 
 use fenghuo_engine::record::{DeliveryOutcome, Intent, PageAction};
-use fenghuo_notify::{Action, Notifier, Outcome, Page};
+use fenghuo_notify::{Action, Notifier, Otherwise, Outcome, Page};
 
 use crate::clock;
 
@@ -22,7 +22,22 @@ pub fn page(intent: &Intent, shop: &str, link: Option<String>) -> Page {
 
 /// Sends a page and tells what became of it.
 pub async fn send(notifier: &Notifier, intent: &Intent, page: Page) -> DeliveryOutcome {
-    let outcome = notifier.send(&intent.channel, page).await;
+    let outcome = notifier
+        .send(&intent.channel, page, otherwise(intent))
+        .await;
+    outcome_of(intent, outcome)
+}
+
+/// What becomes of a page that its channel does not deliver.
+pub fn otherwise(intent: &Intent) -> Otherwise {
+    match intent.fallback.is_empty() {
+        true => Otherwise::Undelivered,
+        false => Otherwise::AnotherChannel,
+    }
+}
+
+/// What dispatch is told of an outcome.
+pub fn outcome_of(intent: &Intent, outcome: Outcome) -> DeliveryOutcome {
     let (delivered, attempts, reason) = match outcome {
         Outcome::Delivered { attempts } => (true, attempts, None),
         Outcome::Failed { attempts, reason } => (false, attempts, Some(reason)),

@@ -16,6 +16,7 @@ mod identity;
 mod init;
 mod intake;
 mod load;
+mod log_lines;
 mod measured;
 mod refusals;
 mod replay;
@@ -28,11 +29,9 @@ mod watchdog;
 mod welcome;
 mod worker;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
@@ -44,10 +43,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(problem) = log_lines(&cli) {
-        eprintln!("fenghuo: --log: {problem}");
-        return Exit::Failed.into();
-    }
+    let _guard = match log_lines::start(&cli) {
+        Ok(guard) => guard,
+        Err(problem) => {
+            log_lines::last_words(format!("fenghuo: --log: {problem}"));
+            return Exit::Failed.into();
+        }
+    };
     let done = match &cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => run::run(args),
@@ -62,23 +64,8 @@ fn main() -> ExitCode {
     match done {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("fenghuo: {error:#}");
+            log_lines::last_words(format!("fenghuo: {error:#}"));
             Exit::of(&error).into()
         }
     }
-}
-
-/// Log lines go to standard error; standard output is for what was asked.
-fn log_lines(cli: &Cli) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&cli.log).map_err(|error| error.to_string())?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    if cli.log_json {
-        lines.json().init()
-    } else {
-        lines.init()
-    }
-    Ok(())
 }

@@ -13,7 +13,7 @@ use fenghuo_alert::Severity;
 use fenghuo_engine::record::topic;
 use fenghuo_engine::{Board, TopologyConfig};
 use fenghuo_log::{Append, Error, Log, TopicPartition};
-use fenghuo_notify::Notifier;
+use fenghuo_notify::{Means, Notifier};
 
 use crate::cli;
 use crate::clock::{self, Watch};
@@ -27,6 +27,7 @@ use crate::http::{self, Elsewhere, Shown};
 use crate::identity::Identity;
 use crate::intake::Intake;
 use crate::load::partition_for;
+use crate::log_lines;
 use crate::measured::{Holdings, MeasuredLog};
 use crate::refusals::{self, Refusals};
 use crate::sender::Sender;
@@ -57,6 +58,9 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// How often what is wrong with the process itself is looked for and told.
 const CONDITIONS_EVERY: Duration = Duration::from_secs(1);
+
+/// What hangs may do so no longer than this after the shutdown deadline.
+const END_AFTER: Duration = Duration::from_secs(2);
 
 /// What the brokers say of the other members is asked no more often.
 const MEMBERS_FRESH: Duration = Duration::from_secs(2);
@@ -96,7 +100,9 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
         tracing::warn!(warning, "config");
     }
     let (token, intake_token) = (config.token()?, config.intake_token()?);
-    let notifier = Arc::new(Notifier::new(config.channels.clone())?);
+    let means = Means::system()?;
+    let terminal = means.terminal.clone();
+    let notifier = Arc::new(Notifier::with(config.channels.clone(), means)?);
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     let listener = runtime
         .block_on(tokio::net::TcpListener::bind(config.http.listen))
@@ -151,11 +157,11 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     let address = listener.local_addr()?;
     tracing::info!(%address, "listening");
     if let config::Log::Embedded(folder) = &shared.config.log {
-        println!("{}", welcome::text(&folder.path, address));
+        terminal.show(format!("{}\n", welcome::text(&folder.path, address)));
         if shared.identity.known().shop.is_none() {
             let token = shared.config.intake.token.as_ref();
-            let offset = clock::utc_offset();
-            println!("{}", welcome::first_events(address, token, &offset));
+            let first = welcome::first_events(address, token, &clock::utc_offset());
+            terminal.show(format!("{first}\n"));
         }
     }
     let (closing, closed) = tokio::sync::watch::channel(false);
@@ -172,6 +178,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     workers.extend(start_control(&shared)?);
     runtime.block_on(stop_signal(&shared.course, &workers));
     shared.course.end();
+    end_at_last(shared.config.shutdown_deadline, runtime.handle());
     let drained = drain(workers, shared.config.shutdown_deadline);
     let _ = closing.send(true);
     let _ = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(1), server).await });
@@ -505,6 +512,7 @@ fn start_workers(
             &shared.config,
             Arc::clone(&shared.identity),
             notifier,
+            Arc::clone(&shared.conditions),
             runtime,
         );
         work(&shared.course, dispatch, name, &open, &mut |runner, _| {
@@ -587,6 +595,7 @@ fn look(shared: &Shared, refusals: Option<&Refusals>) {
         blocks_ready: true,
         text: format!("The disk is full, and no events are taken: {text}. Make room."),
     });
+    metrics::counter!("fenghuo_log_lines_dropped_total").absolute(log_lines::dropped());
     let now_ms = clock::now_ms();
     let full = full.into_iter().collect();
     shared.conditions.replace(now_ms, "disk.full", full);
@@ -621,6 +630,29 @@ fn tell(shared: &Shared, alerts: &mut Option<Alerts>) -> anyhow::Result<()> {
         &shared.board,
         now_ms,
     )
+}
+
+/// Lets the process end whatever hangs: a while after its deadline, or at a second signal.
+fn end_at_last(deadline: Duration, runtime: &tokio::runtime::Handle) {
+    spawn("end".to_owned(), move |_| {
+        clock::wait(deadline + END_AFTER);
+        tracing::error!("something hangs beyond the shutdown deadline; ending without it");
+        std::process::exit(Exit::Failed.code().into());
+    });
+    runtime.spawn(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut terminate), Ok(mut interrupt)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        ) else {
+            return;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(Exit::Failed.code().into());
+    });
 }
 
 /// Waits for SIGTERM, SIGINT, or a worker that cannot go on.

@@ -1,24 +1,28 @@
 //! The pages of this process on their way: from what dispatch has committed to what became of it.
 //!
-//! It must never send what is not durable: the stage hands out nothing else.
+//! It must never send what is not durable: the stage hands out nothing else. Each channel has a queue
+//! of its own, so that one whose receiver stands still holds up no other.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+mod queue;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
+
+use fenghuo_alert::Severity;
 use fenghuo_engine::Dispatch;
 use fenghuo_engine::record::{DeliveryOutcome, Intent, PageAction};
-use fenghuo_notify::Notifier;
+use fenghuo_notify::{Notifier, Outcome};
 
 use crate::clock;
+use crate::conditions::{Condition, Conditions};
 use crate::config::Config;
 use crate::deliver;
 use crate::identity::Identity;
 use crate::watchdog::Watchdog;
+use queue::{Place, Queue};
 
-/// Pages that are being sent at a time; the others wait in the log.
-const SENDING_MAX: usize = 1_000;
+/// The condition of a channel whose receiver does not answer.
+const STUCK: &str = "channel.stuck";
 
 /// Sends what dispatch has committed, and brings back what became of it.
 pub struct Sender {
@@ -26,8 +30,8 @@ pub struct Sender {
     runtime: tokio::runtime::Handle,
     identity: Arc<Identity>,
     public_url: Option<String>,
-    sending: Arc<AtomicUsize>,
-    waiting: VecDeque<Intent>,
+    conditions: Arc<Conditions>,
+    queues: BTreeMap<String, Queue>,
     outcomes: (
         mpsc::Sender<DeliveryOutcome>,
         mpsc::Receiver<DeliveryOutcome>,
@@ -43,6 +47,7 @@ impl Sender {
         config: &Config,
         identity: Arc<Identity>,
         notifier: Arc<Notifier>,
+        conditions: Arc<Conditions>,
         runtime: tokio::runtime::Handle,
     ) -> Self {
         Self {
@@ -50,8 +55,8 @@ impl Sender {
             runtime,
             identity,
             public_url: config.http.public_url.clone(),
-            sending: Arc::new(AtomicUsize::new(0)),
-            waiting: VecDeque::new(),
+            conditions,
+            queues: BTreeMap::new(),
             outcomes: mpsc::channel(),
             refreshing: None,
             watchdog: config.watchdog.clone().map(|watchdog| {
@@ -70,13 +75,13 @@ impl Sender {
         dispatch.set_time(clock::now_ms());
         // An outcome is there before its page stops to count: looked at in this order, none is
         // missed.
-        let was_idle = self.sending.load(Ordering::Acquire) == 0;
+        let was_idle = self.is_idle();
         for outcome in self.outcomes.1.try_iter() {
             dispatch.outcome(outcome);
         }
         if !dispatch.is_assigned() {
             // Another instance has the alerts, or this one begins again with what is committed.
-            self.waiting.clear();
+            self.queues.values_mut().for_each(Queue::clear);
             if let Some(refreshing) = self.refreshing.take() {
                 refreshing.abort();
             }
@@ -95,24 +100,90 @@ impl Sender {
         {
             watchdog.beat(&self.notifier, &self.runtime, ready);
         }
-        self.waiting.extend(decided);
-        while self.sending.load(Ordering::Relaxed) < SENDING_MAX {
-            let Some(intent) = self.waiting.pop_front() else {
-                break;
-            };
-            self.send(intent);
+        for intent in decided {
+            let queue = self.queues.entry(intent.channel.clone()).or_default();
+            queue.push(intent);
         }
-        was_idle && self.sending.load(Ordering::Acquire) == 0
+        for outcome in self.expired() {
+            dispatch.outcome(outcome);
+        }
+        let mut next = Vec::new();
+        for queue in self.queues.values_mut() {
+            next.extend(std::iter::from_fn(|| queue.pop()));
+        }
+        for (intent, place) in next {
+            self.send(intent, place);
+        }
+        self.show();
+        was_idle && self.is_idle()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.queues.values().all(|queue| queue.sending() == 0)
+    }
+
+    /// Pages that waited here for as long as their channel may try them: they go another way, or are
+    /// undelivered.
+    fn expired(&mut self) -> Vec<DeliveryOutcome> {
+        let notifier = &self.notifier;
+        let mut outcomes = Vec::new();
+        for queue in self.queues.values_mut().filter(|queue| queue.waiting() > 0) {
+            let is_too_long = |intent: &Intent, since: &clock::Watch| {
+                let patience = notifier.patience(&intent.channel, deliver::otherwise(intent));
+                since.elapsed() > patience
+            };
+            for intent in queue.expired(is_too_long) {
+                let reason = "it waited behind others until its time was over".to_owned();
+                let failed = Outcome::Failed {
+                    attempts: 0,
+                    reason,
+                };
+                metrics::counter!("fenghuo_undelivered_pages_total").increment(1);
+                outcomes.push(deliver::outcome_of(&intent, failed));
+            }
+        }
+        outcomes
+    }
+
+    /// Shows how the channels fare.
+    fn show(&self) {
+        let mut stuck = Vec::new();
+        for standing in self.notifier.standing() {
+            let name = standing.channel;
+            let queue = self.queues.get(&name);
+            let waiting = queue.map_or(0, Queue::waiting);
+            metrics::gauge!("fenghuo_channel_waiting_pages", "channel" => name.clone())
+                .set(waiting as f64);
+            metrics::gauge!("fenghuo_channel_sending_pages", "channel" => name.clone())
+                .set(standing.sending as f64);
+            let Some((since, reason)) = standing.failing.filter(|_| standing.is_stuck) else {
+                continue;
+            };
+            let text = format!(
+                "Channel {name} has taken nothing for {} s, and {} pages wait for it: {reason}. \
+                 Look at its receiver and its address; pages go to the route's fallback channels, \
+                 where it has any.",
+                since.as_secs(),
+                waiting + standing.sending
+            );
+            stuck.push(Condition {
+                name: STUCK,
+                about: name,
+                severity: Severity::Page,
+                blocks_ready: true,
+                text,
+            });
+        }
+        self.conditions.replace(clock::now_ms(), STUCK, stuck);
     }
 
     fn shop(&self) -> String {
         self.identity.known().shop.unwrap_or_default()
     }
 
-    fn send(&self, intent: Intent) {
-        self.sending.fetch_add(1, Ordering::Relaxed);
+    fn send(&self, intent: Intent, place: Place) {
         let page = deliver::page(&intent, &self.shop(), self.public_url.clone());
-        let (notifier, sending) = (Arc::clone(&self.notifier), Arc::clone(&self.sending));
+        let notifier = Arc::clone(&self.notifier);
         let outcomes = self.outcomes.0.clone();
         let began_ms = self.began_ms;
         self.runtime.spawn(async move {
@@ -128,7 +199,7 @@ impl Sender {
             }
             // Where the worker is gone, the next one sends the page again under its key.
             let _ = outcomes.send(outcome);
-            sending.fetch_sub(1, Ordering::Release);
+            drop(place);
         });
     }
 }

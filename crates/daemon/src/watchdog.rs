@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fenghuo_alert::{Severity, State, Transition};
-use fenghuo_notify::{Action, Notifier, Outcome, Page};
+use fenghuo_notify::{Action, Notifier, Otherwise, Outcome, Page};
 use fenghuo_signal::{Entity, Kind, Reading};
 
 use crate::clock::{self, Watch};
@@ -48,7 +48,7 @@ impl Watchdog {
         let page = page(&self.shop, clock::now_ms(), self.config.every);
         let (notifier, channel) = (Arc::clone(notifier), self.config.channel.clone());
         runtime.spawn(async move {
-            let outcome = match notifier.send(&channel, page).await {
+            let outcome = match notifier.send(&channel, page, Otherwise::Undelivered).await {
                 Outcome::Delivered { .. } => "delivered",
                 Outcome::Failed { reason, .. } => {
                     tracing::warn!(channel, reason, "the watchdog was not heard");

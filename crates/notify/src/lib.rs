@@ -15,21 +15,26 @@ mod bucket;
 mod channel;
 mod clock;
 mod config;
+mod health;
 mod keys;
 mod notifier;
 mod render;
 mod retry;
 mod secret;
+mod terminal;
 #[cfg(test)]
 mod tests;
+mod text;
 pub mod transport;
 mod turns;
 
 pub use clock::{Clock, SystemClock};
 pub use config::{ChannelConfig, ChannelKind, Colour, Sending, utc_offset_min};
+pub use health::Standing;
 pub use keys::ConfigError;
-pub use notifier::{Means, Notifier, Terminal, describe_metrics};
+pub use notifier::{Means, Notifier, Otherwise, describe_metrics};
 pub use secret::{Secret, SecretSource};
+pub use terminal::Terminal;
 
 /// What a page asks of its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -4,46 +4,23 @@
 //! the way, and every page ends in exactly one [`Outcome`].
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::bucket::{Gate, Urgency};
 use crate::channel::{Delivery, Receiver};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{ChannelConfig, Sending};
+use crate::health::{Health, Standing};
 use crate::keys::ConfigError;
 use crate::render::{Message, Templates};
 use crate::retry::{Verdict, backoff};
+use crate::terminal::Terminal;
 use crate::transport::{Http, Transport};
 use crate::turns::Turns;
 use crate::{Outcome, Page};
-
-/// Where log channels write. Cheap to clone; all clones share one writer.
-#[derive(Clone)]
-pub struct Terminal {
-    pub(crate) out: Arc<Mutex<Box<dyn Write + Send>>>,
-    pub(crate) colour: bool,
-}
-
-impl Terminal {
-    /// A writer, and whether it can show ANSI colours.
-    pub fn new(out: Box<dyn Write + Send>, colour: bool) -> Self {
-        Self {
-            out: Arc::new(Mutex::new(out)),
-            colour,
-        }
-    }
-
-    /// Standard output, in colour where it is a terminal.
-    pub fn stdout() -> Self {
-        let out = std::io::stdout();
-        let colour = std::io::IsTerminal::is_terminal(&out);
-        Self::new(Box::new(out), colour)
-    }
-}
 
 /// What the notifier reaches the world by.
 #[derive(Clone)]
@@ -72,12 +49,25 @@ impl Means {
     }
 }
 
+/// Pages that have another channel to go to wait no longer than this for one that is stuck.
+const FAIL_OVER_AFTER: Duration = Duration::from_secs(30);
+
+/// What becomes of a page that a channel does not deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Otherwise {
+    /// It is tried until the deadline.
+    Undelivered,
+    /// It goes another way, and sooner where this channel is stuck.
+    AnotherChannel,
+}
+
 struct Channel {
     name: String,
     sending: Sending,
     templates: Templates,
     gate: Gate,
     turns: Turns,
+    health: Health,
     receiver: Receiver,
 }
 
@@ -114,6 +104,7 @@ impl Notifier {
                 templates,
                 gate,
                 turns,
+                health: Health::new(),
                 receiver,
             };
             if made.insert(name, channel).is_some() {
@@ -131,12 +122,27 @@ impl Notifier {
         self.channels.keys().map(String::as_str)
     }
 
+    /// How each channel fares, in the order of their names.
+    pub fn standing(&self) -> Vec<Standing> {
+        let channels = self.channels.iter();
+        channels
+            .map(|(name, channel)| channel.health.standing(name))
+            .collect()
+    }
+
+    /// How long a page may wait for a channel from when it was handed to it; nothing where there is
+    /// no such channel.
+    pub fn patience(&self, channel: &str, otherwise: Otherwise) -> Duration {
+        let channel = self.channels.get(channel);
+        channel.map_or(Duration::ZERO, |channel| channel.patience(otherwise))
+    }
+
     /// Sends a page and waits for what becomes of it, tries and waits included.
     ///
     /// Pages under one `dedup_key` and channel leave in the order of the calls, each after the one
     /// before is done with; a page's deadline runs from its turn on. How many pages wait is
     /// the caller's to bound. To stop waiting, drop the future: the page may then have been sent.
-    pub async fn send(&self, channel: &str, page: Page) -> Outcome {
+    pub async fn send(&self, channel: &str, page: Page, otherwise: Otherwise) -> Outcome {
         let Some(channel) = self.channels.get(channel) else {
             let reason = format!("there is no channel {channel:?}");
             return Outcome::Failed {
@@ -145,8 +151,11 @@ impl Notifier {
             };
         };
         let _turn = channel.turns.take(&page.dedup_key).await;
+        let _sending = channel.health.enter();
         let message = channel.message(&page);
-        let outcome = channel.deliver(&self.means, &page, &message).await;
+        let outcome = channel
+            .deliver(&self.means, &page, &message, otherwise)
+            .await;
         let label = match &outcome {
             Outcome::Delivered { .. } => "delivered",
             Outcome::Failed { attempts, reason } => {
@@ -210,37 +219,62 @@ impl Channel {
         message
     }
 
-    async fn deliver(&self, means: &Means, page: &Page, message: &Message) -> Outcome {
+    /// How long a page may wait now.
+    fn patience(&self, otherwise: Otherwise) -> Duration {
+        let deadline = self.sending.deadline;
+        match otherwise {
+            Otherwise::AnotherChannel if self.health.is_stuck() => deadline.min(FAIL_OVER_AFTER),
+            _ => deadline,
+        }
+    }
+
+    /// Waits until a page that began then has waited for too long.
+    async fn too_long(&self, began: Instant, otherwise: Otherwise) {
+        let last = sleep_until(began + self.sending.deadline);
+        let sooner = async {
+            loop {
+                self.health.stuck().await;
+                sleep_until(began + self.patience(otherwise)).await;
+                if Instant::now() >= began + self.patience(otherwise) {
+                    return;
+                }
+            }
+        };
+        match otherwise {
+            Otherwise::Undelivered => last.await,
+            Otherwise::AnotherChannel => tokio::select! {
+                () = last => {}
+                () = sooner => {}
+            },
+        }
+    }
+
+    async fn deliver(
+        &self,
+        means: &Means,
+        page: &Page,
+        message: &Message,
+        otherwise: Otherwise,
+    ) -> Outcome {
         let urgency = if page.is_urgent() {
             Urgency::Page
         } else {
             Urgency::Other
         };
-        let deadline = Instant::now() + self.sending.deadline;
+        let began = Instant::now();
         let mut attempts = 0;
         let mut last = "no try was made".to_owned();
         loop {
-            let Ok(_place) = timeout_at(deadline, self.gate.enter(urgency)).await else {
-                return self.out_of_time(attempts, &last);
+            let place = tokio::select! {
+                biased;
+                place = self.gate.enter(urgency) => place,
+                () = self.too_long(began, otherwise) => {
+                    return self.out_of_time(otherwise, attempts, &last);
+                }
             };
             attempts += 1;
-            let delivery = Delivery {
-                page,
-                message,
-                now_ms: means.clock.now_ms(),
-            };
-            let trying = self.receiver.attempt(&means.transport, delivery);
-            let verdict = timeout(self.sending.timeout, trying).await;
-            let verdict = verdict.unwrap_or_else(|_| {
-                let waited = humantime::format_duration(self.sending.timeout);
-                Verdict::retry(format!("no answer within {waited}"))
-            });
-            drop(_place);
-            metrics::counter!(
-                "fenghuo_delivery_attempts_total",
-                "channel" => self.name.clone(), "result" => verdict.as_str()
-            )
-            .increment(1);
+            let verdict = self.attempt(means, page, message).await;
+            drop(place);
             let wait = match verdict {
                 Verdict::Delivered => return Outcome::Delivered { attempts },
                 Verdict::Permanent(reason) => return Outcome::Failed { attempts, reason },
@@ -254,11 +288,37 @@ impl Channel {
                 }
             };
             // Said at once rather than at the deadline: the page can go another way sooner.
-            if Instant::now() + wait >= deadline {
-                return self.out_of_time(attempts, &last);
+            if Instant::now() + wait >= began + self.patience(otherwise) {
+                return self.out_of_time(otherwise, attempts, &last);
             }
             sleep(wait).await;
         }
+    }
+
+    /// One try.
+    async fn attempt(&self, means: &Means, page: &Page, message: &Message) -> Verdict {
+        let began = Instant::now();
+        let delivery = Delivery {
+            page,
+            message,
+            now_ms: means.clock.now_ms(),
+        };
+        let trying = self.receiver.attempt(&means.transport, delivery);
+        let verdict = timeout(self.sending.timeout, trying).await;
+        let verdict = verdict.unwrap_or_else(|_| {
+            let waited = humantime::format_duration(self.sending.timeout);
+            Verdict::retry(format!("no answer within {waited}"))
+        });
+        match &verdict {
+            Verdict::Delivered | Verdict::Permanent(_) => self.health.answered(),
+            Verdict::Retry { reason, .. } => self.health.failed(began, reason),
+        }
+        metrics::counter!(
+            "fenghuo_delivery_attempts_total",
+            "channel" => self.name.clone(), "result" => verdict.as_str()
+        )
+        .increment(1);
+        verdict
     }
 
     /// How long until the next try.
@@ -284,9 +344,15 @@ impl Channel {
         after + jitter
     }
 
-    fn out_of_time(&self, attempts: u32, last: &str) -> Outcome {
-        let deadline = humantime::format_duration(self.sending.deadline);
-        let reason = format!("no more try within the deadline of {deadline}; last: {last}");
+    fn out_of_time(&self, otherwise: Otherwise, attempts: u32, last: &str) -> Outcome {
+        let patience = self.patience(otherwise);
+        let reason = match patience < self.sending.deadline {
+            true => format!("the channel is stuck; last: {last}"),
+            false => {
+                let deadline = humantime::format_duration(patience);
+                format!("no more try within the deadline of {deadline}; last: {last}")
+            }
+        };
         Outcome::Failed { attempts, reason }
     }
 }

@@ -10,6 +10,7 @@ use fenghuo_signal::{Entity, Reading};
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 
+use crate::text::{clean, cut, one_line};
 use crate::{Action, Page};
 
 /// Characters of a title, before a channel's own limit.
@@ -18,6 +19,10 @@ const TITLE_CHARS_MAX: usize = 512;
 const TEXT_CHARS_MAX: usize = 8 * 1024;
 /// Characters of any other text that comes with an alert.
 const FIELD_CHARS_MAX: usize = 1024;
+/// Bytes that a template may write; what is beyond the bounds above would be cut off anyway.
+const RENDERED_BYTES_MAX: usize = 64 * 1024;
+/// Steps that a template may take: some hundred times what a long page needs, and some milliseconds.
+const STEPS_MAX: u64 = 50_000;
 /// Labels of a page that are shown.
 const LABELS_MAX: usize = 64;
 
@@ -86,7 +91,7 @@ pub struct Facts<'a> {
     /// The rule's own words.
     pub summary: String,
     /// The campaign.
-    pub campaign: Option<&'a str>,
+    pub campaign: Option<String>,
     /// The shop.
     pub shop: &'a str,
     /// Where to look further.
@@ -105,7 +110,7 @@ impl<'a> Facts<'a> {
             rule: &alert.rule,
             signal: &alert.signal,
             entity: &alert.entity,
-            entity_text: alert.entity.to_string(),
+            entity_text: clean(&alert.entity.to_string()),
             severity: alert.severity.as_str(),
             reading: &alert.reading,
             reading_text: reading_text(&alert.reading),
@@ -118,10 +123,10 @@ impl<'a> Facts<'a> {
             playbook: alert.playbook.as_deref(),
             owner_role: alert.owner_role.as_deref(),
             labels: labels
-                .map(|(name, text)| (name.as_str(), cut(text, FIELD_CHARS_MAX)))
+                .map(|(name, text)| (name.as_str(), cut(&clean(text), FIELD_CHARS_MAX)))
                 .collect(),
             summary: summary(alert),
-            campaign: alert.campaign.as_deref(),
+            campaign: alert.campaign.as_deref().map(clean),
             shop: &page.shop,
             link: page.link.as_deref(),
         }
@@ -142,6 +147,12 @@ impl Templates {
         let mut environment = Environment::new();
         // A misspelt name must show as an error, not as a hole in the page.
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        // A loop in a loop must not hold up the page, nor those of others.
+        environment.set_fuel(Some(STEPS_MAX));
+        // These make a huge text in one step. A page has no use for them.
+        environment.remove_filter("indent");
+        environment.remove_filter("replace");
+        environment.remove_global("namespace");
         let sources = [
             ("title", title.unwrap_or(TITLE)),
             ("text", text.unwrap_or(TEXT)),
@@ -163,7 +174,7 @@ impl Templates {
         match rendered {
             Ok((title, text)) => Message {
                 title: one_line(&title, TITLE_CHARS_MAX),
-                text: cut(text.trim(), TEXT_CHARS_MAX),
+                text: cut(clean(&text).trim(), TEXT_CHARS_MAX),
                 template_error: None,
             },
             Err(error) => Message {
@@ -175,10 +186,38 @@ impl Templates {
     }
 
     fn render(&self, name: &str, facts: &Facts<'_>) -> Result<String, String> {
-        let template = self.environment.get_template(name);
-        template
-            .and_then(|template| template.render(facts))
-            .map_err(|error| told(&error))
+        let mut written = Bounded::default();
+        let rendered = self.environment.get_template(name).and_then(|template| {
+            let done = template.render_captured_to(facts, &mut written);
+            done.map(|_| ())
+        });
+        match rendered {
+            _ if written.is_full => Err(format!("writes more than {RENDERED_BYTES_MAX} bytes")),
+            Ok(_) => String::from_utf8(written.bytes).map_err(|error| error.to_string()),
+            Err(error) => Err(told(&error)),
+        }
+    }
+}
+
+/// What a template has written, up to a bound.
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + bytes.len() > RENDERED_BYTES_MAX {
+            self.is_full = true;
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -192,15 +231,15 @@ fn told(error: &minijinja::Error) -> String {
 /// The rule's words, or the bare facts where a rule has none.
 fn summary(alert: &Transition) -> String {
     if alert.summary.trim().is_empty() {
-        format!(
+        clean(&format!(
             "{} on {}: {} is {}",
             alert.rule,
             alert.entity,
             alert.signal,
             short(alert.reading.value)
-        )
+        ))
     } else {
-        cut(alert.summary.trim(), FIELD_CHARS_MAX)
+        cut(clean(&alert.summary).trim(), FIELD_CHARS_MAX)
     }
 }
 
@@ -242,34 +281,6 @@ pub(crate) fn time(at_ms: i64) -> String {
         .map_or_else(|_| format!("{at_ms} ms"), |at| at.to_string())
 }
 
-/// At most `chars_max` characters; what was cut off shows as `…`.
-pub(crate) fn cut(text: &str, chars_max: usize) -> String {
-    if text.chars().nth(chars_max).is_none() {
-        return text.to_owned();
-    }
-    let mut kept: String = text.chars().take(chars_max.saturating_sub(1)).collect();
-    if chars_max > 0 {
-        kept.push('…');
-    }
-    kept
-}
-
-/// On one line and without control characters (a name from outside could carry a terminal's
-/// commands), at most `chars_max` characters.
-pub(crate) fn one_line(text: &str, chars_max: usize) -> String {
-    let mut line = String::new();
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {
-        if word.is_empty() {
-            continue;
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    cut(&line, chars_max)
-}
-
 impl Action {
     /// The type of a webhook's body.
     pub(crate) const fn event_type(self) -> &'static str {
@@ -297,18 +308,6 @@ mod tests {
         ] {
             assert_eq!(short(number), expected);
         }
-    }
-
-    #[test]
-    fn cutting_keeps_whole_characters_and_shows() {
-        assert_eq!(cut("烽火台", 3), "烽火台");
-        assert_eq!(cut("烽火台上", 3), "烽火…");
-        assert_eq!(cut("abc", 0), "");
-    }
-
-    #[test]
-    fn one_line_holds_no_control_characters() {
-        assert_eq!(one_line("a\n\t b\x1b[31mc\u{9b}d \r\n", 100), "a b [31mc d");
     }
 
     #[test]
@@ -345,6 +344,46 @@ mod tests {
             message.text
         );
         assert!(message.template_error.is_some());
+    }
+
+    #[test]
+    fn a_costly_template_costs_neither_the_page_nor_the_time_of_others() {
+        let nested =
+            "{% for a in range(10000) %}{% for b in range(10000) %}x{% endfor %}{% endfor %}";
+        let silent =
+            "{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}";
+        let long = "{% for a in range(9000) %}{{ summary }}{% endfor %}";
+        let page = fixture::firing();
+        for text in [nested, silent, long, "{{ 'x' * 1000000000 }}"] {
+            let templates = Templates::compile(None, Some(text)).unwrap();
+            let message = templates.message(&page);
+            assert_eq!(message.title, page.alert.summary, "{text}");
+            assert!(message.template_error.is_some(), "{text}");
+        }
+        for text in [
+            "{{ summary | indent(1000000000) }}",
+            "{% set n = namespace() %}",
+        ] {
+            let message = Templates::compile(None, Some(text)).map(|made| made.message(&page));
+            let is_used = message.is_ok_and(|message| message.template_error.is_none());
+            assert!(!is_used, "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_cannot_be_seen_reaches_a_person() {
+        let mut page = fixture::firing();
+        page.alert.entity.first = "gel\u{202e}3x\u{200b}\u{2066}!".into();
+        page.alert.summary = "gel\u{202e} is\u{feff} cheap\u{200f}".to_owned();
+        page.alert.campaign = Some("c\u{2067}1".to_owned());
+        let text = Some("{{ entity.sku }} {{ entity_text }} {{ campaign }} {{ labels }}");
+        let message = Templates::compile(None, text).unwrap().message(&page);
+        assert_eq!(message.title, "gel is cheap");
+        assert!(
+            message.text.starts_with("gel3x! sku=gel3x! c1"),
+            "{}",
+            message.text
+        );
     }
 
     #[test]

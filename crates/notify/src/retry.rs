@@ -87,7 +87,7 @@ pub fn classify(answer: &Answer, now_ms: i64) -> Verdict {
 
 /// Status and the beginning of the body, on one line.
 pub fn reason(answer: &Answer) -> String {
-    let quote = crate::render::one_line(&answer.body, QUOTE_CHARS_MAX);
+    let quote = crate::text::one_line(&answer.body, QUOTE_CHARS_MAX);
     if quote.is_empty() {
         format!("status {}", answer.status)
     } else {

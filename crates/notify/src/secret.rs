@@ -21,16 +21,89 @@ impl Secret {
         &self.0
     }
 
-    /// `text` with every occurrence of the secret blotted out.
-    pub(crate) fn redact(&self, text: String) -> String {
+    /// `text` with every occurrence of the secret blotted out, in whatever form a receiver may
+    /// quote it: whole, a part of a secret address, percent-encoded or not, in base64.
+    pub(crate) fn redact(&self, mut text: String) -> String {
+        for form in self.forms() {
+            if text.contains(&form) {
+                text = text.replace(&form, "[redacted]");
+            }
+        }
+        text
+    }
+
+    /// The forms of the secret, the longest first.
+    fn forms(&self) -> Vec<String> {
         // A shorter one would blot out innocent text; real secrets are longer.
         const LENGTH_MIN: usize = 6;
-        if self.0.len() >= LENGTH_MIN && text.contains(&self.0) {
-            text.replace(&self.0, "[redacted]")
-        } else {
-            text
+        // Parts of a path are often words, such as `services`; it is no loss if one is blotted out.
+        const PART_LENGTH_MIN: usize = 8;
+        let mut forms = vec![self.0.clone()];
+        if let Ok(url) = reqwest::Url::parse(&self.0) {
+            let path = url.path();
+            let query = url.query().unwrap_or_default();
+            forms.extend([path, path.trim_start_matches('/')].map(str::to_owned));
+            forms.push(query.to_owned());
+            forms.push(format!("{path}?{query}"));
+            forms.extend([url.username().to_owned()]);
+            forms.extend(url.password().map(str::to_owned));
+            let parts = path.split('/').chain(query.split('&'));
+            forms.extend(parts.map(str::to_owned));
+            forms.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
+        }
+        let decoded = forms.iter().map(|form| percent_decoded(form));
+        let encoded: Vec<String> = decoded
+            .chain(forms.iter().cloned())
+            .flat_map(|form| [percent_encoded(&form), base64(&form), form])
+            .collect();
+        forms.extend(encoded);
+        let is_long = |form: &String| {
+            let whole = form.len() >= LENGTH_MIN && *form == self.0;
+            whole || form.len() >= PART_LENGTH_MIN
+        };
+        forms.retain(is_long);
+        forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+        forms.dedup();
+        forms
+    }
+}
+
+/// With every byte that is no letter or digit as `%` and two hex digits; `-._~` stay.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }
+    encoded
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut decoded = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = (*first == b'%').then(|| after.get(..2)).flatten();
+        let digits = digits.and_then(|two| std::str::from_utf8(two).ok());
+        match digits.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                decoded.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD_NO_PAD.encode(text)
 }
 
 impl fmt::Debug for Secret {
@@ -124,6 +197,31 @@ mod tests {
         }
         let told = secret.redact("400: bad key whsec_very_secret!".to_owned());
         assert_eq!(told, "400: bad key [redacted]!");
+    }
+
+    #[test]
+    fn a_secret_address_is_blotted_out_in_every_form() {
+        let address = "https://user:hunter2hunter2@hooks.example/services/T0123456/Xy%2FzAbCdEf?token=abcdef123456";
+        let secret = Secret::new(address);
+        for quoted in [
+            address.to_owned(),
+            "POST /services/T0123456/Xy%2FzAbCdEf?token=abcdef123456".to_owned(),
+            "no hook Xy%2FzAbCdEf".to_owned(),
+            "no hook Xy/zAbCdEf".to_owned(),
+            r#"{"path":"\/services\/T0123456\/Xy%2FzAbCdEf"}"#.to_owned(),
+            "bad token abcdef123456".to_owned(),
+            "user hunter2hunter2".to_owned(),
+            percent_encoded(address),
+            base64(address),
+        ] {
+            let told = secret.redact(quoted.clone());
+            for part in ["T0123456", "zAbCdEf", "abcdef123456", "hunter2hunter2"] {
+                assert!(!told.contains(part), "{quoted} became {told}");
+            }
+            assert!(told.contains("[redacted]"), "{quoted} became {told}");
+        }
+        let innocent = "status 404: no such hook at hooks.example";
+        assert_eq!(secret.redact(innocent.to_owned()), innocent);
     }
 
     #[test]

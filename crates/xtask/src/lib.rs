@@ -8,6 +8,7 @@
     reason = "chores run on the real machine: its clock, its environment, its processes"
 )]
 
+pub mod attack;
 pub mod binary;
 pub mod chaos;
 pub mod debian;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{chaos, fuzz, serve, simulate, test, tidy};
+use xtask::{attack, chaos, fuzz, serve, simulate, test, tidy};
 
 /// Chores of the workspace.
 #[derive(Parser)]
@@ -28,6 +28,9 @@ enum Chore {
     /// Break instances on a real broker by a plan, and say whether anything was lost or told twice.
     #[command(disable_help_flag = true)]
     Chaos(chaos::Arguments),
+    /// Attack a daemon from outside in every known way, and say what held.
+    #[command(disable_help_flag = true)]
+    Attack(attack::Arguments),
     /// Run every test, after installing what the tests need. The one test command.
     Test(test::Arguments),
     /// Let libFuzzer look for input that breaks a decoder or the reader of rules.
@@ -54,6 +57,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Services => serve::run(),
         Chore::Simulate(arguments) => simulate::run(&root, &arguments),
         Chore::Chaos(arguments) => chaos::run(&root, &arguments),
+        Chore::Attack(arguments) => attack::run(&root, &arguments),
         Chore::Test(arguments) => test::run(&root, &arguments),
         Chore::Fuzz(arguments) => fuzz::run(&root, &arguments),
     }

@@ -354,7 +354,7 @@ fn body(page: &Page, message: &Message, now_ms: i64) -> Body {
     let plan = [
         ("playbook", facts.playbook),
         ("owner_role", facts.owner_role),
-        ("campaign", facts.campaign),
+        ("campaign", facts.campaign.as_deref()),
     ];
     for (name, text) in plan {
         annotations.extend(text.map(|text| (name.to_owned(), text.to_owned())));

@@ -1,19 +1,16 @@
 //! The log channel: a line on the terminal for each page.
 //!
-//! Writes straight to what it was given, so that a page is visible whatever the log level. Names
+//! Writes to the terminal, whatever the log level. Names
 //! from outside lose their control characters: none of them may command the terminal.
-
-use std::io::Write as _;
-use std::sync::PoisonError;
 
 use fenghuo_alert::Severity;
 
 use super::Delivery;
 use crate::Action;
 use crate::config::Colour;
-use crate::notifier::Terminal;
-use crate::render::one_line;
 use crate::retry::Verdict;
+use crate::terminal::Terminal;
+use crate::text::one_line;
 
 const LINE_CHARS_MAX: usize = 512;
 
@@ -45,16 +42,10 @@ impl Log {
         }
     }
 
-    pub(crate) fn print(&self, delivery: &Delivery<'_>) -> Verdict {
-        let text = self.render(delivery);
-        let mut out = self
-            .terminal
-            .out
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    pub(crate) async fn print(&self, delivery: &Delivery<'_>) -> Verdict {
+        match self.terminal.write(self.render(delivery)).await {
             Ok(()) => Verdict::Delivered,
-            Err(error) => Verdict::retry(format!("cannot write to the terminal: {error}")),
+            Err(why) => Verdict::retry(&*why),
         }
     }
 
@@ -153,8 +144,8 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_broken_terminal_is_tried_again() {
+    #[tokio::test]
+    async fn a_broken_terminal_is_tried_again() {
         struct Broken;
         impl std::io::Write for Broken {
             fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
@@ -172,11 +163,11 @@ mod tests {
         );
         let page = fixture::firing();
         let message = fixture::message(&page);
-        let verdict = log.print(&Delivery {
+        let delivery = Delivery {
             page: &page,
             message: &message,
             now_ms: 0,
-        });
-        assert_eq!(verdict.as_str(), "retry");
+        };
+        assert_eq!(log.print(&delivery).await.as_str(), "retry");
     }
 }

@@ -28,6 +28,9 @@ use pagerduty::PagerDuty;
 use slack::Slack;
 use webhook::Webhook;
 
+/// Bytes of an answer that are looked at, of the 4 KiB that are read.
+const ANSWER_BYTES_SHOWN: usize = 2 * 1024;
+
 /// A page on its way to one receiver.
 #[derive(Clone, Copy)]
 pub(crate) struct Delivery<'a> {
@@ -139,7 +142,7 @@ impl Receiver {
     ) -> Verdict {
         let now_ms = delivery.now_ms;
         match self {
-            Receiver::Log(log) => log.print(&delivery),
+            Receiver::Log(log) => log.print(&delivery).await,
             Receiver::Webhook(webhook) => {
                 post(
                     &**transport,
@@ -179,28 +182,20 @@ async fn post<'a>(
     now_ms: i64,
     secrets: impl Iterator<Item = &'a Secret>,
 ) -> Verdict {
-    let verdict = match transport.post(request).await {
-        Ok(answer) => retry::classify(&answer, now_ms),
-        Err(no_answer) => Verdict::retry(no_answer.0),
-    };
-    redact(verdict, secrets)
-}
-
-/// Blots secrets out of a reason: a receiver may quote in its answer what it was sent.
-fn redact<'a>(verdict: Verdict, secrets: impl Iterator<Item = &'a Secret>) -> Verdict {
-    let clean = |reason: String| secrets.fold(reason, |reason, secret| secret.redact(reason));
-    match verdict {
-        Verdict::Delivered => Verdict::Delivered,
-        Verdict::Retry {
-            after,
-            throttled,
-            reason,
-        } => Verdict::Retry {
-            after,
-            throttled,
-            reason: clean(reason),
-        },
-        Verdict::Permanent(reason) => Verdict::Permanent(clean(reason)),
+    let blot = |text: String| secrets.fold(text, |text, secret| secret.redact(text));
+    match transport.post(request).await {
+        Ok(mut answer) => {
+            // A receiver may quote in its answer what it was sent. Blotted out before anything is
+            // cut: half of a secret is not known for one. Half of one may also stand at the end of
+            // what was read, so that end is not looked at.
+            answer.body = blot(answer.body);
+            let shown = (0..=ANSWER_BYTES_SHOWN.min(answer.body.len())).rev();
+            let mut shown = shown.filter(|at| answer.body.is_char_boundary(*at));
+            let shown = shown.next().unwrap_or(0);
+            answer.body.truncate(shown);
+            retry::classify(&answer, now_ms)
+        }
+        Err(no_answer) => Verdict::retry(blot(no_answer.0)),
     }
 }
 

@@ -9,8 +9,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Delivery, json as body};
 use crate::Action;
-use crate::render::{Facts, Message, cut, one_line};
+use crate::render::{Facts, Message};
 use crate::secret::Secret;
+use crate::text::{cut, one_line};
 use crate::transport::Request;
 
 const ROUTING_KEY_CHARS: usize = 32;
@@ -113,7 +114,7 @@ fn payload(severity: Severity, facts: &Facts<'_>, message: &Message) -> Payload 
         },
         timestamp: facts.at.clone(),
         component: field(&facts.entity_text),
-        group: facts.campaign.map(field),
+        group: facts.campaign.as_deref().map(field),
         class: field(facts.signal),
         custom_details: json!({
             "text": message.text,

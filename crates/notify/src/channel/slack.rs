@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::{Delivery, json as body};
 use crate::Action;
-use crate::render::{Facts, cut};
+use crate::render::Facts;
 use crate::secret::Secret;
+use crate::text::cut;
 use crate::transport::Request;
 
 const HEADER_CHARS_MAX: usize = 150;
@@ -41,7 +42,7 @@ impl Slack {
         };
         let title = format!("{mark}: {}", message.title);
         let mut context = vec![facts.shop, facts.rule];
-        context.extend(facts.campaign);
+        context.extend(facts.campaign.as_deref());
         let mut context = escaped(&context.join(" · "), SECTION_CHARS_MAX / 2);
         if let Some(link) = facts.link {
             // `|` would end the address and `>` the link.

@@ -7,7 +7,7 @@ use fenghuo_alert::{Severity, State};
 use serde_json::Value;
 
 use super::fixture::{self, Scripted, Step, firing, resolved};
-use crate::{ChannelConfig, ChannelKind, Notifier, Outcome, Page};
+use crate::{ChannelConfig, ChannelKind, Notifier, Otherwise, Outcome, Page};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -70,7 +70,7 @@ fn over(severity: &str) -> (String, bool) {
 
 async fn deliver(notifier: &Notifier, page: Page) {
     assert_eq!(
-        notifier.send("am", page).await,
+        notifier.send("am", page, Otherwise::Undelivered).await,
         Outcome::Delivered { attempts: 1 }
     );
 }
@@ -159,7 +159,9 @@ async fn the_end_of_one_episode_is_not_the_end_of_the_next() {
     next.dedup_key = "next".to_owned();
     deliver(&notifier, next).await;
     // A late repeat of the first end, and the refresh: both must leave the new episode open.
-    notifier.send("am", resolved()).await;
+    notifier
+        .send("am", resolved(), Otherwise::Undelivered)
+        .await;
     let refreshing = tokio::spawn({
         let notifier = Arc::clone(&notifier);
         async move { notifier.refresh().await }
@@ -197,11 +199,11 @@ async fn without_any_member_it_is_tried_again_and_refused_only_by_all() {
     ];
     let (notifier, _) = set_up(&members, &script);
     assert_eq!(
-        notifier.send("am", firing()).await,
+        notifier.send("am", firing(), Otherwise::Undelivered).await,
         Outcome::Delivered { attempts: 2 }
     );
     let (notifier, _) = set_up(&members, &[Step::Status(400), Step::Status(400)]);
-    let outcome = notifier.send("am", firing()).await;
+    let outcome = notifier.send("am", firing(), Otherwise::Undelivered).await;
     let reason = "status 400".to_owned();
     assert_eq!(
         outcome,

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::fixture::{self, firing, resolved, webhook};
 use crate::transport::{Http, Transport as _};
-use crate::{ChannelConfig, ChannelKind, Notifier, Outcome, Secret, SecretSource};
+use crate::{ChannelConfig, ChannelKind, Notifier, Otherwise, Outcome, Secret, SecretSource};
 
 /// What the receiver saw, and what it will answer.
 #[derive(Default)]
@@ -91,7 +91,9 @@ async fn answers_are_outlasted_under_the_same_id() {
     let (address, receiver) = Receiver::start(answers).await;
     let notifier = impatient(webhook(&format!("http://{address}/in")));
     assert_eq!(
-        notifier.send("hook", firing()).await,
+        notifier
+            .send("hook", firing(), Otherwise::Undelivered)
+            .await,
         Outcome::Delivered { attempts: 4 }
     );
     assert_eq!(receiver.ids(), ["msg_0001"; 4]);
@@ -110,7 +112,9 @@ async fn a_hanging_receiver_is_left_and_tried_again() {
     let (address, receiver) = Receiver::start(vec![Answer::Hang]).await;
     let mut channel = webhook(&format!("http://{address}/in"));
     channel.sending.timeout = Duration::from_millis(200);
-    let outcome = impatient(channel).send("hook", firing()).await;
+    let outcome = impatient(channel)
+        .send("hook", firing(), Otherwise::Undelivered)
+        .await;
     assert!(
         matches!(outcome, Outcome::Delivered { attempts } if attempts > 1),
         "{outcome:?}"
@@ -122,7 +126,7 @@ async fn a_hanging_receiver_is_left_and_tried_again() {
 async fn a_redirect_is_not_followed() {
     let (address, receiver) = Receiver::start(vec![Answer::Redirect]).await;
     let outcome = impatient(webhook(&format!("http://{address}/in")))
-        .send("hook", firing())
+        .send("hook", firing(), Otherwise::Undelivered)
         .await;
     assert!(
         matches!(outcome, Outcome::Failed { attempts: 1, .. }),
@@ -147,7 +151,9 @@ async fn nobody_there_fails_at_the_deadline_without_showing_the_address() {
     };
     let no_answer = Http::new().unwrap().post(request).await.unwrap_err();
     assert!(!no_answer.to_string().contains("s3cret"), "{no_answer}");
-    let outcome = impatient(channel).send("hook", firing()).await;
+    let outcome = impatient(channel)
+        .send("hook", firing(), Otherwise::Undelivered)
+        .await;
     let Outcome::Failed { reason, .. } = outcome else {
         panic!("{outcome:?}")
     };
@@ -169,7 +175,7 @@ async fn pagerduty_gets_what_its_contract_asks_for() {
     let notifier = impatient(ChannelConfig::new("pager", kind));
     for page in [firing(), resolved()] {
         assert_eq!(
-            notifier.send("pager", page).await,
+            notifier.send("pager", page, Otherwise::Undelivered).await,
             Outcome::Delivered { attempts: 1 }
         );
     }
@@ -205,7 +211,7 @@ async fn a_receiver_that_quotes_the_key_does_not_make_us_show_it() {
     page.link = None;
     page.dedup_key = "d".to_owned();
     let outcome = impatient(ChannelConfig::new("pager", kind))
-        .send("pager", page)
+        .send("pager", page, Otherwise::Undelivered)
         .await;
     let Outcome::Failed {
         attempts: 1,
