@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fenghuo_engine::Board;
 use fenghuo_engine::record::topic;
+use fenghuo_event::{Reason, Stream};
 use fenghuo_intake::{Message, Rejected};
 use fenghuo_log::{Append, Error, Log, TopicPartition};
 
@@ -15,6 +17,7 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::load::partition_for;
 use crate::measured::Holdings;
+use crate::refusals::Refusals;
 use crate::worker::{Course, Writer};
 
 /// Bytes of a refused line that are kept.
@@ -23,6 +26,9 @@ const DEAD_LETTER_BYTES_MAX: usize = 900 * 1024;
 /// Records that ingest may have yet to read: with more nothing is taken, so that who sends waits
 /// and not who is to be woken.
 const BEHIND_MAX: u64 = 1_000_000;
+
+/// Rejected events of a request whose reasons are told; the others are only counted.
+pub const REJECTIONS_MAX: usize = 100;
 
 /// An event as it lies in a topic of so many partitions.
 pub fn event(message: Message, topic: &Arc<str>, partitions: u32) -> Append {
@@ -37,11 +43,7 @@ pub fn event(message: Message, topic: &Arc<str>, partitions: u32) -> Append {
 
 /// A refused line as it lies in the dead letters.
 pub fn dead_letter(rejected: Rejected) -> Append {
-    // What decoding says begins with a countable word; what a mapping says does not.
-    let (reason, detail) = match rejected.reason.split_once(": ") {
-        Some((reason, detail)) if is_word(reason) => (reason, detail),
-        _ => ("row", rejected.reason.as_str()),
-    };
+    let (reason, detail) = split(&rejected.reason);
     let mut headers = vec![
         ("reason", reason.into()),
         ("detail", detail.into()),
@@ -61,6 +63,22 @@ pub fn dead_letter(rejected: Rejected) -> Append {
     }
 }
 
+/// What decoding says begins with a countable word; what a mapping says does not.
+fn split(reason: &str) -> (&str, &str) {
+    match reason.split_once(": ") {
+        Some((reason, detail)) if is_word(reason) => (reason, detail),
+        _ => ("row", reason),
+    }
+}
+
+/// The word by which a rejection is counted.
+fn countable(rejected: &Rejected) -> &'static str {
+    let (word, _) = split(&rejected.reason);
+    let of_events = Reason::ALL.iter().map(|reason| reason.as_str());
+    let mut known = of_events.chain(["other_shop", "other_currency", "wrong_topic"]);
+    known.find(|known| *known == word).unwrap_or("row")
+}
+
 fn is_word(text: &str) -> bool {
     text.bytes()
         .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
@@ -71,8 +89,10 @@ fn is_word(text: &str) -> bool {
 pub struct Taken {
     /// Events that are in the log now, durably.
     pub accepted: u64,
-    /// Line and reason of each that is not; it is in the dead letters.
-    pub rejected: Vec<(u64, String)>,
+    /// Events that are not; they are in the dead letters.
+    pub rejected: u64,
+    /// Line and reason of the first of them, up to [`REJECTIONS_MAX`].
+    pub rejections: Vec<(u64, String)>,
 }
 
 /// Why nothing was taken.
@@ -100,6 +120,8 @@ pub struct Intake {
     course: Arc<Course>,
     /// Topic and number of partitions of each stream, by the stream's name.
     places: BTreeMap<&'static str, (Arc<str>, u32)>,
+    board: Arc<Board>,
+    refusals: Arc<Refusals>,
 }
 
 impl Intake {
@@ -127,7 +149,25 @@ impl Intake {
             holdings,
             course,
             places,
+            board: Arc::default(),
+            refusals: Arc::default(),
         }
+    }
+
+    /// Counts what is refused on a board.
+    pub fn counting_on(self, board: Arc<Board>) -> Self {
+        Self { board, ..self }
+    }
+
+    /// What is refused.
+    pub fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
+    }
+
+    /// What counts are put on.
+    #[cfg(test)]
+    pub fn board(&self) -> &Board {
+        &self.board
     }
 
     /// Whether there is room, and nobody is far behind.
@@ -147,7 +187,11 @@ impl Intake {
     }
 
     /// Takes events in one transaction: when it answers they are durable.
-    pub fn take(&self, messages: Vec<Result<Message, Rejected>>) -> Result<Taken, Refused> {
+    pub fn take(
+        &self,
+        messages: Vec<Result<Message, Rejected>>,
+        sender: &Arc<str>,
+    ) -> Result<Taken, Refused> {
         // In this order: who counts as a writer is waited for, and who came too late is told.
         let _writing = self.course.enter(Writer::Intake);
         if self.course.is_closed() {
@@ -155,7 +199,9 @@ impl Intake {
         }
         let mut taken = Taken::default();
         let mut appends = Vec::with_capacity(messages.len() + 1);
+        let mut refused: BTreeMap<(Option<Stream>, &'static str), u64> = BTreeMap::new();
         for message in messages {
+            let stream = message.as_ref().ok().map(|message| message.stream);
             let message = message.and_then(|message| self.identity.admitted(message));
             match message.and_then(|message| self.placed(message)) {
                 Ok(append) => {
@@ -163,8 +209,12 @@ impl Intake {
                     appends.push(append);
                 }
                 Err(rejected) => {
-                    let line = rejected.origin.line;
-                    taken.rejected.push((line, rejected.reason.clone()));
+                    taken.rejected += 1;
+                    *refused.entry((stream, countable(&rejected))).or_default() += 1;
+                    if taken.rejections.len() < REJECTIONS_MAX {
+                        let line = rejected.origin.line;
+                        taken.rejections.push((line, rejected.reason.clone()));
+                    }
                     appends.push(dead_letter(rejected));
                 }
             }
@@ -181,6 +231,9 @@ impl Intake {
         if let Some(learned) = learned {
             self.identity.kept(&learned);
         }
+        let accepted = taken.accepted;
+        self.refusals
+            .events(&self.board, sender, accepted, &refused);
         Ok(taken)
     }
 
@@ -221,7 +274,7 @@ mod tests {
             event_bytes_max: 10_000,
         };
         let lines = messages(Form::Json, text.as_bytes(), &"test".into(), limits).unwrap();
-        intake.take(lines).unwrap()
+        intake.take(lines, &"test".into()).unwrap()
     }
 
     #[test]
@@ -260,7 +313,7 @@ mod tests {
         for number in 0..20 {
             let bad = (number * 200..number * 200 + 200).map(|id| noise(id + 1_000_000));
             let bad: Vec<String> = bad.collect();
-            assert_eq!(taken(&intake, &bad.join("\n")).rejected.len(), 200);
+            assert_eq!(taken(&intake, &bad.join("\n")).rejected, 200);
         }
         let folder = Folder {
             bytes_max: Some(400_000),

@@ -18,6 +18,7 @@ mod intake;
 mod load;
 mod log_lines;
 mod measured;
+mod refusals;
 mod replay;
 mod run;
 mod sender;

@@ -30,6 +30,7 @@ use crate::intake::Intake;
 use crate::load::partition_for;
 use crate::log_lines;
 use crate::measured::{Holdings, MeasuredLog};
+use crate::refusals::{self, Refusals};
 use crate::sender::Sender;
 use crate::topics::Topics;
 use crate::watch;
@@ -158,11 +159,10 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
         config,
     });
     let mut shown = shown(&shared, token, prometheus);
-    shown.intake = shared
-        .config
-        .intake
-        .is_open
-        .then(|| Arc::new(taker(&shared)));
+    let is_open = shared.config.intake.is_open;
+    let intake = is_open.then(|| Arc::new(taker(&shared)));
+    let refusals = intake.as_ref().map(|intake| Arc::clone(intake.refusals()));
+    shown.intake = intake;
     shown.intake_token = intake_token;
     let shown = Arc::new(shown);
     let address = listener.local_addr()?;
@@ -174,7 +174,8 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
             crate::shop::text(&shared.identity.known())
         ));
         if shared.identity.known().shop.is_none() {
-            let first = welcome::first_events(address, &clock::utc_offset());
+            let token = shared.config.intake.token.as_ref();
+            let first = welcome::first_events(address, token, &clock::utc_offset());
             terminal.show(format!("{first}\n"));
         }
     }
@@ -187,7 +188,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
 
     let mut workers = start_workers(&shared, &notifier, runtime.handle());
     workers.push(start_upkeep(&shared));
-    workers.push(start_conditions(&shared));
+    workers.push(start_conditions(&shared, refusals));
     workers.extend(start_watch(&shared));
     workers.extend(start_control(&shared)?);
     runtime.block_on(stop_signal(&shared.course, &workers));
@@ -308,6 +309,7 @@ fn taker(shared: &Shared) -> Intake {
         shared.holdings.clone(),
         Arc::clone(&shared.course),
     )
+    .counting_on(Arc::clone(&shared.board))
 }
 
 fn shown(
@@ -594,7 +596,7 @@ fn start_upkeep(shared: &Arc<Shared>) -> Worker {
 }
 
 /// Looks for what is wrong with the process itself, and lets it be paged.
-fn start_conditions(shared: &Arc<Shared>) -> Worker {
+fn start_conditions(shared: &Arc<Shared>, refusals: Option<Arc<Refusals>>) -> Worker {
     let shared = Arc::clone(shared);
     spawn("conditions".to_owned(), move |_| {
         let mut alerts: Option<Alerts> = None;
@@ -606,7 +608,7 @@ fn start_conditions(shared: &Arc<Shared>) -> Worker {
                 continue;
             }
             watch = Watch::start();
-            look(&shared, &mut maps);
+            look(&shared, &mut maps, refusals.as_deref());
             if let Err(error) = tell(&shared, &mut alerts) {
                 tracing::warn!(
                     error = format!("{error:#}"),
@@ -618,7 +620,7 @@ fn start_conditions(shared: &Arc<Shared>) -> Worker {
 }
 
 /// Looks at what does not report by itself.
-fn look(shared: &Shared, maps: &mut Maps) {
+fn look(shared: &Shared, maps: &mut Maps, refusals: Option<&Refusals>) {
     let full = shared.topics.full().map(|text| Condition {
         name: "disk.full",
         about: String::new(),
@@ -633,6 +635,11 @@ fn look(shared: &Shared, maps: &mut Maps) {
     let board = &shared.board;
     let full = maps.full(now_ms, &board.entries(), &limits(shared), &board.refused());
     shared.conditions.replace(now_ms, "map.full", full);
+    let refusing = refusals.and_then(Refusals::condition);
+    let refusing = refusing.into_iter().collect();
+    shared
+        .conditions
+        .replace(now_ms, refusals::CONDITION, refusing);
 }
 
 /// Tells the log, once the alerts that a former run left open are known.

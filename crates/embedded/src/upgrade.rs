@@ -227,7 +227,7 @@ mod tests {
             };
             log.ensure(&[spec_of("plain", 2), state]).unwrap();
             for number in 0..20 {
-                let of = at("plain", number as u32 % 2);
+                let of = at("plain", number % 2);
                 log.append(texts(&of, number..number + 3)).unwrap();
                 let key = vec![number as u8 % 3];
                 let row = Append::new(at("state", 0), Some(key), vec![number as u8; 300]);

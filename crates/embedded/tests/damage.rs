@@ -131,12 +131,15 @@ fn look(folder: &Path, expected: &Seen, by: &str) -> Met {
         Err(error @ FolderError::Store { .. }) => return Met::Damage(chain(&error)),
         Err(error) => panic!("damage is nothing else: {error:?}"),
     };
-    let mut seen = Seen::default();
-    seen.topics = match log.topics() {
+    let topics = match log.topics() {
         Ok(topics) => topics,
         Err(error) => return damage(&error),
     };
-    seen.offsets = log.offsets(GROUP);
+    let mut seen = Seen {
+        topics,
+        offsets: log.offsets(GROUP),
+        ..Seen::default()
+    };
     for (topic, partitions) in TOPICS {
         for partition in 0..partitions {
             let of = at(topic, partition);

@@ -4,6 +4,9 @@
 //! Only what is committed and durable is put here. No guard of a map is held across a call:
 //! readers get copies.
 
+mod least;
+mod pages;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,10 +14,12 @@ use std::sync::{Mutex, PoisonError};
 use dashmap::DashMap;
 use fenghuo_alert::{Severity, State, Transition};
 use fenghuo_event::Stream;
-use fenghuo_signal::{Entity, Reading};
+use fenghuo_signal::{Entity, Reading, catalogue};
 use serde::Serialize;
 
 use crate::record::{DeliveryOutcome, Intent};
+
+pub use pages::{AlertPlace, EpisodePlace, OpenGroup, Summary, alert_place, episode_place};
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -109,10 +114,35 @@ pub struct SourceStanding {
 /// Closed episodes and deliveries that are kept for people to look at.
 const PAST_MAX: usize = 2_000;
 
+/// Readings by signal: whoever asks for one signal reads no other's.
+struct Readings(Vec<(&'static str, DashMap<Entity, Published>)>);
+
+impl Default for Readings {
+    fn default() -> Self {
+        let mut signals: Vec<_> = catalogue::ALL
+            .iter()
+            .map(|signal| (signal.name, DashMap::new()))
+            .collect();
+        signals.sort_by_key(|(name, _)| *name);
+        Self(signals)
+    }
+}
+
+impl Readings {
+    fn of(&self, signal: &str) -> Option<&DashMap<Entity, Published>> {
+        let at = self.0.binary_search_by(|(name, _)| (*name).cmp(signal));
+        at.ok().map(|at| &self.0[at].1)
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(|(_, of)| of.len()).sum()
+    }
+}
+
 /// What the stages know now.
 #[derive(Default)]
 pub struct Board {
-    readings: DashMap<(&'static str, Entity), Published>,
+    readings: Readings,
     totals: DashMap<Entity, Totals>,
     charts: DashMap<Entity, Vec<ChartPoint>>,
     open: DashMap<String, Transition>,
@@ -125,6 +155,8 @@ pub struct Board {
     stages: AtomicU64,
     events: DashMap<(Stream, Outcome), u64>,
     dead_letters: DashMap<&'static str, u64>,
+    /// Messages refused before it could be told of which stream they are.
+    unknown: AtomicU64,
     /// Entries of each bounded map, by the stage that keeps it: a process has several of a kind.
     entries: DashMap<(u64, &'static str), u64>,
     /// The last few entities that found no room, by the stage that refused them.
@@ -155,7 +187,9 @@ impl Board {
         entity: Entity,
         published: Published,
     ) {
-        self.readings.insert((signal, entity), published);
+        if let Some(of) = self.readings.of(signal) {
+            of.insert(entity, published);
+        }
         self.changed();
     }
 
@@ -227,6 +261,24 @@ impl Board {
         *self.dead_letters.entry(reason).or_default() += letters;
     }
 
+    /// Counts messages that were refused before a stage read them, and are dead letters; `None` where
+    /// it cannot be told of which stream they are.
+    pub fn count_refused(&self, stream: Option<Stream>, reason: &'static str, letters: u64) {
+        match stream {
+            Some(stream) => self.count_events(stream, Outcome::Rejected, letters),
+            None => {
+                self.unknown.fetch_add(letters, Ordering::Relaxed);
+                self.changed();
+            }
+        }
+        self.count_dead_letters(reason, letters);
+    }
+
+    /// Messages refused of which the stream cannot be told.
+    pub fn refused_unknown(&self) -> u64 {
+        self.unknown.load(Ordering::Relaxed)
+    }
+
     /// A name by which a stage owns what it puts on the board.
     pub(crate) fn new_owner(&self) -> u64 {
         self.stages.fetch_add(1, Ordering::Relaxed)
@@ -255,8 +307,8 @@ impl Board {
         for entity in entities {
             self.totals.remove(entity);
             self.charts.remove(entity);
-            for signal in fenghuo_signal::catalogue::ALL {
-                self.readings.remove(&(signal.name, entity.clone()));
+            for (_, of) in &self.readings.0 {
+                of.remove(entity);
             }
         }
         self.open.retain(|_, episode| !is_its(&episode.entity));
@@ -287,22 +339,20 @@ impl Board {
 
     /// Every reading, sorted by signal and entity.
     pub fn readings(&self) -> Vec<(&'static str, Entity, Published)> {
-        let mut all: Vec<_> = self
-            .readings
-            .iter()
-            .map(|entry| (entry.key().0, entry.key().1.clone(), *entry.value()))
-            .collect();
-        all.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        all
+        let signals = self.readings.0.iter();
+        signals
+            .flat_map(|(signal, _)| {
+                let of = self.readings_of(signal).into_iter();
+                of.map(|(entity, published)| (*signal, entity, published))
+            })
+            .collect()
     }
 
     /// Every reading of one signal, sorted by entity.
     pub fn readings_of(&self, signal: &str) -> Vec<(Entity, Published)> {
-        let mut all: Vec<_> = self
-            .readings
-            .iter()
-            .filter(|entry| entry.key().0 == signal)
-            .map(|entry| (entry.key().1.clone(), *entry.value()))
+        let of = self.readings.of(signal).into_iter().flatten();
+        let mut all: Vec<_> = of
+            .map(|entry| (entry.key().clone(), *entry.value()))
             .collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all
@@ -311,7 +361,8 @@ impl Board {
     /// The reading of one signal about one entity.
     pub fn reading(&self, signal: &'static str, entity: &Entity) -> Option<Published> {
         self.readings
-            .get(&(signal, entity.clone()))
+            .of(signal)?
+            .get(entity)
             .map(|entry| *entry.value())
     }
 

@@ -1,23 +1,27 @@
 //! The routes and their answers.
 
-use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
-use fenghuo_engine::board::Totals;
+use fenghuo_alert::Transition;
+use fenghuo_engine::board::{self, Totals};
 use fenghuo_signal::{Entity, Kind, Reading, catalogue};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::episode::{DeliveryRow, EpisodeRow, by_episode};
-use super::query::{Ask, LimitAsk, ReadingsAsk, ReadingsWanted, TotalsAsk};
+use super::page::{PAGE_BYTES_MAX, Page, Pieces};
+use super::query::{self, Ask, PageAsk, ReadingsAsk, ReadingsWanted};
 use super::server::Context;
-use super::shape::{failure, time};
-use super::{Shown, events, guard, live, metrics, snapshot};
+use super::shape::{busy, failure, time};
+use super::{Held, Shown, events, guard, live, metrics, snapshot};
 
 type Here = State<Arc<Context>>;
 
@@ -83,13 +87,52 @@ fn bad(text: &str) -> Response {
     failure(StatusCode::BAD_REQUEST, text)
 }
 
-/// A large answer, made beside the event loop.
-async fn large<T: IntoResponse + Send + 'static>(
+/// What is set aside for a large answer until its length is known.
+const ANSWER_BYTES_MAX: usize = 2 * PAGE_BYTES_MAX;
+/// Whoever asks for a large answer waits this long for those of others to be made and read.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
+/// Campaigns and channels in the totals: the largest.
+const TOTALS_MAX: usize = 1_000;
+
+const JSON: &str = "application/json";
+
+/// A large answer, made beside the event loop, a few at a time; it counts until it is read. The
+/// error of what makes it is an answer too.
+async fn large(
     context: &Context,
-    make: impl FnOnce(&Shown) -> T + Send + 'static,
+    kind: &'static str,
+    make: impl FnOnce(&Shown) -> Result<Vec<u8>, Box<Response>> + Send + 'static,
 ) -> Response {
-    match context.heavy(make).await {
-        Some(made) => made.into_response(),
+    let crowded = || {
+        busy(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many large answers are being made or read; ask again",
+        )
+    };
+    let reserved = match context.answers.try_reserve(ANSWER_BYTES_MAX) {
+        Some(reserved) => Some(reserved),
+        None => {
+            context.door.make_room();
+            let reserving = context.answers.reserve(ANSWER_BYTES_MAX);
+            let reserved = tokio::time::timeout(ROOM_TIMEOUT, reserving).await;
+            reserved.ok().flatten()
+        }
+    };
+    let Some(reserved) = reserved else {
+        return crowded();
+    };
+    let making = tokio::time::timeout(ROOM_TIMEOUT, context.heavy.acquire()).await;
+    let Ok(Ok(making)) = making else {
+        return crowded();
+    };
+    let made = context.beside(make).await;
+    drop(making);
+    match made {
+        Some(Ok(bytes)) => {
+            let body = Body::new(Pieces(reserved.holding(bytes)));
+            ([(header::CONTENT_TYPE, kind)], body).into_response()
+        }
+        Some(Err(refused)) => *refused,
         None => failure(
             StatusCode::SERVICE_UNAVAILABLE,
             "the answer could not be made; ask again",
@@ -97,12 +140,26 @@ async fn large<T: IntoResponse + Send + 'static>(
     }
 }
 
+/// Metrics wait for no other answer.
 async fn scrape(State(context): Here) -> Response {
     const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-    large(&context, |shown| {
-        ([(header::CONTENT_TYPE, TEXT)], metrics::render(shown))
-    })
-    .await
+    // An error of either means that the process ends.
+    let Ok(_scraping) = context.scraping.acquire().await else {
+        return failure(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the process is about to end",
+        );
+    };
+    match context.beside(metrics::render).await {
+        Some(text) => {
+            let body = Body::new(Pieces(text.into()));
+            ([(header::CONTENT_TYPE, TEXT)], body).into_response()
+        }
+        None => failure(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the metrics could not be made",
+        ),
+    }
 }
 
 async fn healthy(State(context): Here) -> Response {
@@ -138,26 +195,40 @@ async fn tell_share(State(context): Here, mut response: Response) -> Response {
 }
 
 /// Which partitions this process has, and where the rest is.
-async fn partitions(State(context): Here) -> Response {
-    large(&context, |shown| match (shown.elsewhere)() {
-        Ok(elsewhere) => Json(json!({
-            "panes": { "held": shown.board.homes(), "of": shown.panes_partitions },
-            "held": (shown.held)(),
-            "elsewhere": elsewhere,
-        }))
-        .into_response(),
-        Err(reason) => failure(StatusCode::SERVICE_UNAVAILABLE, &reason),
+async fn partitions(State(context): Here, Ask(asked): Ask<PageAsk>) -> Response {
+    let (limit, after) = match asked.check() {
+        Ok((limit, after)) => (limit, after.map(str::to_owned)),
+        Err(text) => return bad(&text),
+    };
+    large(&context, JSON, move |shown| {
+        let mut elsewhere = (shown.elsewhere)()
+            .map_err(|reason| Box::new(failure(StatusCode::SERVICE_UNAVAILABLE, &reason)))?;
+        elsewhere.truncate(limit);
+        let mut held = (shown.held)();
+        let count = held.len();
+        let place = |held: &Held| format!("{}/{}/{:010}", held.stage, held.topic, held.partition);
+        held.sort_by_cached_key(place);
+        held.retain(|held| after.as_ref().is_none_or(|after| place(held) > *after));
+        held.truncate(limit + 1);
+        let mut page = Page::of("held");
+        let next = page.fill(limit, held, place, |held| held);
+        Ok(page.finish(&[
+            ("next", next.into()),
+            ("count", count.into()),
+            (
+                "panes",
+                json!({ "held": shown.board.homes(), "of": shown.panes_partitions }),
+            ),
+            ("elsewhere", json!(elsewhere)),
+        ]))
     })
     .await
 }
 
 /// What the screen shows now: its first picture, before the stream tells what changes.
 async fn picture(State(context): Here) -> Response {
-    large(&context, |shown| {
-        (
-            [(header::CONTENT_TYPE, "application/json")],
-            snapshot::render(shown),
-        )
+    large(&context, JSON, |shown| {
+        Ok(snapshot::render(shown).into_bytes())
     })
     .await
 }
@@ -198,109 +269,133 @@ async fn readings(State(context): Here, Ask(asked): Ask<ReadingsAsk>) -> Respons
         Ok(wanted) => wanted,
         Err(text) => return bad(&text),
     };
-    large(&context, move |shown| {
-        Json(page_of_readings(shown, &wanted))
+    large(&context, JSON, move |shown| {
+        Ok(page_of_readings(shown, &wanted))
     })
     .await
 }
 
-fn page_of_readings(shown: &Shown, wanted: &ReadingsWanted) -> Value {
+fn page_of_readings(shown: &Shown, wanted: &ReadingsWanted) -> Vec<u8> {
     let mut signals = catalogue::ALL.to_vec();
     signals.sort_by_key(|signal| signal.name);
     signals.retain(|signal| wanted.signal.is_none_or(|only| only.name == signal.name));
+    let names = signals.iter().map(|signal| signal.name);
+    let count: usize = names.map(|name| shown.board.readings_count(name)).sum();
+    let is_wanted = |entity: &Entity| {
+        wanted.entity.as_ref().is_none_or(|only| only == entity)
+            && wanted.kind.is_none_or(|only| only == entity.kind)
+    };
     let mut rows: Vec<ReadingRow> = Vec::new();
-    let mut next = None;
-    'signals: for signal in signals {
-        for (entity, published) in shown.board.readings_of(signal.name) {
-            let is_before = wanted
-                .after
-                .as_ref()
-                .is_some_and(|(name, last)| (signal.name, &entity) <= (*name, last));
-            let is_other = wanted.entity.as_ref().is_some_and(|only| *only != entity)
-                || wanted.kind.is_some_and(|only| only != entity.kind);
-            if is_before || is_other {
-                continue;
-            }
-            if rows.len() == wanted.limit {
-                next = rows
-                    .last()
-                    .map(|row| format!("{}/{}", row.signal, row.name));
-                break 'signals;
-            }
-            rows.push(ReadingRow {
-                signal: signal.name,
-                unit: signal.unit,
-                name: entity.to_string(),
-                entity,
-                at: time(published.at_ms),
-                reading: published.reading,
-            });
+    for signal in signals {
+        let after = match &wanted.after {
+            Some((name, _)) if signal.name < *name => continue,
+            Some((name, entity)) if signal.name == *name => Some(entity),
+            _ => None,
+        };
+        let left = wanted.limit + 1 - rows.len();
+        if left == 0 {
+            break;
         }
-    }
-    json!({ "readings": rows, "next": next })
-}
-
-async fn alerts(State(context): Here) -> Response {
-    large(&context, |shown| {
-        let deliveries = by_episode(shown.board.deliveries());
-        let rows: Vec<_> = shown
+        let found = shown
             .board
-            .open()
-            .into_iter()
-            .map(|last| EpisodeRow::new(last, &deliveries))
-            .collect();
-        Json(json!({ "alerts": rows }))
-    })
-    .await
+            .readings_after(signal.name, after, left, &is_wanted);
+        rows.extend(found.into_iter().map(|(entity, published)| ReadingRow {
+            signal: signal.name,
+            unit: signal.unit,
+            name: entity.to_string(),
+            entity,
+            at: time(published.at_ms),
+            reading: published.reading,
+        }));
+    }
+    let mut page = Page::of("readings");
+    let place = |row: &ReadingRow| format!("{}/{}", row.signal, row.name);
+    let next = page.fill(wanted.limit, rows, place, |row| row);
+    page.finish(&[("next", next.into()), ("count", count.into())])
 }
 
-async fn episodes(State(context): Here, Ask(asked): Ask<LimitAsk>) -> Response {
-    let limit = match asked.check() {
-        Ok(limit) => limit,
+/// A page of episodes, each with its deliveries.
+fn page_of_episodes(
+    shown: &Shown,
+    name: &str,
+    limit: usize,
+    rows: Vec<Transition>,
+    count: usize,
+    cursor: impl Fn(&Transition) -> String,
+) -> Vec<u8> {
+    let deliveries = {
+        let wanted: HashSet<&str> = rows.iter().map(|last| last.episode.as_str()).collect();
+        let about = |episode: &str| wanted.contains(episode);
+        by_episode(shown.board.deliveries_about(&about))
+    };
+    let mut page = Page::of(name);
+    let row = |last| EpisodeRow::new(last, &deliveries);
+    let next = page.fill(limit, rows, cursor, row);
+    page.finish(&[("next", next.into()), ("count", count.into())])
+}
+
+async fn alerts(State(context): Here, Ask(asked): Ask<PageAsk>) -> Response {
+    let checked = asked.check().and_then(|(limit, after)| {
+        let after = after.map(query::alert_place).transpose()?;
+        Ok((limit, after))
+    });
+    let (limit, after) = match checked {
+        Ok(checked) => checked,
         Err(text) => return bad(&text),
     };
-    large(&context, move |shown| {
-        let deliveries = by_episode(shown.board.deliveries());
-        let mut all = shown.board.open();
-        all.extend(shown.board.closed());
-        // An episode that closes between the two looks is in both; the later one holds.
-        all.sort_by(|a, b| {
-            let (newer, older) = ((b.pending_at_ms, b.at_ms), (a.pending_at_ms, a.at_ms));
-            newer.cmp(&older).then_with(|| a.episode.cmp(&b.episode))
-        });
-        let mut seen = std::collections::HashSet::new();
-        all.retain(|last| seen.insert(last.episode.clone()));
-        all.truncate(limit);
-        let rows: Vec<_> = all
-            .into_iter()
-            .map(|last| EpisodeRow::new(last, &deliveries))
-            .collect();
-        Json(json!({ "episodes": rows }))
+    large(&context, JSON, move |shown| {
+        let rows = shown.board.open_after(after.as_ref(), limit + 1);
+        let count = shown.board.open_count();
+        let cursor = |last: &Transition| query::alert_cursor(&board::alert_place(last));
+        Ok(page_of_episodes(
+            shown, "alerts", limit, rows, count, cursor,
+        ))
     })
     .await
 }
 
-async fn deliveries(State(context): Here, Ask(asked): Ask<LimitAsk>) -> Response {
-    let limit = match asked.check() {
-        Ok(limit) => limit,
+async fn episodes(State(context): Here, Ask(asked): Ask<PageAsk>) -> Response {
+    let checked = asked.check().and_then(|(limit, after)| {
+        let after = after.map(query::episode_place).transpose()?;
+        Ok((limit, after))
+    });
+    let (limit, after) = match checked {
+        Ok(checked) => checked,
         Err(text) => return bad(&text),
     };
-    large(&context, move |shown| {
-        let mut all = shown.board.deliveries();
-        all.truncate(limit);
-        let rows: Vec<_> = all.into_iter().map(DeliveryRow::new).collect();
-        Json(json!({ "deliveries": rows }))
+    large(&context, JSON, move |shown| {
+        let (rows, count) = shown.board.episodes_after(after.as_ref(), limit + 1);
+        let cursor = |last: &Transition| query::episode_cursor(&board::episode_place(last));
+        Ok(page_of_episodes(
+            shown, "episodes", limit, rows, count, cursor,
+        ))
     })
     .await
 }
 
-async fn totals(State(context): Here, Ask(asked): Ask<TotalsAsk>) -> Response {
+async fn deliveries(State(context): Here, Ask(asked): Ask<PageAsk>) -> Response {
     let (limit, after) = match asked.check() {
-        Ok(wanted) => wanted,
+        Ok((limit, after)) => (limit, after.map(str::to_owned)),
         Err(text) => return bad(&text),
     };
-    large(&context, move |shown| {
-        Json(page_of_totals(shown, limit, after.as_deref()))
+    large(&context, JSON, move |shown| {
+        let found = shown.board.deliveries_after(after.as_deref(), limit + 1);
+        let (rows, count) = found.ok_or_else(|| Box::new(bad(query::NO_CURSOR)))?;
+        let mut page = Page::of("deliveries");
+        let place = |delivery: &board::Delivery| delivery.intent.delivery_id.clone();
+        let next = page.fill(limit, rows, place, DeliveryRow::new);
+        Ok(page.finish(&[("next", next.into()), ("count", count.into())]))
+    })
+    .await
+}
+
+async fn totals(State(context): Here, Ask(asked): Ask<PageAsk>) -> Response {
+    let (limit, after) = match asked.check() {
+        Ok((limit, after)) => (limit, after.map(str::to_owned)),
+        Err(text) => return bad(&text),
+    };
+    large(&context, JSON, move |shown| {
+        Ok(page_of_totals(shown, limit, after.as_deref()))
     })
     .await
 }
@@ -313,32 +408,28 @@ fn row_of_totals(key: &str, name: &str, totals: &Totals) -> Value {
     row
 }
 
-fn page_of_totals(shown: &Shown, limit: usize, after: Option<&str>) -> Value {
-    let all = shown.board.totals();
-    let of = |kind: Kind| all.iter().filter(move |(entity, _)| entity.kind == kind);
-    let rows = |kind: Kind, key: &str| -> Vec<Value> {
-        let mut rows: Vec<_> = of(kind).collect();
-        rows.sort_by_key(|(_, totals)| Reverse(totals.orders));
-        rows.truncate(limit);
+fn page_of_totals(shown: &Shown, limit: usize, after: Option<&str>) -> Vec<u8> {
+    let most = |kind: Kind, key: &str| -> Vec<Value> {
+        let rows = shown.board.totals_most(kind, limit.min(TOTALS_MAX));
         rows.iter()
             .map(|(entity, totals)| row_of_totals(key, &entity.first, totals))
             .collect()
     };
     // Skus come by name, so that a page continues where the one before ended.
-    let mut skus = of(Kind::Sku)
-        .filter(|(entity, _)| after.is_none_or(|after| entity.first.as_str() > after))
-        .map(|(entity, totals)| row_of_totals("sku", &entity.first, totals));
-    let page: Vec<Value> = skus.by_ref().take(limit).collect();
-    let next = skus.next().and(page.last()).map(|row| row["sku"].clone());
-    let shop = of(Kind::Shop).next().map(|(_, totals)| totals);
+    let (skus, count) = shown.board.totals_after(Kind::Sku, after, limit + 1);
+    let mut page = Page::of("skus");
+    let place = |(entity, _): &(Entity, Totals)| entity.first.to_string();
+    let next = page.fill(limit, skus, place, |(entity, totals)| {
+        row_of_totals("sku", &entity.first, &totals)
+    });
     let known = shown.identity.known();
-    json!({
-        "shop": known.shop,
-        "currency": known.currency,
-        "total": shop,
-        "campaigns": rows(Kind::Campaign, "campaign"),
-        "channels": rows(Kind::Channel, "channel"),
-        "skus": page,
-        "next": next,
-    })
+    page.finish(&[
+        ("next", next.into()),
+        ("count", count.into()),
+        ("shop", json!(known.shop)),
+        ("currency", json!(known.currency)),
+        ("total", json!(shown.board.totals_of(&Entity::shop()))),
+        ("campaigns", most(Kind::Campaign, "campaign").into()),
+        ("channels", most(Kind::Channel, "channel").into()),
+    ])
 }

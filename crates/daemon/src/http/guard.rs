@@ -5,14 +5,17 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use subtle::ConstantTimeEq;
 
+use super::door::{Class, Slot};
+use super::page::Seated;
 use super::server::Context;
-use super::shape::failure;
+use super::shape::{busy, failure};
 
 /// The screen and its parts hold no data: who has no token yet must be able to load them, to be
 /// asked for it.
@@ -52,16 +55,62 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
+    let is_sender = request.uri().path() == EVENTS;
     let mut response = match refuse(&context, request.uri(), request.headers()) {
+        // What is refused takes no seat: the answer is small, and the connection waits again.
         Some(refused) => refused,
-        None => next.run(request).await,
+        None => seated(&context, request, next).await,
     };
     for (name, value) in HEADERS {
         response
             .headers_mut()
             .insert(name, HeaderValue::from_static(value));
     }
+    if is_sender
+        && !response.status().is_success()
+        && let Some(intake) = &context.shown.intake
+    {
+        intake.refusals().request(response.status().as_u16());
+    }
     response
+}
+
+/// Answers a request in a seat of its class, which is held until the answer is handed over.
+async fn seated(context: &Arc<Context>, request: Request, next: Next) -> Response {
+    let class = class(context, request.uri(), request.headers());
+    let slot = request.extensions().get::<Arc<Slot>>().cloned();
+    let Some(seat) = context.door.seat(slot, class) else {
+        return match class {
+            Class::Intake => busy(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many are sending at once; send this again later",
+            ),
+            Class::Live => failure(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many screens are open; close one, or ask /api/v1/alerts now and then",
+            ),
+            _ => busy(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too much is being asked at once; ask again",
+            ),
+        };
+    };
+    let response = next.run(request).await;
+    response.map(|body| Body::new(Seated { body, _seat: seat }))
+}
+
+/// What a request that was let through is.
+fn class(context: &Context, uri: &Uri, headers: &HeaderMap) -> Class {
+    match uri.path() {
+        "/-/healthy" | "/-/ready" => Class::Health,
+        "/metrics" => Class::Scrape,
+        EVENTS => Class::Intake,
+        "/api/v1/live" => Class::Live,
+        _ => match &context.shown.token {
+            Some(token) if carries(headers, token.expose()) => Class::Operator,
+            _ => Class::Anonymous,
+        },
+    }
 }
 
 fn refuse(context: &Context, uri: &Uri, headers: &HeaderMap) -> Option<Response> {

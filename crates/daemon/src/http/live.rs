@@ -4,21 +4,18 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::sse::{Event, Sse};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde_json::json;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use super::server::{Context, closed};
-use super::shape::failure;
 use super::snapshot;
 
-/// Screens at a time.
-pub(super) const SCREENS_MAX: usize = 64;
 /// Snapshots are at least this far apart.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Snapshots take at most a tenth of one core: of a large board there are fewer.
@@ -30,19 +27,18 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// What the screens hang on.
 pub(super) struct Live {
-    /// The newest snapshot, as JSON. A slow screen misses some and never queues them.
-    latest: watch::Sender<Arc<str>>,
+    /// The newest snapshot as an event, which all screens share. A slow screen misses some and never
+    /// queues them.
+    latest: watch::Sender<Bytes>,
     /// A new screen wants one at once.
     wanted: Notify,
-    seats: Arc<Semaphore>,
 }
 
 impl Live {
     pub(super) fn new() -> Self {
         Self {
-            latest: watch::Sender::new("".into()),
+            latest: watch::Sender::new(Bytes::new()),
             wanted: Notify::new(),
-            seats: Arc::new(Semaphore::new(SCREENS_MAX)),
         }
     }
 }
@@ -76,8 +72,8 @@ pub(super) async fn publish(context: Arc<Context>, mut closing: watch::Receiver<
                 continue;
             }
             let began = Instant::now();
-            if let Some(text) = context.heavy(snapshot::render).await {
-                context.live.latest.send_replace(text.into());
+            if let Some(text) = context.beside(snapshot::render).await {
+                context.live.latest.send_replace(event("snapshot", &text));
                 seen = Some(revision);
             }
             pause = INTERVAL.max(began.elapsed() * SHARE);
@@ -92,43 +88,41 @@ pub(super) async fn publish(context: Arc<Context>, mut closing: watch::Receiver<
 /// What one screen's stream carries along.
 struct Screen {
     context: Arc<Context>,
-    latest: watch::Receiver<Arc<str>>,
+    latest: watch::Receiver<Bytes>,
     closing: watch::Receiver<bool>,
-    _seat: OwnedSemaphorePermit,
 }
 
 /// `/api/v1/live`: server-sent events `snapshot` and `beat`.
 pub(super) async fn live(State(context): State<Arc<Context>>) -> Response {
-    let Ok(seat) = Arc::clone(&context.live.seats).try_acquire_owned() else {
-        return failure(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many screens are open; close one, or ask /api/v1/alerts now and then",
-        );
-    };
     let latest = context.live.latest.subscribe();
     context.live.wanted.notify_one();
     let screen = Screen {
         latest,
         closing: context.closing.clone(),
-        _seat: seat,
         context,
     };
-    Sse::new(stream::unfold(screen, next)).into_response()
+    const KIND: HeaderValue = HeaderValue::from_static("text/event-stream");
+    let body = Body::from_stream(stream::unfold(screen, next));
+    ([(header::CONTENT_TYPE, KIND)], body).into_response()
+}
+
+/// A server-sent event; JSON has no line breaks of its own.
+fn event(name: &str, json: &str) -> Bytes {
+    format!("event: {name}\ndata: {json}\n\n").into()
 }
 
 /// The next event of a screen's stream; `None` ends it.
-async fn next(mut screen: Screen) -> Option<(Result<Event, Infallible>, Screen)> {
+async fn next(mut screen: Screen) -> Option<(Result<Bytes, Infallible>, Screen)> {
     let event = tokio::select! {
         () = closed(&mut screen.closing) => return None,
         changed = screen.latest.changed() => {
             changed.ok()?;
-            let text = Arc::clone(&screen.latest.borrow_and_update());
-            Event::default().event("snapshot").data(&*text)
+            screen.latest.borrow_and_update().clone()
         }
         () = sleep(BEAT) => {
             let shown = &screen.context.shown;
             let beat = json!({ "now_ms": (shown.now_ms)(), "ready": (shown.ready)().is_ok() });
-            Event::default().event("beat").data(beat.to_string())
+            event("beat", &beat.to_string())
         }
     };
     Some((Ok(event), screen))

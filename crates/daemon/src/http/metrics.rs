@@ -2,12 +2,10 @@
 //!
 //! Names from events become labels only for the entities with the most traffic.
 
-use std::collections::HashMap;
-
 use fenghuo_alert::{Severity, State};
 use fenghuo_engine::Board;
 use fenghuo_event::Reason;
-use fenghuo_signal::{Entity, Reading, ReadingState, catalogue};
+use fenghuo_signal::catalogue;
 
 use super::exposition::{Exposition, Type};
 use super::{Held, Shown};
@@ -68,6 +66,8 @@ fn events(board: &Board, out: &mut Exposition) {
         let labels = [("stream", stream.topic()), ("outcome", outcome.as_str())];
         events.sample(&labels, count as f64);
     }
+    let labels = [("stream", "unknown"), ("outcome", "rejected")];
+    events.sample(&labels, board.refused_unknown() as f64);
     // Every reason begins at 0, so that the first one is seen as an increase.
     let mut letters: Vec<(&str, u64)> = Reason::ALL.iter().map(|r| (r.as_str(), 0)).collect();
     for (reason, count) in board.dead_letters() {
@@ -177,11 +177,6 @@ fn alerts(board: &Board, out: &mut Exposition) {
 
 /// Readings that can be judged, of the entities with the most traffic, and counts of all.
 fn readings(board: &Board, top: usize, out: &mut Exposition) {
-    let orders: HashMap<Entity, i64> = board
-        .totals()
-        .into_iter()
-        .map(|(entity, totals)| (entity, totals.orders))
-        .collect();
     let mut counts = Vec::new();
     let mut family = out.family(
         "fenghuo_reading",
@@ -190,35 +185,17 @@ fn readings(board: &Board, top: usize, out: &mut Exposition) {
          readings are left out.",
     );
     for signal in catalogue::ALL {
-        let all = board.readings_of(signal.name);
-        for state in [
-            ReadingState::Ok,
-            ReadingState::Insufficient,
-            ReadingState::Unknown,
-        ] {
-            let count = all.iter().filter(|(_, p)| p.reading.state == state).count();
-            counts.push((signal.name, state, count));
-        }
-        let mut known: Vec<(Entity, Reading)> = all
-            .into_iter()
-            .filter(|(_, published)| published.reading.state == ReadingState::Ok)
-            .map(|(entity, published)| (entity, published.reading))
-            .collect();
-        let traffic = |(entity, reading): &(Entity, Reading)| {
-            let counted = orders.get(entity).copied();
-            counted.unwrap_or_else(|| i64::try_from(reading.n).unwrap_or(i64::MAX))
-        };
-        // The sort is stable and the readings come sorted by entity.
-        known.sort_by_key(|row| std::cmp::Reverse(traffic(row)));
-        let rest = known.split_off(top.min(known.len()));
-        for (entity, reading) in &known {
+        let summary = board.summary(signal.name, top);
+        for (entity, reading) in &summary.top {
             let labels = [("signal", signal.name), ("entity", &entity.to_string())];
             family.sample(&labels, reading.value);
         }
-        if ADDITIVE.contains(&signal.name) && !rest.is_empty() {
-            let sum = rest.iter().map(|(_, reading)| reading.value).sum();
+        let (rest, sum) = summary.rest;
+        if ADDITIVE.contains(&signal.name) && rest > 0 {
             family.sample(&[("signal", signal.name), ("entity", "other")], sum);
         }
+        let of_signal = summary.counts.into_iter();
+        counts.extend(of_signal.map(|(state, count)| (signal.name, state, count)));
     }
     let mut family = out.family(
         "fenghuo_readings",

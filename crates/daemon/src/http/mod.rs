@@ -4,17 +4,22 @@
 //! wait for them. Only GET is answered, but for the events that are handed in.
 
 mod api;
+mod bounds;
+mod budget;
+mod door;
 mod episode;
 mod events;
 mod exposition;
 mod guard;
 mod live;
 mod metrics;
+mod page;
 mod query;
 mod recorder;
 mod server;
 mod shape;
 mod snapshot;
+mod stream;
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,14 @@
 //! Questions: the parameters of the API, checked before anything is looked up.
 
+use std::cmp::Reverse;
+
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
+use fenghuo_alert::Severity;
+use fenghuo_engine::board::{AlertPlace, EpisodePlace};
 use fenghuo_signal::catalogue::{self, Signal};
 use fenghuo_signal::{Entity, Kind};
 use serde::Deserialize;
@@ -59,18 +63,10 @@ pub(super) struct ReadingsWanted {
     pub(super) after: Option<(&'static str, Entity)>,
 }
 
-/// Parameters of a route that only bounds its rows.
+/// Parameters of a route that gives a page of rows.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LimitAsk {
-    #[serde(default = "thousand")]
-    limit: usize,
-}
-
-/// Parameters of `/api/v1/totals`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TotalsAsk {
+pub(super) struct PageAsk {
     #[serde(default = "thousand")]
     limit: usize,
     after: Option<String>,
@@ -138,18 +134,50 @@ impl ReadingsAsk {
     }
 }
 
-impl LimitAsk {
-    pub(super) fn check(&self) -> Result<usize, String> {
-        bounded(self.limit)
-    }
-}
-
-impl TotalsAsk {
-    /// How many skus, and after which one.
-    pub(super) fn check(&self) -> Result<(usize, Option<String>), String> {
+impl PageAsk {
+    /// How many rows, and after which one.
+    pub(super) fn check(&self) -> Result<(usize, Option<&str>), String> {
         if let Some(after) = &self.after {
             short("after", after)?;
         }
-        Ok((bounded(self.limit)?, self.after.clone()))
+        Ok((bounded(self.limit)?, self.after.as_deref()))
     }
+}
+
+/// What is said of a cursor that is none.
+pub(super) const NO_CURSOR: &str =
+    "after must be the `next` of the page before; ask for the first page again";
+
+/// The text of an open episode's place.
+pub(super) fn alert_cursor((severity, pending, episode): &AlertPlace) -> String {
+    format!("{}/{}/{}", severity.0.as_str(), pending.0, episode.0)
+}
+
+/// The place of an open episode that a cursor names.
+pub(super) fn alert_place(cursor: &str) -> Result<AlertPlace, String> {
+    let parse = || {
+        let (severity, rest) = cursor.split_once('/')?;
+        let (pending, episode) = rest.split_once('/')?;
+        let severity = [Severity::Page, Severity::Warn]
+            .into_iter()
+            .find(|known| known.as_str() == severity)?;
+        let pending: i64 = pending.parse().ok()?;
+        let episode = episode.to_owned();
+        Some((Reverse(severity), Reverse(pending), Reverse(episode)))
+    };
+    parse().ok_or_else(|| NO_CURSOR.to_owned())
+}
+
+/// The text of an episode's place.
+pub(super) fn episode_cursor((pending, episode): &EpisodePlace) -> String {
+    format!("{}/{episode}", pending.0)
+}
+
+/// The place of an episode that a cursor names.
+pub(super) fn episode_place(cursor: &str) -> Result<EpisodePlace, String> {
+    let parse = || {
+        let (pending, episode) = cursor.split_once('/')?;
+        Some((Reverse(pending.parse().ok()?), episode.to_owned()))
+    };
+    parse().ok_or_else(|| NO_CURSOR.to_owned())
 }

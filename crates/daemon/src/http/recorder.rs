@@ -61,5 +61,10 @@ fn describe() {
     describe_gauge!("fenghuo_files_watched_limit", "Most files there may be.");
     describe_gauge!("fenghuo_files_rows", "Rows that are remembered, each once.");
     describe_gauge!("fenghuo_files_rows_limit", "Most rows there may be.");
+    describe_counter!(
+        "fenghuo_http_crowded_total",
+        "Connections that were closed or requests that were refused for want of room or of progress."
+    );
+    crate::refusals::describe();
     fenghuo_notify::describe_metrics();
 }

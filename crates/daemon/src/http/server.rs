@@ -9,42 +9,50 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Extension;
-use axum::http::{HeaderMap, header};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::Shown;
+use super::bounds::Bounds;
+use super::budget::Budget;
+use super::door::{self, Door, Ticket};
 use super::live::{self, Live};
+use super::stream::Watched;
 
-/// Connections at a time; more are closed at once.
-const CONNECTIONS_MAX: usize = 512;
-/// A request's head must be in by then; an idle connection ends by then too.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of an answer that the kernel holds for a connection.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// After a failed accept (no file handles, mostly) the next one waits this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What is being answered at shutdown may take this long to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
-/// KiB of bodies that are read and taken in at a time; beyond it senders are asked to wait.
-const BODIES_KIB_MAX: usize = 128 * 1024;
-/// Answers that copy large parts of the board are made this many at a time.
+/// Answers that read large parts of the board are made this many at a time.
 const HEAVY_MAX: usize = 2;
 
 /// What every route is handed.
 pub(super) struct Context {
     pub(super) shown: Arc<Shown>,
+    pub(super) bounds: Bounds,
     pub(super) live: Live,
     /// Only this machine can reach the listener.
     pub(super) is_loopback: bool,
+    pub(super) door: Arc<Door>,
     /// Whoever makes a large answer holds one of these.
-    heavy: Arc<Semaphore>,
-    /// KiB of bodies that may be under way.
-    bodies: Arc<Semaphore>,
+    pub(super) heavy: Semaphore,
+    /// Whoever makes the metrics holds this: no other answer makes them wait.
+    pub(super) scraping: Semaphore,
+    /// Whoever unpacks and reads a body holds one of these.
+    pub(super) parsing: Semaphore,
+    /// What bodies hold.
+    pub(super) bodies: Budget,
+    /// What answers hold until they are read.
+    pub(super) answers: Budget,
     /// Turns true when the process is about to end.
     pub(super) closing: watch::Receiver<bool>,
 }
@@ -56,6 +64,7 @@ pub(super) struct Peer(pub(super) SocketAddr);
 impl Context {
     pub(super) fn new(
         shown: Arc<Shown>,
+        bounds: Bounds,
         is_loopback: bool,
         closing: watch::Receiver<bool>,
     ) -> Arc<Self> {
@@ -63,42 +72,24 @@ impl Context {
             shown,
             live: Live::new(),
             is_loopback,
-            heavy: Arc::new(Semaphore::new(HEAVY_MAX)),
-            bodies: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
+            door: Door::new(bounds),
+            heavy: Semaphore::new(HEAVY_MAX),
+            scraping: Semaphore::new(1),
+            parsing: Semaphore::new(bounds.parsing_max),
+            bodies: Budget::new(bounds.bodies_bytes_max),
+            answers: Budget::new(bounds.answers_bytes_max),
+            bounds,
             closing,
         })
     }
 
-    /// Room for a body, by the length that is told; for as much as it may have where none is.
-    pub(super) fn seat(
-        &self,
-        headers: &HeaderMap,
-        bytes_max: usize,
-    ) -> Option<OwnedSemaphorePermit> {
-        let told = headers.get(header::CONTENT_LENGTH);
-        let told = told.and_then(|told| told.to_str().ok()?.parse::<usize>().ok());
-        let kib = told
-            .unwrap_or(bytes_max)
-            .min(bytes_max)
-            .div_ceil(1024)
-            .max(1);
-        Arc::clone(&self.bodies)
-            .try_acquire_many_owned(kib as u32)
-            .ok()
-    }
-
-    /// Makes a large answer beside the event loop, a few at a time. `None` when the process ends.
-    pub(super) async fn heavy<T: Send + 'static>(
+    /// Makes something large beside the event loop. `None` when the process ends.
+    pub(super) async fn beside<T: Send + 'static>(
         &self,
         make: impl FnOnce(&Shown) -> T + Send + 'static,
     ) -> Option<T> {
-        let permit = Arc::clone(&self.heavy).acquire_owned().await.ok()?;
         let shown = Arc::clone(&self.shown);
-        let made = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            make(&shown)
-        });
-        made.await.ok()
+        tokio::task::spawn_blocking(move || make(&shown)).await.ok()
     }
 }
 
@@ -111,6 +102,19 @@ pub async fn serve(
     shown: Arc<Shown>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    serve_within(listener, shown, Bounds::default(), shutdown).await
+}
+
+/// As [`serve`], within other bounds.
+///
+/// # Errors
+/// As [`serve`].
+pub(super) async fn serve_within(
+    listener: TcpListener,
+    shown: Arc<Shown>,
+    bounds: Bounds,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let address = listener.local_addr()?;
     let is_loopback = address.ip().is_loopback();
     if !is_loopback && shown.token.is_none() {
@@ -120,11 +124,14 @@ pub async fn serve(
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     let (close, closing) = watch::channel(false);
-    let context = Context::new(shown, is_loopback, closing.clone());
+    let context = Context::new(shown, bounds, is_loopback, closing.clone());
     let router = super::api::router(Arc::clone(&context));
     let mut tasks = JoinSet::new();
-    tasks.spawn(live::publish(context, closing.clone()));
-    let seats = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    tasks.spawn(live::publish(Arc::clone(&context), closing.clone()));
+    // Connections inherit it: what the kernel holds for one that reads nothing is bounded too.
+    if let Err(error) = SockRef::from(&listener).set_send_buffer_size(SEND_BUFFER_BYTES) {
+        tracing::debug!(%error, "the send buffer stays as it is");
+    }
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -134,17 +141,17 @@ pub async fn serve(
             Some(_) = tasks.join_next() => continue,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                // Beyond the bound the connection is dropped: the caller sees it closed.
-                if let Ok(seat) = Arc::clone(&seats).try_acquire_owned() {
+            Ok((stream, peer)) => match context.door.enter(peer.ip()) {
+                Some(ticket) => {
+                    let slot = Arc::clone(&ticket.slot);
                     let router = router.clone().layer(Extension(Peer(peer)));
+                    let router = router.layer(Extension(slot));
                     let closing = closing.clone();
-                    tasks.spawn(async move {
-                        let _seat = seat;
-                        connection(stream, router, closing).await;
-                    });
+                    tasks.spawn(connection(stream, ticket, bounds, router, closing));
                 }
-            }
+                // The caller sees it closed.
+                None => door::count("refused", "connections"),
+            },
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -161,20 +168,29 @@ pub async fn serve(
     Ok(())
 }
 
-async fn connection(stream: TcpStream, router: Router, mut closing: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    ticket: Ticket,
+    bounds: Bounds,
+    router: Router,
+    mut closing: watch::Receiver<bool>,
+) {
     // Small pushes to the screen must not wait for more.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set nodelay");
     }
+    let slot = Arc::clone(&ticket.slot);
+    let stream = Watched::new(stream, Arc::clone(&slot), bounds.write_stall);
     let service = TowerToHyperService::new(router);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(bounds.head)
         .max_buf_size(HEAD_BYTES_MAX);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = slot.evicted() => return,
         () = closed(&mut closing) => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -1,7 +1,7 @@
 //! Shapes that several answers share: errors, times, and entities by name.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -13,6 +13,18 @@ pub(super) fn failure(status: StatusCode, text: &str) -> Response {
         error: &'a str,
     }
     (status, Json(Failure { error: text })).into_response()
+}
+
+/// Who is sent away comes again after this, in seconds.
+const RETRY_AFTER_S: &str = "1";
+
+/// An answer that says to come again.
+pub(super) fn busy(status: StatusCode, text: &str) -> Response {
+    let mut response = failure(status, text);
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+    response
 }
 
 /// RFC 3339, UTC; `None` for what no calendar holds.

@@ -1,9 +1,9 @@
 //! The snapshot: what one screen shows, small enough to be pushed twice a second.
 
-use std::cmp::Reverse;
+use std::collections::HashSet;
 
 use fenghuo_alert::{Severity, Transition};
-use fenghuo_engine::board::{Board, ChartPoint, Outcome, Totals};
+use fenghuo_engine::board::{Board, ChartPoint, OpenGroup, Outcome, Totals};
 use fenghuo_signal::{Entity, Kind, Reading, ReadingState};
 use serde::Serialize;
 
@@ -95,11 +95,20 @@ struct Row {
 /// The snapshot of now, as JSON.
 pub(super) fn render(shown: &Shown) -> String {
     let board = &shown.board;
-    let totals = board.totals();
-    let deliveries = by_episode(board.deliveries());
+    let groups = board.open_groups(GROUPS_MAX, ALIKE_MAX);
+    let past = board.closed_newest(PAST_MAX);
+    let deliveries = {
+        let open = groups.iter().flat_map(|group| &group.newest);
+        let episodes = open.chain(&past).map(|last| last.episode.as_str());
+        let wanted: HashSet<&str> = episodes.collect();
+        by_episode(board.deliveries_about(&|episode| wanted.contains(episode)))
+    };
     let row = |last| EpisodeRow::new(last, &deliveries);
-    let open = board.open();
-    let count = |severity| open.iter().filter(|last| last.severity == severity).count();
+    let alerts = board.alert_counts();
+    let count = |severity| {
+        let of_severity = alerts.iter().filter(|(_, of, _)| *of == severity);
+        of_severity.map(|(_, _, count)| *count as usize).sum()
+    };
     let now_ms = (shown.now_ms)();
     let (events, refused) = events(board);
     let known = shown.identity.known();
@@ -114,25 +123,20 @@ pub(super) fn render(shown: &Shown) -> String {
         events,
         refused,
         sources: sources(board, now_ms),
-        totals: of(&totals, &Entity::shop()),
-        campaigns: campaigns(board, &totals),
-        skus: skus(board, &totals),
-        late: rows(board, "parcel.eta_breach", |row| row.reading.lower),
-        first_scan: rows(board, "ship.first_scan", |row| {
-            row.reading.surprise.max(row.reading.lower * 100.0)
+        totals: board.totals_of(&Entity::shop()),
+        campaigns: campaigns(board),
+        skus: skus(board),
+        late: rows(board, "parcel.eta_breach", |reading| reading.lower),
+        first_scan: rows(board, "ship.first_scan", |reading| {
+            reading.surprise.max(reading.lower * 100.0)
         }),
         pages_open: count(Severity::Page),
         warnings_open: count(Severity::Warn),
-        groups: groups(open, &row),
-        past: board.closed().into_iter().take(PAST_MAX).map(row).collect(),
+        groups: groups.into_iter().map(|of| group(of, &row)).collect(),
+        past: past.into_iter().map(row).collect(),
     };
     // Texts and numbers always have a JSON form; a number that is none becomes null.
     serde_json::to_string(&snapshot).unwrap_or_default()
-}
-
-fn of(totals: &[(Entity, Totals)], entity: &Entity) -> Option<Totals> {
-    let found = totals.binary_search_by(|(at, _)| at.cmp(entity)).ok()?;
-    totals.get(found).map(|(_, totals)| *totals)
 }
 
 fn events(board: &Board) -> (u64, u64) {
@@ -144,7 +148,7 @@ fn events(board: &Board) -> (u64, u64) {
             Outcome::Duplicate | Outcome::Tombstone => {}
         }
     }
-    (taken, refused)
+    (taken, refused + board.refused_unknown())
 }
 
 fn sources(board: &Board, now_ms: i64) -> Vec<Source> {
@@ -169,41 +173,21 @@ fn sources(board: &Board, now_ms: i64) -> Vec<Source> {
     sources
 }
 
-/// Groups in the order of their first alert: the gravest and newest first.
-fn groups(open: Vec<Transition>, row: &dyn Fn(Transition) -> EpisodeRow) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    for last in open {
-        let found = groups
-            .iter()
-            .position(|group| group.severity == last.severity && group.rule == last.rule);
-        match found {
-            Some(at) => {
-                groups[at].open += 1;
-                if groups[at].alerts.len() < ALIKE_MAX {
-                    groups[at].alerts.push(row(last));
-                }
-            }
-            None if groups.len() < GROUPS_MAX => groups.push(Group {
-                severity: last.severity,
-                rule: last.rule.clone(),
-                open: 1,
-                alerts: vec![row(last)],
-            }),
-            None => {}
-        }
+fn group(of: OpenGroup, row: &dyn Fn(Transition) -> EpisodeRow) -> Group {
+    Group {
+        severity: of.severity,
+        rule: of.rule,
+        open: of.open,
+        alerts: of.newest.into_iter().map(row).collect(),
     }
-    groups
 }
 
 /// Campaigns with a plan, the largest first.
-fn campaigns(board: &Board, totals: &[(Entity, Totals)]) -> Vec<Campaign> {
-    let mut charts = board.charts();
-    let planned = |points: &[ChartPoint]| points.iter().map(|point| point.planned).sum::<f64>();
-    charts.sort_by(|(_, a), (_, b)| planned(b).total_cmp(&planned(a)));
-    let charts = charts.into_iter().take(CAMPAIGNS_MAX);
+fn campaigns(board: &Board) -> Vec<Campaign> {
+    let charts = board.charts_largest(CAMPAIGNS_MAX).into_iter();
     charts
         .map(|(campaign, chart)| Campaign {
-            totals: of(totals, &campaign),
+            totals: board.totals_of(&campaign),
             pace: board.reading("sales.pace", &campaign).map(|p| p.reading),
             name: campaign.first.to_string(),
             chart,
@@ -212,15 +196,10 @@ fn campaigns(board: &Board, totals: &[(Entity, Totals)]) -> Vec<Campaign> {
 }
 
 /// Of the skus with the most orders those that last the shortest.
-fn skus(board: &Board, totals: &[(Entity, Totals)]) -> Vec<Sku> {
-    let mut hot: Vec<_> = totals
-        .iter()
-        .filter(|(entity, _)| entity.kind == Kind::Sku)
-        .collect();
-    hot.sort_by_key(|(_, totals)| Reverse(totals.orders));
+fn skus(board: &Board) -> Vec<Sku> {
+    let hot = board.totals_most(Kind::Sku, HOT_SKUS);
     let mut skus: Vec<Sku> = hot
-        .into_iter()
-        .take(HOT_SKUS)
+        .iter()
         .map(|(entity, totals)| Sku {
             name: entity.first.to_string(),
             orders: totals.orders,
@@ -242,13 +221,14 @@ fn skus(board: &Board, totals: &[(Entity, Totals)]) -> Vec<Sku> {
 }
 
 /// The worst readings of a signal about parcels.
-fn rows(board: &Board, signal: &str, badness: impl Fn(&Row) -> f64) -> Vec<Row> {
-    let mut rows: Vec<Row> = board
-        .readings_of(signal)
+fn rows(board: &Board, signal: &str, badness: impl Fn(&Reading) -> f64) -> Vec<Row> {
+    let rank = |entity: &Entity, reading: &Reading| {
+        let is_shown = entity.kind != Kind::Campaign && reading.state == ReadingState::Ok;
+        is_shown.then(|| (badness(reading), reading.n))
+    };
+    let worst = board.readings_ranked(signal, PARCEL_ROWS_MAX, &rank);
+    worst
         .into_iter()
-        .filter(|(entity, published)| {
-            entity.kind != Kind::Campaign && published.reading.state == ReadingState::Ok
-        })
         .map(|(entity, published)| Row {
             kind: entity.kind.name(),
             name: match entity.second.as_str() {
@@ -257,36 +237,5 @@ fn rows(board: &Board, signal: &str, badness: impl Fn(&Row) -> f64) -> Vec<Row> 
             },
             reading: published.reading,
         })
-        .collect();
-    rows.sort_by(|a, b| {
-        let worse = badness(b).total_cmp(&badness(a));
-        worse.then_with(|| b.reading.n.cmp(&a.reading.n))
-    });
-    rows.truncate(PARCEL_ROWS_MAX);
-    rows
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::tests::filled;
-
-    #[test]
-    fn a_storm_of_one_rule_does_not_hide_another() {
-        let one = filled().0.open().remove(0);
-        let of = |rule: &str, number: usize| Transition {
-            rule: rule.to_owned(),
-            episode: format!("{rule}{number}"),
-            ..one.clone()
-        };
-        let mut open: Vec<_> = (0..500).map(|number| of("storm", number)).collect();
-        open.push(of("alone", 0));
-        let deliveries = std::collections::HashMap::new();
-        let found = groups(open, &|last| EpisodeRow::new(last, &deliveries));
-        let shape: Vec<_> = found
-            .iter()
-            .map(|group| (group.rule.as_str(), group.open, group.alerts.len()))
-            .collect();
-        assert_eq!(shape, [("storm", 500, ALIKE_MAX), ("alone", 1, 1)]);
-    }
+        .collect()
 }

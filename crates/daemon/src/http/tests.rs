@@ -1,5 +1,7 @@
 //! The routes, asked in-process over a board that real stages have filled.
 
+mod hostile;
+
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
@@ -15,6 +17,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tower::ServiceExt;
 
+use super::bounds::Bounds;
+use super::door::Class;
 use super::server::Context;
 use super::{Elsewhere, Held, Shown, api, live, recorder};
 use crate::config::Config;
@@ -118,7 +122,7 @@ pub(super) fn shown() -> Shown {
 
 pub(super) fn served(shown: Shown) -> (Router, Arc<Context>, watch::Sender<bool>) {
     let (close, closing) = watch::channel(false);
-    let context = Context::new(Arc::new(shown), true, closing);
+    let context = Context::new(Arc::new(shown), Bounds::default(), true, closing);
     (api::router(Arc::clone(&context)), context, close)
 }
 
@@ -300,6 +304,27 @@ async fn mistakes_are_told_as_json() {
             StatusCode::BAD_REQUEST,
             "sginal",
         ),
+        ("/api/v1/alerts?after=x", StatusCode::BAD_REQUEST, "next"),
+        (
+            "/api/v1/alerts?after=page/1",
+            StatusCode::BAD_REQUEST,
+            "next",
+        ),
+        (
+            "/api/v1/episodes?after=x/1",
+            StatusCode::BAD_REQUEST,
+            "next",
+        ),
+        (
+            "/api/v1/deliveries?after=x",
+            StatusCode::BAD_REQUEST,
+            "next",
+        ),
+        (
+            "/api/v1/partitions?limit=0",
+            StatusCode::BAD_REQUEST,
+            "limit",
+        ),
         (
             "/api/v1/episodes?limit=10001",
             StatusCode::BAD_REQUEST,
@@ -407,6 +432,45 @@ async fn an_episode_tells_who_was_told() {
     assert!(rows.contains(&alert));
     let deliveries = json(&router, "/api/v1/deliveries?limit=1").await;
     assert_eq!(deliveries["deliveries"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn every_list_comes_whole_page_by_page() {
+    let (router, ..) = served(shown());
+    let lists = [
+        ("alerts", "alerts"),
+        ("episodes", "episodes"),
+        ("readings", "readings"),
+        ("deliveries", "deliveries"),
+        ("totals", "skus"),
+        ("partitions", "held"),
+    ];
+    for (path, key) in lists {
+        let whole = json(&router, &format!("/api/v1/{path}?limit=10000")).await;
+        let rows = whole[key].as_array().unwrap().clone();
+        assert!(!rows.is_empty(), "{path}");
+        assert_eq!(whole["count"], rows.len(), "{path}");
+        assert!(whole["next"].is_null(), "{path}");
+        let mut paged = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = json(&router, &format!("/api/v1/{path}?limit=1{after}")).await;
+            paged.extend(page[key].as_array().unwrap().clone());
+            assert_eq!(page["count"], whole["count"], "{path}");
+            let Some(next) = page["next"].as_str() else {
+                break;
+            };
+            let next = next.replace('=', "%3D").replace('>', "%3E");
+            after = format!("&after={}", next.replace('/', "%2F"));
+        }
+        assert_eq!(paged, rows, "{path}");
+        let described: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let pointer =
+            format!("/paths/~1api~1v1~1{path}/get/responses/200/content/application~1json/schema");
+        let mut schema = described.pointer(&pointer).cloned().unwrap();
+        schema["components"] = described["components"].clone();
+        assert!(jsonschema::is_valid(&schema, &whole), "{path}: {whole}");
+    }
 }
 
 /// The samples of one family, as written.
@@ -520,7 +584,7 @@ async fn screens_are_bounded() {
         open.push(response);
         status
     };
-    for _ in 0..live::SCREENS_MAX {
+    for _ in 0..Bounds::default().seats(Class::Live) {
         assert_eq!(status(&mut open).await, StatusCode::OK);
     }
     assert_eq!(status(&mut open).await, StatusCode::SERVICE_UNAVAILABLE);

@@ -36,6 +36,9 @@ pub enum Error {
         /// The limit.
         events_max: usize,
     },
+    /// The bodies that are read at the same time leave no memory for this one.
+    #[error("too much is being read at once; send this again later")]
+    NoRoom,
 }
 
 impl Error {

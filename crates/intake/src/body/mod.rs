@@ -12,6 +12,7 @@ mod form;
 mod lines;
 mod members;
 mod packing;
+mod room;
 mod spans;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::{Message, Origin, Rejected};
 pub use error::{Error, UnsupportedError};
 pub use form::Form;
 pub use packing::{Packing, unpack};
+pub use room::{Boundless, Room};
 
 /// What UTF-8 text from some programs begins with.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -75,6 +77,21 @@ pub fn messages(
     sender: &Arc<str>,
     limits: Limits,
 ) -> Result<Vec<Result<Message, Rejected>>, Error> {
+    messages_within(form, body, sender, limits, &mut Boundless)
+}
+
+/// As [`messages`], and takes room for each event before it is read. What was taken is the caller's
+/// to give back, once the messages are gone.
+///
+/// # Errors
+/// As [`messages`]; [`Error::NoRoom`] where the room is used up.
+pub fn messages_within(
+    form: Form,
+    body: &[u8],
+    sender: &Arc<str>,
+    limits: Limits,
+    room: &mut dyn Room,
+) -> Result<Vec<Result<Message, Rejected>>, Error> {
     if body.len() > limits.body_bytes_max {
         return Err(Error::TooLarge {
             bytes_max: limits.body_bytes_max,
@@ -84,15 +101,15 @@ pub fn messages(
     let json = |origin, bytes: &[u8]| message(origin, Encoding::Json, bytes);
     let protobuf = |origin, bytes: &[u8]| message(origin, Encoding::Protobuf, bytes);
     match form {
-        Form::JsonLines => batch.read(lines::split(body).map(Ok), json),
-        Form::Json if elements::is_array(body) => batch.read(elements::split(body), json),
+        Form::JsonLines => batch.read(lines::split(body).map(Ok), json, room),
+        Form::Json if elements::is_array(body) => batch.read(elements::split(body), json, room),
         Form::Json => match elements::only_value(body) {
-            Some(bytes) => batch.read(one(bytes), json),
-            None => batch.read(lines::split(body).map(Ok), json),
+            Some(bytes) => batch.read(one(bytes), json, room),
+            None => batch.read(lines::split(body).map(Ok), json, room),
         },
-        Form::Protobuf => batch.read(spans::split(body, limits.event_bytes_max), protobuf),
-        Form::CloudEvent => batch.read(one(text(body)), cloud::message),
-        Form::CloudEvents => batch.read(elements::split(body), cloud::message),
+        Form::Protobuf => batch.read(spans::split(body, limits.event_bytes_max), protobuf, room),
+        Form::CloudEvent => batch.read(one(text(body)), cloud::message, room),
+        Form::CloudEvents => batch.read(elements::split(body), cloud::message, room),
     }
 }
 
@@ -117,6 +134,7 @@ impl Batch<'_> {
         &self,
         pieces: impl Iterator<Item = Result<Piece<'a>, Error>>,
         message: impl Fn(Origin, &[u8]) -> Result<Message, Rejected>,
+        room: &mut dyn Room,
     ) -> Result<Vec<Result<Message, Rejected>>, Error> {
         let mut messages = Vec::new();
         for piece in pieces {
@@ -126,6 +144,7 @@ impl Batch<'_> {
                     events_max: self.limits.events_max,
                 });
             }
+            room::for_event(room, bytes.len().min(self.limits.event_bytes_max))?;
             let file = Arc::clone(self.sender);
             let origin = Origin { file, line };
             messages.push(match bytes.len() > self.limits.event_bytes_max {

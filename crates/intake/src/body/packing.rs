@@ -7,7 +7,7 @@ use std::io::{self, BufRead, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{Error, Limits, UnsupportedError};
+use super::{Error, Limits, Room, UnsupportedError};
 
 /// What is accepted, for whoever sent something else.
 const EXPECTED: &str = "gzip, zstd or identity";
@@ -15,6 +15,10 @@ const EXPECTED: &str = "gzip, zstd or identity";
 /// The largest window that a zstd frame may ask for, as a power of two: 8 MiB, which HTTP holds
 /// senders to (RFC 9659). A frame of a few bytes could claim gigabytes.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// What a decoder uses itself: zstd its window and its buffers, gzip its window and tables.
+const ZSTD_WORKING_BYTES: usize = (1 << ZSTD_WINDOW_LOG_MAX) + 512 * 1024;
+const GZIP_WORKING_BYTES: usize = 64 * 1024;
 
 /// What the zstd decoder is given at once: it says of a fault only that it was within this.
 const ZSTD_STEP_BYTES: usize = 256;
@@ -63,22 +67,37 @@ impl fmt::Display for Packing {
     }
 }
 
-/// A body as it was before it was packed.
+/// A body as it was before it was packed. Room is taken before it grows; what the result holds stays
+/// taken, and is the caller's to give back.
 ///
 /// # Errors
-/// Where it is cut short or damaged, or has more bytes than a body may have.
-pub fn unpack(body: &[u8], packing: Packing, limits: Limits) -> Result<Cow<'_, [u8]>, Error> {
+/// Where it is cut short or damaged, has more bytes than a body may have, or finds no room.
+pub fn unpack<'b>(
+    body: &'b [u8],
+    packing: Packing,
+    limits: Limits,
+    room: &mut dyn Room,
+) -> Result<Cow<'b, [u8]>, Error> {
     let bytes_max = limits.body_bytes_max;
     if body.len() > bytes_max {
         return Err(Error::TooLarge { bytes_max });
     }
-    let unpacked = match packing {
+    let working_bytes = match packing {
         Packing::Plain => return Ok(Cow::Borrowed(body)),
-        Packing::Gzip => gzip(body, bytes_max),
-        Packing::Zstd => zstd(body, bytes_max),
+        Packing::Gzip => GZIP_WORKING_BYTES,
+        Packing::Zstd => ZSTD_WORKING_BYTES,
     };
+    if !room.take(working_bytes) {
+        return Err(Error::NoRoom);
+    }
+    let unpacked = match packing {
+        Packing::Zstd => zstd(body, bytes_max, room),
+        _ => gzip(body, bytes_max, room),
+    };
+    room.give(working_bytes);
     unpacked.map(Cow::Owned).map_err(|stop| match stop {
         Stop::Full => Error::TooLarge { bytes_max },
+        Stop::NoRoom => Error::NoRoom,
         Stop::Damaged { byte, source } => Error::CannotUnpack {
             packing,
             byte: byte as u64,
@@ -90,30 +109,50 @@ pub fn unpack(body: &[u8], packing: Packing, limits: Limits) -> Result<Cow<'_, [
 /// Why unpacking ended early.
 enum Stop {
     Full,
+    NoRoom,
     Damaged { byte: usize, source: io::Error },
 }
 
-fn gzip(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, Stop> {
-    let mut reader = MultiGzDecoder::new(body);
-    let unpacked = fill(&mut reader, body.len(), bytes_max);
-    let left = reader.get_ref().len();
-    unpacked.map_err(|fault| stop(fault, body.len() - left))
+/// Why a reader was not read to its end.
+#[derive(Debug)]
+enum Fault {
+    /// It has more.
+    Full,
+    NoRoom,
+    Reader(io::Error),
 }
 
-fn zstd(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, Stop> {
+impl Fault {
+    fn at(self, byte: usize) -> Stop {
+        match self {
+            Fault::Full => Stop::Full,
+            Fault::NoRoom => Stop::NoRoom,
+            Fault::Reader(source) => Stop::Damaged { byte, source },
+        }
+    }
+}
+
+fn gzip(body: &[u8], bytes_max: usize, room: &mut dyn Room) -> Result<Vec<u8>, Stop> {
+    let mut reader = MultiGzDecoder::new(body);
+    let unpacked = fill(&mut reader, body.len(), bytes_max, room);
+    let left = reader.get_ref().len();
+    unpacked.map_err(|fault| fault.at(body.len() - left))
+}
+
+fn zstd(body: &[u8], bytes_max: usize, room: &mut dyn Room) -> Result<Vec<u8>, Stop> {
     if body.is_empty() {
         // No frame at all would pass for an empty body.
-        return Err(stop(Some(io::ErrorKind::UnexpectedEof.into()), 0));
+        return Err(Fault::Reader(io::ErrorKind::UnexpectedEof.into()).at(0));
     }
     let open = || {
         let mut reader = zstd::stream::read::Decoder::with_buffer(Steps(body))?;
         reader.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
         Ok(reader)
     };
-    let mut reader = open().map_err(|source| stop(Some(source), 0))?;
-    let unpacked = fill(&mut reader, body.len(), bytes_max);
+    let mut reader = open().map_err(|source| Fault::Reader(source).at(0))?;
+    let unpacked = fill(&mut reader, body.len(), bytes_max, room);
     let left = reader.get_ref().0.len();
-    unpacked.map_err(|fault| stop(fault, body.len() - left))
+    unpacked.map_err(|fault| fault.at(body.len() - left))
 }
 
 /// Bytes that are given a few at a time.
@@ -135,44 +174,68 @@ impl BufRead for Steps<'_> {
     }
 }
 
-fn stop(fault: Option<io::Error>, byte: usize) -> Stop {
-    match fault {
-        None => Stop::Full,
-        Some(source) => Stop::Damaged { byte, source },
-    }
-}
-
-/// All that a reader gives, if that is not more than `bytes_max` bytes; the error is the reader's,
-/// or none where it has more.
+/// All that a reader gives, if that is not more than `bytes_max` bytes. After an error nothing of
+/// the room stays taken.
 fn fill(
     reader: &mut impl Read,
     packed_bytes: usize,
     bytes_max: usize,
-) -> Result<Vec<u8>, Option<io::Error>> {
+    room: &mut dyn Room,
+) -> Result<Vec<u8>, Fault> {
     let mut unpacked = Vec::new();
+    let filled = fill_into(&mut unpacked, reader, packed_bytes, bytes_max, room);
+    match filled {
+        Ok(()) => Ok(unpacked),
+        Err(fault) => {
+            room.give(unpacked.capacity());
+            Err(fault)
+        }
+    }
+}
+
+fn fill_into(
+    unpacked: &mut Vec<u8>,
+    reader: &mut impl Read,
+    packed_bytes: usize,
+    bytes_max: usize,
+    room: &mut dyn Room,
+) -> Result<(), Fault> {
     let mut length = 0;
     loop {
         if length == bytes_max {
             // The end of the packing must have been seen too: its checksum is there.
-            return match reader.read(&mut [0]).map_err(Some)? {
-                0 => Ok(unpacked),
-                _ => Err(None),
+            return match reader.read(&mut [0]).map_err(Fault::Reader)? {
+                0 => Ok(()),
+                _ => Err(Fault::Full),
             };
         }
         if length == unpacked.len() {
             let wanted = (4 * packed_bytes).max(2 * length).max(UNPACKED_BYTES_MIN);
-            let room = wanted.min(bytes_max) - length;
-            unpacked.reserve_exact(room);
-            unpacked.resize(length + room, 0);
+            grow(unpacked, wanted.min(bytes_max), room)?;
         }
-        match reader.read(&mut unpacked[length..]).map_err(Some)? {
+        match reader
+            .read(&mut unpacked[length..])
+            .map_err(Fault::Reader)?
+        {
             0 => {
                 unpacked.truncate(length);
-                return Ok(unpacked);
+                return Ok(());
             }
             read => length += read,
         }
     }
+}
+
+/// Makes a buffer longer. While it is copied there are two of it.
+fn grow(buffer: &mut Vec<u8>, bytes: usize, room: &mut dyn Room) -> Result<(), Fault> {
+    let held = buffer.capacity();
+    if !room.take(bytes) {
+        return Err(Fault::NoRoom);
+    }
+    buffer.reserve_exact(bytes - buffer.len());
+    buffer.resize(bytes, 0);
+    room.give(held + bytes - buffer.capacity());
+    Ok(())
 }
 
 #[cfg(test)]
@@ -182,6 +245,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::body::Boundless;
 
     const PACKED: [Packing; 2] = [Packing::Gzip, Packing::Zstd];
 
@@ -207,6 +271,46 @@ mod tests {
                 packer.include_checksum(true).unwrap();
                 packer.write_all(bytes).unwrap();
                 packer.finish().unwrap()
+            }
+        }
+    }
+
+    /// A room of so many bytes.
+    struct Small {
+        left: usize,
+    }
+
+    impl Room for Small {
+        fn take(&mut self, bytes: usize) -> bool {
+            let is_there = bytes <= self.left;
+            if is_there {
+                self.left -= bytes;
+            }
+            is_there
+        }
+
+        fn give(&mut self, bytes: usize) {
+            self.left += bytes;
+        }
+    }
+
+    #[test]
+    fn room_is_taken_before_a_body_grows_and_given_back() {
+        const ROOM: usize = 24 << 20;
+        for packing in PACKED {
+            let packed = pack(&vec![0; 8 << 20], packing);
+            for (room, is_enough) in [(ROOM, true), (10 << 20, false), (1000, false)] {
+                let mut small = Small { left: room };
+                let unpacked = unpack(&packed, packing, limits(8 << 20), &mut small);
+                match unpacked {
+                    Ok(bytes) => {
+                        assert!(is_enough, "{packing} in {room}");
+                        assert_eq!(small.left, room - bytes.len());
+                        small.give(bytes.len());
+                    }
+                    Err(error) => assert_eq!((error, is_enough), (Error::NoRoom, false)),
+                }
+                assert_eq!(small.left, room, "{packing}");
             }
         }
     }
@@ -248,12 +352,15 @@ mod tests {
         for packing in PACKED {
             let bomb = pack(&vec![0; 64 << 20], packing);
             assert!(bomb.len() < 1 << 17, "{packing}: {}", bomb.len());
-            let error = unpack(&bomb, packing, limits(1 << 20)).unwrap_err();
+            let error = unpack(&bomb, packing, limits(1 << 20), &mut Boundless).unwrap_err();
             assert_eq!(error, Error::TooLarge { bytes_max: 1 << 20 });
         }
         for bytes_max in [0, 1, 4095, 4096, 4097, 1 << 20] {
             let mut reader = Endless(0);
-            assert!(fill(&mut reader, 100, bytes_max).unwrap_err().is_none());
+            assert!(matches!(
+                fill(&mut reader, 100, bytes_max, &mut Boundless),
+                Err(Fault::Full)
+            ));
             // One byte beyond, to see that there is more.
             assert_eq!(reader.0, bytes_max + 1);
         }
@@ -263,7 +370,7 @@ mod tests {
     fn no_more_is_set_aside_than_the_limit() {
         for (packed_bytes, length) in [(1, 5000), (600, 5000), (5000, 5000), (5000, 0), (1, 4999)] {
             let bytes = vec![7; length];
-            let unpacked = fill(&mut &bytes[..], packed_bytes, 5000).unwrap();
+            let unpacked = fill(&mut &bytes[..], packed_bytes, 5000, &mut Boundless).unwrap();
             assert_eq!(unpacked, bytes);
             assert!(unpacked.capacity() <= 5000, "{}", unpacked.capacity());
         }
@@ -276,7 +383,7 @@ mod tests {
         packer.write_all(b"ab").unwrap();
         packer.flush().unwrap();
         let packed = packer.finish().unwrap();
-        let error = unpack(&packed, Packing::Zstd, limits(1 << 20)).unwrap_err();
+        let error = unpack(&packed, Packing::Zstd, limits(1 << 20), &mut Boundless).unwrap_err();
         assert!(error.to_string().contains("too much memory"), "{error}");
     }
 
@@ -285,13 +392,22 @@ mod tests {
         for packing in [Packing::Plain, Packing::Gzip, Packing::Zstd] {
             let bytes = vec![7; 5000];
             let packed = pack(&bytes, packing);
-            assert_eq!(unpack(&packed, packing, limits(5000)).unwrap(), bytes);
-            let error = unpack(&packed, packing, limits(4999)).unwrap_err();
+            assert_eq!(
+                unpack(&packed, packing, limits(5000), &mut Boundless).unwrap(),
+                bytes
+            );
+            let error = unpack(&packed, packing, limits(4999), &mut Boundless).unwrap_err();
             assert_eq!(error, Error::TooLarge { bytes_max: 4999 });
         }
         // As it comes, too: it is not for the unpacking to find out.
         let packed = pack(b"", Packing::Gzip);
-        let error = unpack(&packed, Packing::Gzip, limits(packed.len() - 1)).unwrap_err();
+        let error = unpack(
+            &packed,
+            Packing::Gzip,
+            limits(packed.len() - 1),
+            &mut Boundless,
+        )
+        .unwrap_err();
         assert!(matches!(error, Error::TooLarge { .. }));
     }
 
@@ -301,7 +417,7 @@ mod tests {
             let bytes: Vec<u8> = (0..3000_u32).flat_map(u32::to_le_bytes).collect();
             let packed = pack(&bytes, packing);
             for cut in 0..packed.len() {
-                match unpack(&packed[..cut], packing, limits(1 << 20)) {
+                match unpack(&packed[..cut], packing, limits(1 << 20), &mut Boundless) {
                     Err(Error::CannotUnpack { byte, .. }) => assert!(byte <= cut as u64),
                     other => panic!("{packing} cut at {cut}: {other:?}"),
                 }
@@ -310,7 +426,7 @@ mod tests {
             let mut damaged = packed.clone();
             let last = damaged.len() - if packing == Packing::Gzip { 8 } else { 1 };
             damaged[last] ^= 1;
-            let error = unpack(&damaged, packing, limits(bytes.len())).unwrap_err();
+            let error = unpack(&damaged, packing, limits(bytes.len()), &mut Boundless).unwrap_err();
             let Error::CannotUnpack { byte, .. } = error else {
                 panic!("{packing}: {error}");
             };
@@ -320,7 +436,7 @@ mod tests {
             );
 
             let garbage = [&packed[..], b"garbage"].concat();
-            let error = unpack(&garbage, packing, limits(1 << 20)).unwrap_err();
+            let error = unpack(&garbage, packing, limits(1 << 20), &mut Boundless).unwrap_err();
             let Error::CannotUnpack { byte, .. } = error else {
                 panic!("{packing}: {error}");
             };
@@ -333,7 +449,7 @@ mod tests {
         fn what_was_packed_is_unpacked(parts in proptest::collection::vec(any::<Vec<u8>>(), 1..4)) {
             for packing in PACKED {
                 let packed: Vec<u8> = parts.iter().flat_map(|part| pack(part, packing)).collect();
-                let unpacked = unpack(&packed, packing, limits(1 << 20)).unwrap();
+                let unpacked = unpack(&packed, packing, limits(1 << 20), &mut Boundless).unwrap();
                 prop_assert_eq!(unpacked.as_ref(), parts.concat());
             }
         }
@@ -341,11 +457,11 @@ mod tests {
         #[test]
         fn no_bytes_bring_it_down(bytes: Vec<u8>, flip in any::<prop::sample::Index>(), bit in 0..8) {
             for packing in PACKED {
-                let _ = unpack(&bytes, packing, limits(1 << 16));
+                let _ = unpack(&bytes, packing, limits(1 << 16), &mut Boundless);
                 let mut packed = pack(&bytes, packing);
                 let place = flip.index(packed.len());
                 packed[place] ^= 1_u8 << bit;
-                if let Ok(unpacked) = unpack(&packed, packing, limits(1 << 16)) {
+                if let Ok(unpacked) = unpack(&packed, packing, limits(1 << 16), &mut Boundless) {
                     prop_assert!(unpacked.len() <= 1 << 16);
                 }
             }

@@ -1,11 +1,11 @@
 //! The intake over HTTP, against its own OpenAPI description: every answer is one that is told
 //! there, and every answer that is told there is given.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use fenghuo_log::memory::MemoryLog;
 use fenghuo_log::{Log, SessionSpec, Start, TopicPartition};
 use fenghuo_notify::Secret;
@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::http::Shown;
 use crate::http::tests::{served, shown};
 use crate::identity::Identity;
-use crate::intake::Full;
+use crate::intake::{Full, Intake};
 use crate::measured::Holdings;
 use crate::worker::Course;
 
@@ -237,24 +237,28 @@ async fn every_answer_is_described_and_every_description_is_true() {
             .0,
         507
     );
-    // More at once than there is room for: a body that never ends holds its seat.
+    // More at once than there is room for.
     let (router, context, _close) = served({
         let mut shown = shown();
         shown.intake = Some(Arc::new(taker(&kept, Box::new(|| None))));
         shown
     });
-    let mut seats = Vec::new();
-    while let Some(seat) = context.seat(&HeaderMap::new(), LIMITS.body_bytes_max) {
-        seats.push(seat);
-    }
-    assert_eq!(seats.len(), 8);
+    let most = Bounds::default().bodies_bytes_max;
+    let reserved = context.bodies.try_reserve(most).unwrap();
     assert_eq!(
         seen.post(&router, &[("content-type", NDJSON)], order("g"))
             .await
             .0,
         429
     );
-    drop(seats);
+    drop(reserved);
+    assert_eq!(
+        seen.post(&router, &[("content-type", NDJSON)], order("g"))
+            .await
+            .0,
+        200
+    );
+    assert_eq!(context.bodies.left_bytes(), most);
     let broken = open(&MemoryLog::new(), Box::new(|| None), |_| {});
     assert_eq!(
         seen.post(&broken, &[("content-type", NDJSON)], order("h"))
@@ -266,8 +270,13 @@ async fn every_answer_is_described_and_every_description_is_true() {
     let responses = described()["paths"]["/api/v1/events"]["post"]["responses"].clone();
     let described: BTreeSet<String> = responses.as_object().unwrap().keys().cloned().collect();
     let unseen: Vec<_> = described.difference(&seen.0).collect();
-    // A body that is late takes half a minute: see the test of that.
+    // A body that is late takes a while: see the test of that.
     assert_eq!(unseen, ["408"]);
+}
+
+/// What takes events in, into a log of its own.
+pub(in crate::http) fn open_intake() -> Intake {
+    taker(&log(), Box::new(|| None))
 }
 
 fn taker(log: &MemoryLog, full: Full) -> Intake {
@@ -343,4 +352,100 @@ async fn packed_bodies_and_protobuf_are_the_same_events() {
     assert_eq!((status, &answer["accepted"]), (200, &1.into()), "{answer}");
     assert_eq!(values(&kept, "shop.orders").len(), 4);
     assert_eq!(values(&kept, "shop.ops").len(), 1);
+}
+
+/// A request that the intake of a board and a log answers; the board counts what is refused.
+#[tokio::test]
+async fn what_is_refused_is_counted_once_and_told_of_in_part() {
+    let kept = log();
+    let intake = Arc::new(taker(&kept, Box::new(|| None)));
+    let router = open(&kept, Box::new(|| None), |shown| {
+        shown.intake = Some(Arc::clone(&intake));
+    });
+    let mut seen = Seen::default();
+    let lines = format!("{}\n{}", order("a"), "no event\n".repeat(2_000));
+    let headers = [("content-type", NDJSON), ("fenghuo-sender", "till-7")];
+    let (_, answer) = seen.post(&router, &headers, lines).await;
+    assert_eq!(answer["accepted"], 1);
+    assert_eq!(answer["rejected"], 2_000);
+    assert_eq!(answer["rejections"].as_array().unwrap().len(), 100);
+    assert_eq!(values(&kept, "fenghuo.dead-letter").len(), 2_000);
+    let board = intake.board();
+    assert_eq!(board.dead_letters(), [("malformed", 2_000)]);
+    assert_eq!((board.refused_unknown(), board.events()), (2_000, vec![]));
+    // An event of another currency is known to be an order.
+    let other = order("b").replace(
+        r#""PAID","order_id":"b""#,
+        r#""PAID","order_id":"b","lines":[{"sku_id":"s","quantity":1,"unit_price":{"currency_code":"CNY","minor_units":1}},{"sku_id":"s","quantity":1,"unit_price":{"currency_code":"JPY","minor_units":1}}]"#,
+    );
+    let (_, answer) = seen.post(&router, &headers, other).await;
+    assert_eq!(answer["rejected"], 1, "{answer}");
+    assert_eq!(board.dead_letters().len(), 2);
+    let (stream, outcome, count) = board.events()[0];
+    assert_eq!(
+        (stream.topic(), outcome.as_str(), count),
+        ("orders", "rejected", 1)
+    );
+    let condition = intake.refusals().condition().unwrap();
+    assert!(
+        condition.text.contains("2001 of 2002"),
+        "{}",
+        condition.text
+    );
+    assert!(condition.text.contains("till-7"), "{}", condition.text);
+}
+
+#[tokio::test]
+async fn requests_that_are_refused_are_told_of() {
+    let kept = log();
+    let intake = Arc::new(taker(&kept, Box::new(|| Some("no room".to_owned()))));
+    let router = open(&kept, Box::new(|| None), |shown| {
+        shown.intake = Some(Arc::clone(&intake));
+    });
+    let mut seen = Seen::default();
+    assert_eq!(intake.refusals().condition(), None);
+    for _ in 0..20 {
+        let (status, _) = seen
+            .post(&router, &[("content-type", NDJSON)], order("a"))
+            .await;
+        assert_eq!(status, 507);
+    }
+    let condition = intake.refusals().condition().unwrap();
+    assert!(condition.text.contains("disk_full"), "{}", condition.text);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_bombs_and_many_small_events_stay_within_the_budget() {
+    let kept = log();
+    let (router, context, _close) = served({
+        let mut shown = shown();
+        shown.intake = Some(Arc::new(taker(&kept, Box::new(|| None))));
+        shown
+    });
+    let bomb = zstd::bulk::compress(&vec![b' '; 16 << 20], 19).unwrap();
+    assert!(bomb.len() < 2_000, "{} bytes", bomb.len());
+    let small = "{}\n".repeat(50_000).into_bytes();
+    let post = |body: Vec<u8>, encoding: &'static str| {
+        let request = Request::post("/api/v1/events").header("host", "localhost");
+        let request = request.header("content-type", NDJSON);
+        let request = request.header("content-encoding", encoding);
+        let request = request.body(Body::from(body)).unwrap();
+        tokio::spawn(router.clone().oneshot(request))
+    };
+    let mut posts: Vec<_> = (0..30).map(|_| post(bomb.clone(), "zstd")).collect();
+    posts.extend((0..6).map(|_| post(small.clone(), "identity")));
+    let mut answers = BTreeMap::new();
+    for post in posts {
+        let status = post.await.unwrap().unwrap().status().as_u16();
+        *answers.entry(status).or_insert(0) += 1;
+    }
+    // Nothing else than being taken or being asked to come again.
+    let all: i32 = [200, 429]
+        .iter()
+        .filter_map(|status| answers.get(status))
+        .sum();
+    assert_eq!(all, 36, "{answers:?}");
+    assert!(answers.contains_key(&200), "{answers:?}");
+    let most = Bounds::default().bodies_bytes_max;
+    assert_eq!(context.bodies.left_bytes(), most);
 }

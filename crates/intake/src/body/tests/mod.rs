@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fenghuo_event::{Stream, pb};
 
-use super::{Error, Form, Limits, messages};
+use super::{Error, Form, Limits, Room, messages, messages_within};
 use crate::{Message, Rejected};
 
 const LIMITS: Limits = Limits {
@@ -255,4 +255,47 @@ fn limits_hold_for_each_event_and_for_the_body() {
         let error = at(form, "[] ", bytes).unwrap_err();
         assert_eq!(error, Error::TooLarge { bytes_max: 2 });
     }
+}
+
+/// Counts what is taken, up to a limit.
+struct Counted {
+    taken: usize,
+    bytes_max: usize,
+}
+
+impl Room for Counted {
+    fn take(&mut self, bytes: usize) -> bool {
+        let is_there = self.taken + bytes <= self.bytes_max;
+        self.taken += if is_there { bytes } else { 0 };
+        is_there
+    }
+
+    fn give(&mut self, bytes: usize) {
+        self.taken -= bytes;
+    }
+}
+
+#[test]
+fn small_events_are_counted_at_what_they_cost() {
+    let limits = Limits {
+        body_bytes_max: 1 << 20,
+        events_max: 50_000,
+        event_bytes_max: 1000,
+    };
+    let body = "{}\n".repeat(50_000);
+    let mut room = Counted {
+        taken: 0,
+        bytes_max: usize::MAX,
+    };
+    let sender = Arc::from("sender");
+    let read = messages_within(Form::JsonLines, body.as_bytes(), &sender, limits, &mut room);
+    assert_eq!(read.unwrap().len(), 50_000);
+    assert!(room.taken > 50_000 * 1000, "{} bytes", room.taken);
+    let mut room = Counted {
+        taken: 0,
+        bytes_max: 1 << 20,
+    };
+    let read = messages_within(Form::JsonLines, body.as_bytes(), &sender, limits, &mut room);
+    assert_eq!(read.unwrap_err(), Error::NoRoom);
+    assert!(room.taken <= 1 << 20);
 }
