@@ -111,8 +111,16 @@ impl EmbeddedLog {
     /// # Errors
     /// When another process has it, a newer build wrote it, or it cannot be read.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
+        Self::open_at(folder, Box::new(file::now_ms))
+    }
+
+    /// The same, with a clock of one's own.
+    ///
+    /// # Errors
+    /// As [`EmbeddedLog::open`].
+    pub fn open_at(folder: &Path, clock: Clock) -> Result<Self, FolderError> {
         let file = file::opener(folder)?;
-        let log = Self::with_file(file, Box::new(file::now_ms), Syncing::Awaited);
+        let log = Self::with_file(file, clock, Syncing::Awaited);
         log.shared
             .reopen(false)
             .map_err(|source| FolderError::Store {
@@ -145,6 +153,11 @@ impl EmbeddedLog {
             (state.epoch, state.committed)
         };
         self.shared.sync(epoch, committed)
+    }
+
+    /// When the last record was appended, Unix ms; 0 where none was.
+    pub fn last_ms(&self) -> i64 {
+        self.shared.lock().last_ms
     }
 
     /// Commits that are not durable.
@@ -298,18 +311,25 @@ impl EmbeddedLog {
 
     /// Drops what is older than its topic keeps it, and the oldest of all beyond so many bytes;
     /// never what a group has yet to read.
+    ///
+    /// By its age nothing is dropped within an hour after the clock was set, or was found far ahead of
+    /// what the log holds: a clock that is wrong for a while must not empty it.
     pub fn drop_old(&self, bytes_max: Option<u64>) -> Result<(), Error> {
         let now_ms = (self.shared.clock)();
-        let partitions = self.shared.lock().plain();
+        let (partitions, is_steady) = {
+            let mut state = self.shared.lock();
+            (state.plain(), state.is_steady(now_ms))
+        };
         for (of, retention_ms) in &partitions {
-            let Some(retention_ms) = retention_ms else {
+            let Some(retention_ms) = retention_ms.filter(|_| is_steady) else {
                 continue;
             };
             let (store, epoch, place) = {
                 let state = self.shared.lock();
                 (state.store()?, state.epoch, state.place(of)?.0)
             };
-            let kept = store.offset_at(place, now_ms - retention_ms);
+            // What was stamped by a clock that was ahead is no younger than what comes after it.
+            let kept = store.offset_within(place, now_ms - retention_ms, now_ms);
             let kept = self.shared.survived(epoch, "finding old records", kept)?;
             self.forget_read(of, kept.unwrap_or(u64::MAX))?;
         }
@@ -452,7 +472,7 @@ impl Shared {
                     change.offsets.push((member.group.clone(), place, *offset));
                 }
             }
-            (state.store()?, state.epoch, at_ms.max(state.last_ms))
+            (state.store()?, state.epoch, state.append_ms(at_ms))
         };
         change.at_ms = at_ms;
         let mut batches = Vec::new();

@@ -360,12 +360,22 @@ impl Store {
         finish(write, true)
     }
 
-    /// The offset of the first batch that was appended at or after a time.
+    /// The offset of the first batch that was appended at or after a time, by the clock of then.
     pub fn offset_at(&self, at: Place, time_ms: i64) -> Result<Option<u64>, StoreError> {
+        self.offset_within(at, time_ms, i64::MAX)
+    }
+
+    /// The offset of the first batch that was appended at or after one time and not after another.
+    pub fn offset_within(
+        &self,
+        at: Place,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Option<u64>, StoreError> {
         let read = self.database.begin_read()?;
         for header in headers(&read, at, ..)? {
             let (base, header) = header?;
-            if header.timestamp_ms >= time_ms {
+            if (from_ms..=to_ms).contains(&header.timestamp_ms) {
                 return Ok(Some(base));
             }
         }
