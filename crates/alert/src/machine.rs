@@ -253,6 +253,22 @@ impl Alert {
         Some(episode.transition(rule, entity, &Reading::unknown(), from, at_ms))
     }
 
+    /// The clock stepped back to `at_ms`: nothing that was noted lies behind it any more, so that
+    /// what is held or cleared from now on counts from now on.
+    pub fn step_back(&mut self, at_ms: i64) {
+        let not_after = |noted: &mut Option<i64>| *noted = noted.map(|noted| noted.min(at_ms));
+        not_after(&mut self.at_ms);
+        not_after(&mut self.resolved_at_ms);
+        if let Some(episode) = &mut self.episode {
+            episode.pending_at_ms = episode.pending_at_ms.min(at_ms);
+            not_after(&mut episode.fired_at_ms);
+            not_after(&mut episode.clear_since_ms);
+            for seen in &mut episode.seen {
+                not_after(&mut seen.beyond_since_ms);
+            }
+        }
+    }
+
     /// An unknown reading.
     fn lose(
         &mut self,

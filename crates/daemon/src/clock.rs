@@ -1,14 +1,103 @@
 //! The machine's clock: the one place where the daemon reads it.
+//!
+//! Owns what time it is for everything that is written into a log. A clock that is set is not
+//! followed at once: the monotonic clock says that no such time has passed, so time goes on as it
+//! did until the events that come in agree with the clock again, or, where none come, until it has
+//! stayed as it is for a while. [`told`] says what stands between the two.
 
+mod checked;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Now, Unix ms.
-#[allow(clippy::disallowed_methods, reason = "this is the clock")]
+use checked::Checked;
+pub use checked::{Standing, Verdict};
+
+/// Names a file that holds a signed number of ms, which is added to the machine's clock: for
+/// rehearsals of a clock that is wrong. It is read anew as often as [`OFFSET_EVERY`] allows; one
+/// that is missing or holds no number adds nothing.
+const OFFSET_FILE: &str = "FENGHUO_CLOCK_OFFSET_FILE";
+
+/// How long a number read from that file counts.
+const OFFSET_EVERY: Duration = Duration::from_millis(50);
+
+/// The clock of this process.
+static CLOCK: Mutex<Option<Checked>> = Mutex::new(None);
+
+fn clock() -> MutexGuard<'static, Option<Checked>> {
+    // What it guards is whole after every change.
+    CLOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Now, Unix ms: the machine's clock where it goes evenly, and past a step of it the time that went
+/// on.
 pub fn now_ms() -> i64 {
+    let (wall_ms, passed_ms) = (wall_ms(), passed_ms());
+    let mut clock = clock();
+    let checked = clock.get_or_insert_with(|| Checked::new(wall_ms, passed_ms));
+    checked.look(wall_ms, passed_ms)
+}
+
+/// What a log says was written last, Unix ms, before anything else is: a clock that is behind that is
+/// not followed at once either.
+pub fn begin(last_ms: i64) {
+    let (wall_ms, passed_ms) = (wall_ms(), passed_ms());
+    let mut clock = clock();
+    let checked = clock.get_or_insert_with(|| Checked::new(wall_ms, passed_ms));
+    checked.begin(last_ms, wall_ms, passed_ms);
+}
+
+/// Tells the clock when an event that was read just now says that it happened, Unix ms.
+pub fn hear(occurred_ms: i64) {
+    let now_ms = now_ms();
+    if let Some(checked) = &mut *clock() {
+        checked.hear(occurred_ms, now_ms);
+    }
+}
+
+/// What stands between the machine's clock and the time that is written.
+pub fn told() -> Option<Standing> {
+    let (_, passed_ms) = (now_ms(), passed_ms());
+    clock().as_ref().and_then(|checked| checked.told(passed_ms))
+}
+
+/// What the machine's clock says, Unix ms.
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
+fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
+    let wall_ms = since.map_or(0, |since| {
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
+    });
+    wall_ms.saturating_add(offset_ms())
+}
+
+/// Time since this was called first, in ms: it knows no steps.
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
+fn passed_ms() -> i64 {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    let passed = BEGAN.get_or_init(Instant::now).elapsed();
+    i64::try_from(passed.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What is added to the machine's clock.
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
+fn offset_ms() -> i64 {
+    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    static READ: Mutex<Option<(Instant, i64)>> = Mutex::new(None);
+    let Some(file) = FILE.get_or_init(|| std::env::var_os(OFFSET_FILE).map(PathBuf::from)) else {
+        return 0;
+    };
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    match *read {
+        Some((at, offset_ms)) if at.elapsed() < OFFSET_EVERY => offset_ms,
+        _ => {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            let offset_ms = text.trim().parse().unwrap_or(0);
+            *read = Some((Instant::now(), offset_ms));
+            offset_ms
+        }
+    }
 }
 
 /// A watch that began when it was made.

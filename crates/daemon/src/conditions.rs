@@ -6,6 +6,7 @@
 //! [`STANDING_MAX`] conditions, nor a secret: their texts are shown to whoever may ask for health.
 
 pub mod alerts;
+pub mod clock;
 pub mod maps;
 
 use std::collections::BTreeMap;

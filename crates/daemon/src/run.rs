@@ -19,7 +19,7 @@ use crate::cli;
 use crate::clock::{self, Watch};
 use crate::conditions::alerts::Alerts;
 use crate::conditions::maps::Maps;
-use crate::conditions::{Condition, Conditions};
+use crate::conditions::{self, Condition, Conditions};
 use crate::config::{self, Config};
 use crate::control;
 use crate::exit::Exit;
@@ -512,7 +512,11 @@ fn start_workers(
         let shared = Arc::clone(shared);
         workers.push(spawn(format!("ingest-{number}"), move |name| {
             let open = || shared.topology.ingest(&shared.log, &shared.board, number);
-            work(&shared.course, ingest, name, &open, &mut |_, _| true);
+            let mut heard = 0;
+            work(&shared.course, ingest, name, &open, &mut |_, _| {
+                hear(&shared.board, &mut heard);
+                true
+            });
         }));
     }
     for number in 0..evaluate.workers {
@@ -619,8 +623,37 @@ fn start_conditions(shared: &Arc<Shared>, refusals: Option<Arc<Refusals>>) -> Wo
     })
 }
 
+/// Tells the clock what time the events of the last commit say it is.
+fn hear(board: &Board, heard: &mut u64) {
+    let told = board.heard();
+    if std::mem::replace(heard, told.commits) != told.commits
+        && let Some(occurred_ms) = told.occurred_ms
+    {
+        clock::hear(occurred_ms);
+    }
+}
+
+/// Looks at the clocks.
+fn look_at_clocks(shared: &Shared) {
+    let topics = shared.topology.ingest.topics.iter();
+    let found = conditions::clock::conditions(&conditions::clock::Look {
+        standing: clock::told(),
+        heard: shared.board.heard(),
+        lateness_ms: topics.map(|topic| topic.lateness_ms).max().unwrap_or(0),
+        ahead_ms_max: shared.topology.ingest.ahead_ms_max,
+        is_elsewhere: matches!(shared.topics, Topics::Kafka(_)),
+        now_ms: clock::now_ms(),
+    });
+    for name in conditions::clock::NAMES {
+        let of_name = found.iter().filter(|one| one.name == name).cloned();
+        let now_ms = clock::now_ms();
+        shared.conditions.replace(now_ms, name, of_name.collect());
+    }
+}
+
 /// Looks at what does not report by itself.
 fn look(shared: &Shared, maps: &mut Maps, refusals: Option<&Refusals>) {
+    look_at_clocks(shared);
     let full = shared.topics.full().map(|text| Condition {
         name: "disk.full",
         about: String::new(),

@@ -12,6 +12,7 @@ use fenghuo_engine::record::topic;
 use fenghuo_kafka::{KafkaLog, Member, ScanFrom};
 use fenghuo_log::{Error, Log, TopicPartition, Whole};
 
+use crate::clock;
 use crate::config::{self, Config, Folder};
 use crate::run::NewerError;
 
@@ -151,11 +152,15 @@ impl Topics {
 
 /// Opens a folder for this process alone.
 pub fn open_folder(path: &Path) -> anyhow::Result<EmbeddedLog> {
-    EmbeddedLog::open(path).map_err(|error| {
-        if error.is_newer() {
-            let error = anyhow::Error::from(error);
-            return NewerError::new(format!("{error:#}")).into();
+    let opened = EmbeddedLog::open_at(path, Box::new(clock::now_ms));
+    let log = opened.map_err(|error| {
+        let is_newer = error.is_newer();
+        let error = anyhow::Error::from(error);
+        match is_newer {
+            true => NewerError::new(format!("{error:#}")).into(),
+            false => error,
         }
-        error.into()
-    })
+    })?;
+    clock::begin(log.last_ms());
+    Ok(log)
 }

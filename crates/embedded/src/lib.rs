@@ -121,6 +121,14 @@ impl EmbeddedLog {
     /// # Errors
     /// When another process has it, a newer build wrote it, or it cannot be read.
     pub fn open(folder: &Path) -> Result<Self, FolderError> {
+        Self::open_at(folder, Box::new(file::now_ms))
+    }
+
+    /// The same, with a clock of one's own.
+    ///
+    /// # Errors
+    /// As [`EmbeddedLog::open`].
+    pub fn open_at(folder: &Path, clock: Clock) -> Result<Self, FolderError> {
         let taken = file::take(folder)?;
         let mark = OnceLock::new();
         let mut noted = None;
@@ -141,7 +149,6 @@ impl EmbeddedLog {
             noted: Mutex::new(noted),
             mark,
         };
-        let clock = Box::new(file::now_ms);
         let log = Self::new(taken.file, Some(home), clock, Syncing::Awaited);
         log.shared
             .reopen(false)
@@ -180,6 +187,11 @@ impl EmbeddedLog {
             (state.epoch, state.committed)
         };
         self.shared.sync(epoch, committed)
+    }
+
+    /// When the last record was appended, Unix ms; 0 where none was.
+    pub fn last_ms(&self) -> i64 {
+        self.shared.lock().last_ms
     }
 
     /// Commits that are not durable.
@@ -461,7 +473,7 @@ impl Shared {
                     change.offsets.push((member.group.clone(), place, *offset));
                 }
             }
-            (state.store()?, state.epoch, at_ms.max(state.last_ms))
+            (state.store()?, state.epoch, state.append_ms(at_ms))
         };
         change.at_ms = at_ms;
         let mut batches = Vec::new();

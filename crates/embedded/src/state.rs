@@ -39,8 +39,12 @@ pub struct State {
     topics: BTreeMap<Arc<str>, Topic>,
     /// Who reads what.
     pub groups: Groups,
-    /// When the last record was appended, Unix ms: time never goes back.
+    /// When the last record was appended, Unix ms.
     pub last_ms: i64,
+    /// The same, when the store was opened.
+    opened_ms: i64,
+    /// When old records were looked for last, and since when the clock has gone evenly, Unix ms.
+    looked_ms: Option<(i64, i64)>,
     /// Commits since the store was opened.
     pub committed: u64,
     /// How many of them are durable.
@@ -51,7 +55,43 @@ pub struct State {
     kept_bytes: usize,
 }
 
+/// Threads that append at a time read the clock in any order: what is less than this behind the last
+/// append is no step of the clock.
+const STEP_MS: i64 = 2_000;
+
+/// A clock that has gone evenly for so long is believed.
+const STEADY_MS: i64 = 3_600_000;
+
+/// Old records are looked for more often than this, ms.
+const LOOKED_EVERY_MS: i64 = 600_000;
+
+/// A folder may have been closed for so long.
+const CLOSED_MS_MAX: i64 = 7 * 86_400_000;
+
 impl State {
+    /// When what is appended now is, by a clock that says `now_ms`: never before the last append, but
+    /// for a step back of the clock, which is followed at once, so that time does not stand still.
+    pub fn append_ms(&self, now_ms: i64) -> i64 {
+        match now_ms < self.last_ms - STEP_MS {
+            true => now_ms,
+            false => now_ms.max(self.last_ms),
+        }
+    }
+
+    /// Whether the clock has gone evenly for long enough to drop what is old by it. To be asked
+    /// whenever that is about to be done.
+    pub fn is_steady(&mut self, now_ms: i64) -> bool {
+        let since_ms = match self.looked_ms {
+            Some((before_ms, since_ms)) if (0..LOOKED_EVERY_MS).contains(&(now_ms - before_ms)) => {
+                since_ms
+            }
+            None if now_ms - self.opened_ms < CLOSED_MS_MAX => now_ms - STEADY_MS,
+            _ => now_ms,
+        };
+        self.looked_ms = Some((now_ms, since_ms));
+        now_ms - since_ms >= STEADY_MS
+    }
+
     /// The store was opened.
     pub fn open(&mut self, open: Open, known: Known) {
         *self = Self {
@@ -59,6 +99,8 @@ impl State {
             epoch: self.epoch + 1,
             fault: self.fault.take(),
             last_ms: known.last_ms,
+            opened_ms: known.last_ms,
+            looked_ms: self.looked_ms,
             ..Self::default()
         };
         let mut names = BTreeMap::new();

@@ -463,12 +463,22 @@ impl Store {
         })
     }
 
-    /// The offset of the first batch that was appended at or after a time.
+    /// The offset of the first batch that was appended at or after a time, by the clock of then.
     pub fn offset_at(&self, at: Place, time_ms: i64) -> Result<Option<u64>, StoreError> {
+        self.offset_within(at, time_ms, i64::MAX)
+    }
+
+    /// The offset of the first batch that was appended at or after one time and not after another.
+    pub fn offset_within(
+        &self,
+        at: Place,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Option<u64>, StoreError> {
         self.guarded(|| {
             let mut found = None;
             headers(&self.database.begin_read()?, at, |base, header| {
-                let is_found = header.timestamp_ms >= time_ms;
+                let is_found = (from_ms..=to_ms).contains(&header.timestamp_ms);
                 found = is_found.then_some(base);
                 !is_found
             })?;

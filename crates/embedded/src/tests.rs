@@ -174,25 +174,76 @@ fn old_batches_are_dropped_and_what_is_left_keeps_its_offsets() {
     assert_eq!(values(&log, &of), [(20, "x".to_owned())]);
 }
 
-#[test]
-fn time_never_goes_back() {
-    static NOW_MS: AtomicI64 = AtomicI64::new(1_000);
+/// A log in memory at a time that a test sets.
+fn timed(now_ms: &Arc<AtomicI64>) -> EmbeddedLog {
     let file =
         || -> std::io::Result<Box<dyn StorageBackend>> { Ok(Box::new(InMemoryBackend::new())) };
-    let clock = Box::new(|| NOW_MS.load(Ordering::Relaxed));
+    let now_ms = Arc::clone(now_ms);
+    let clock = Box::new(move || now_ms.load(Ordering::Relaxed));
     let log = EmbeddedLog::with_file(Box::new(file), clock, Syncing::Awaited);
     topic(&log, "t", 1);
-    for now_ms in [1_000, 500, 2_000] {
-        NOW_MS.store(now_ms, Ordering::Relaxed);
-        log.append(vec![text(&at("t", 0), now_ms)]).unwrap();
-    }
+    log
+}
+
+fn times(log: &EmbeddedLog) -> Vec<i64> {
     let mut times = Vec::new();
     let mut each = |record: Whole| {
         times.push(record.timestamp_ms);
         true
     };
     log.dump(&at("t", 0), 0, &mut each).unwrap();
-    assert_eq!(times, [1_000, 1_000, 2_000]);
+    times
+}
+
+/// Guards: after a jump ahead and back, time stood still until the clock came by there again.
+#[test]
+fn time_goes_back_with_a_step_of_the_clock_and_else_never() {
+    let clock = Arc::new(AtomicI64::new(0));
+    let log = timed(&clock);
+    for now_ms in [10_000, 9_000, 11_000, 3_611_000, 12_000, 11_500, 13_000] {
+        clock.store(now_ms, Ordering::Relaxed);
+        log.append(vec![text(&at("t", 0), now_ms)]).unwrap();
+    }
+    assert_eq!(
+        times(&log),
+        [10_000, 10_000, 11_000, 3_611_000, 12_000, 12_000, 13_000]
+    );
+}
+
+#[test]
+fn a_clock_that_is_years_ahead_for_a_while_empties_nothing() {
+    const DAY_MS: i64 = 86_400_000;
+    const MINUTE_MS: i64 = 60_000;
+    let clock = Arc::new(AtomicI64::new(100 * DAY_MS));
+    let log = timed(&clock);
+    log.ensure(&[TopicSpec {
+        name: "t".to_owned(),
+        partitions: 1,
+        compacted: false,
+        retention_ms: Some(7 * DAY_MS),
+    }])
+    .unwrap();
+    let write = |count: i64| {
+        for _ in 0..count {
+            clock.fetch_add(MINUTE_MS, Ordering::Relaxed);
+            log.append(vec![text(&at("t", 0), 0)]).unwrap();
+            log.drop_old(&Kept::default()).unwrap();
+        }
+    };
+    write(90);
+    clock.fetch_add(3_650 * DAY_MS, Ordering::Relaxed);
+    write(30);
+    assert_eq!(times(&log).len(), 120, "by the step alone nothing is old");
+    clock.fetch_sub(3_650 * DAY_MS, Ordering::Relaxed);
+    write(90);
+    assert_eq!(times(&log).len(), 210);
+    // What was stamped by the wrong clock goes with what is as old.
+    for _ in 0..8 * 24 * 12 {
+        clock.fetch_add(5 * MINUTE_MS, Ordering::Relaxed);
+        log.drop_old(&Kept::default()).unwrap();
+    }
+    write(1);
+    assert_eq!(times(&log).len(), 1);
 }
 
 #[test]

@@ -59,8 +59,14 @@ impl EmbeddedLog {
         self.shared.lock().bytes_by_topic()
     }
 
+    /// Drops what is older than its topic keeps it. Nothing within an hour after the clock was set, or
+    /// was found far ahead of what the log holds: a clock that is wrong for a while must not empty
+    /// it.
     fn drop_expired(&self) -> Result<(), Error> {
         let now_ms = (self.shared.clock)();
+        if !self.shared.lock().is_steady(now_ms) {
+            return Ok(());
+        }
         for (of, retention_ms) in self.shared.lock_plain() {
             let Some(retention_ms) = retention_ms else {
                 continue;
@@ -69,7 +75,8 @@ impl EmbeddedLog {
                 let state = self.shared.lock();
                 (state.store()?, state.epoch, state.place(&of)?.0)
             };
-            let kept = store.offset_at(place, now_ms - retention_ms);
+            // What was stamped by a clock that was ahead is no younger than what comes after it.
+            let kept = store.offset_within(place, now_ms - retention_ms, now_ms);
             let doing = format!("finding old records of {of}");
             let kept = self.shared.survived(epoch, &doing, kept)?;
             self.forget_read(&of, kept.unwrap_or(u64::MAX))?;

@@ -111,6 +111,23 @@ pub struct SourceStanding {
     pub at_ms: i64,
 }
 
+/// What was last heard of the shop's time, by a stage of this process that reads its events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Goes up whenever an event is heard.
+    pub commits: u64,
+    /// When the last event happened by its own word, Unix ms.
+    pub occurred_ms: Option<i64>,
+    /// When it was committed, Unix ms.
+    pub at_ms: i64,
+    /// The last event that was refused since it lies ahead of the log: how far, ms, and when that
+    /// was committed.
+    pub ahead: Option<(i64, i64)>,
+    /// How far the clock of the log is ahead of the one of the stage, ms, and when that was told:
+    /// of records that came while nothing else was there to read.
+    pub log_ahead: Option<(i64, i64)>,
+}
+
 /// Closed episodes and deliveries that are kept for people to look at.
 const PAST_MAX: usize = 2_000;
 
@@ -162,6 +179,7 @@ pub struct Board {
     /// The last few entities that found no room, by the stage that refused them.
     refused: DashMap<u64, Vec<String>>,
     holes: AtomicU64,
+    heard: Mutex<Heard>,
     /// Goes up with every change that a screen would show.
     revision: AtomicU64,
 }
@@ -277,6 +295,22 @@ impl Board {
     /// Messages refused of which the stream cannot be told.
     pub fn refused_unknown(&self) -> u64 {
         self.unknown.load(Ordering::Relaxed)
+    }
+
+    /// What a stage has heard in a commit.
+    pub(crate) fn hear(&self, heard: Heard) {
+        let mut kept = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Heard {
+            commits: kept.commits + 1,
+            ahead: heard.ahead.or(kept.ahead),
+            log_ahead: heard.log_ahead.or(kept.log_ahead),
+            ..heard
+        };
+    }
+
+    /// What was last heard of the shop's time.
+    pub fn heard(&self) -> Heard {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A name by which a stage owns what it puts on the board.

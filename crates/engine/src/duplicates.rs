@@ -1,12 +1,16 @@
 //! Duplicates: which events of a source partition were seen within the horizon.
 //!
 //! Two generations of keys: a key is surely known for the horizon, or for `entries_max` newer
-//! keys, whichever is shorter, and forgotten after at most twice that. A generation is dropped
-//! whole, so there is no work for each key that ages.
+//! keys, whichever is shorter, and forgotten after at most twice that, pauses between keys left out. A
+//! generation is dropped whole, so there is no work for each key that ages.
 
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use xxhash_rust::xxh3::Xxh3;
+
+/// Time between two keys that is taken for time that passed; what is beyond it may be a step of the
+/// clock.
+const PASSED_MS_MAX: i64 = 60_000;
 
 /// How long, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +28,9 @@ pub(crate) struct Duplicates {
     bounds: DuplicateBounds,
     young: HashSet<u64, FixedState>,
     old: HashSet<u64, FixedState>,
-    young_since_ms: i64,
+    /// Append time that passed since the generation began, and the last one told.
+    young_ms: i64,
+    last_ms: Option<i64>,
     /// Keys that were forgotten before their horizon, for there were too many.
     pub(crate) forgotten: u64,
 }
@@ -36,7 +42,8 @@ impl Duplicates {
             bounds,
             young: HashSet::default(),
             old: HashSet::default(),
-            young_since_ms: i64::MIN,
+            young_ms: 0,
+            last_ms: None,
             forgotten: 0,
         }
     }
@@ -59,17 +66,19 @@ impl Duplicates {
 
     /// Remembers a key appended at `appended_ms`.
     pub(crate) fn insert(&mut self, key: u128, appended_ms: i64) {
-        if self.young_since_ms == i64::MIN {
-            self.young_since_ms = appended_ms;
-        }
-        let aged = appended_ms.saturating_sub(self.young_since_ms) >= self.bounds.horizon_ms;
+        // A step of the clock ages nothing: less passes between two keys than a step may be, so a
+        // key is at most known for longer than it has to be.
+        let last_ms = self.last_ms.replace(appended_ms).unwrap_or(appended_ms);
+        let passed_ms = appended_ms.saturating_sub(last_ms).clamp(0, PASSED_MS_MAX);
+        self.young_ms = self.young_ms.saturating_add(passed_ms);
+        let aged = self.young_ms >= self.bounds.horizon_ms;
         if aged || self.young.len() >= self.bounds.entries_max {
             if !aged {
                 self.forgotten += self.old.len() as u64;
             }
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
-            self.young_since_ms = appended_ms;
+            self.young_ms = 0;
         }
         self.young.insert(folded(key));
     }
@@ -113,6 +122,26 @@ mod tests {
         }
         assert!(seen.len() <= 20);
         assert!(seen.contains(990));
+    }
+
+    /// Guards: two jumps of the clock once let every key be forgotten.
+    #[test]
+    fn steps_of_the_clock_age_nothing() {
+        let mut seen = Duplicates::new(DuplicateBounds {
+            horizon_ms: 600_000,
+            entries_max: 1_000,
+        });
+        seen.insert(1, 0);
+        let years_ms = 10 * 365 * 86_400_000;
+        for (key, at_ms) in [(2, years_ms), (3, 1_000), (4, years_ms), (5, 2_000)] {
+            seen.insert(key, at_ms);
+        }
+        assert!((1..=5).all(|key| seen.contains(key)));
+        // And they are forgotten by the time that passes after it.
+        for second in 2..1_400 {
+            seen.insert(1_000 + second as u128, second * 1_000);
+        }
+        assert!(!seen.contains(1));
     }
 
     #[test]

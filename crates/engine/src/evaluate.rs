@@ -151,7 +151,10 @@ impl Evaluate {
                         .write_segment(segment, held.next, &held.state, appends);
                 }
             }
-            let turn_ms = *held.turn_ms.get_or_insert(at_ms);
+            // Never further ahead than a step: the clock may have gone back since.
+            let turn_ms = held.turn_ms.unwrap_or(at_ms);
+            let turn_ms = turn_ms.min(at_ms.saturating_add(step_ms));
+            held.turn_ms = Some(turn_ms);
             if at_ms >= turn_ms {
                 // Whatever became of the turns of earlier lives, the oldest comes first.
                 let oldest = held.home.oldest_segment();

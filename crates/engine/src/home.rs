@@ -23,6 +23,7 @@ use crate::record::{CommitRecord, EntityName, SourceRange};
 
 mod kept;
 mod room;
+mod step;
 
 pub use room::POINTS_MAX as PLAN_POINTS_MAX;
 use room::{Claim, Room};
@@ -31,7 +32,21 @@ use room::{Claim, Room};
 const ADVANCE_MAX: i64 = 180;
 
 /// Due as soon as the clock is known.
-const AT_ONCE: i64 = i64::MIN;
+const AT_ONCE: i64 = i64::MIN + 1;
+
+/// The same for what is judged at each delta, when a pane that it reads has changed: it is read at a
+/// time at which that pane counts, whatever the clock says.
+const AT_PANE: i64 = i64::MIN;
+
+/// A pane that begins longer ago than this is history, and is not judged as if it were new.
+const HISTORY_MS: i64 = 86_400_000;
+
+/// A pane of a signal that is judged at each delta counts for longer than this.
+const PANE_COUNTS_MS: i64 = 60_000;
+
+/// Of a jump of time no more than this is judged instant by instant: what was due before it is
+/// judged once.
+const JUMP_MS_MAX: i64 = 2 * 86_400_000;
 
 /// A step of an alert, and where it came from.
 #[derive(Debug)]
@@ -208,6 +223,7 @@ impl Home {
         if commit.continues {
             return;
         }
+        let mut is_stepped = false;
         for source in &commit.sources {
             let state = SourceState {
                 newest_ms: source.newest_ms.unwrap_or(i64::MIN),
@@ -215,8 +231,13 @@ impl Home {
                 at_ms: commit.at_ms,
                 at_end: source.at_end,
             };
-            self.clocks
-                .update(&source.topic, source.partition, source.partitions, state);
+            let (topic, partition) = (&source.topic, source.partition);
+            is_stepped |= self
+                .clocks
+                .update(topic, partition, source.partitions, state);
+        }
+        if is_stepped {
+            self.step_back(offset);
         }
         let appended_ms = commit
             .sources
@@ -278,7 +299,7 @@ impl Home {
             return;
         };
         let records = i64::try_from(records).unwrap_or(i64::MAX);
-        self.add(id, &LOST, LOST.cell_start(at_ms), &[records]);
+        self.add(id, &LOST, LOST.cell_start(at_ms), &[records], at_ms);
     }
 
     fn merge(&mut self, commit: &CommitRecord, offset: u64) {
@@ -304,7 +325,7 @@ impl Home {
                 continue;
             };
             if delta.values.len() == series.width() {
-                self.add(id, series, delta.start_ms, &delta.values);
+                self.add(id, series, delta.start_ms, &delta.values, commit.at_ms);
             }
         }
     }
@@ -324,8 +345,9 @@ impl Home {
         true
     }
 
-    fn add(&mut self, id: u32, series: &'static Series, start_ms: i64, values: &[i64]) {
+    fn add(&mut self, id: u32, series: &'static Series, start_ms: i64, values: &[i64], at_ms: i64) {
         let entry = &mut self.entries[id as usize];
+        entry.history.make_room(series, start_ms, at_ms);
         let change = entry.history.merge(series, start_ms, values);
         self.touch(id, series, start_ms);
         let (Some(change), Shape::Register { total }) = (change, series.shape) else {
@@ -456,6 +478,7 @@ impl Home {
         let entry = &self.entries[id as usize];
         let signal = catalogue::ALL[entry.slots[at].signal];
         let due_ms = match (signal.judge, self.clock(signal, &entry.entity)) {
+            (Judge::EachDelta, _) if start_ms.is_some() => AT_PANE,
             (Judge::EachDelta, _) | (_, None) => AT_ONCE,
             (Judge::ClosedPane { width_ms }, Some(clock)) => {
                 // The pane that the change falls into, but never one that was judged.
@@ -538,13 +561,21 @@ impl Home {
             }
             self.queues[number].pop();
             let Some(clock) = clock else { continue };
+            let is_at_once = due_ms <= AT_ONCE || was_muted;
             let at_ms = match signal.judge {
-                Judge::EachDelta if due_ms == AT_ONCE || was_muted => now_ms,
-                Judge::ClosedPane { width_ms } if due_ms == AT_ONCE || was_muted => {
+                Judge::EachDelta if due_ms == AT_PANE && !was_muted => {
+                    self.pane_time(id, signal, now_ms)
+                }
+                Judge::EachDelta if is_at_once => now_ms,
+                Judge::ClosedPane { width_ms } if is_at_once => {
                     now_ms - now_ms.rem_euclid(width_ms)
                 }
                 // However far time has jumped: what was due in between is judged as of then.
-                Judge::EachDelta | Judge::ClosedPane { .. } => due_ms,
+                Judge::EachDelta => due_ms.max(now_ms - JUMP_MS_MAX),
+                Judge::ClosedPane { width_ms } => {
+                    let earliest_ms = now_ms - JUMP_MS_MAX;
+                    due_ms.max(earliest_ms - earliest_ms.rem_euclid(width_ms))
+                }
             };
             self.judge(id, at, at_ms, clock, place, decisions);
         }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use fenghuo_event::{Event, Rejected, Stream};
 use fenghuo_log::{Append, Assigned, Progress, Record, Restore, Stage, TopicPartition};
 use fenghuo_signal::{Entity, Fact, Fold, Kind, fold, fold_arrivals, tracker_key};
-use fenghuo_window::Combiner;
+use fenghuo_window::{Combiner, STEP_MS};
 
-use crate::board::{Board, Outcome};
+use crate::board::{Board, Heard, Outcome};
 use crate::duplicates::{DuplicateBounds, Duplicates};
 use crate::letters::{self, Letters};
 use crate::record::{CommitRecord, Delta, EntityName, FactRow, SourceRange, VERSION, topic};
@@ -30,6 +30,9 @@ const DEAD_LETTER_HEADER_BYTES_MAX: usize = 256;
 
 /// The reason of events that levels and totals took and panes did not.
 const LATE: &str = "late";
+
+/// The reason of events that lie ahead of the log.
+const FUTURE: &str = "future";
 
 /// A source topic and the stream that it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +73,14 @@ struct Partition {
     id: TopicPartition,
     source: usize,
     newest_ms: Option<i64>,
+    /// The same as commits tell it: not in the future of a clock that stepped back.
+    told_ms: Option<i64>,
+    /// When it was last committed here.
+    flushed_ms: Option<i64>,
+    /// Then nothing more was there to read.
+    was_at_end: bool,
+    /// Append time of the newest record read since.
+    appended_ms: Option<i64>,
     oldest_append_ms: Option<i64>,
     duplicates: Duplicates,
     trackers: Trackers,
@@ -77,6 +88,38 @@ struct Partition {
     /// It begins before what was read of it: it was made anew.
     anew: bool,
     restoring: Vec<Restoring>,
+}
+
+impl Partition {
+    /// Takes the time of an event into the newest one. No event may lie further ahead of the log
+    /// than `ahead_ms_max`, so one that does by now was taken under a clock that was wrong.
+    fn see(&mut self, at_ms: i64, appended_ms: i64, ahead_ms_max: i64) -> i64 {
+        let most_ms = appended_ms.saturating_add(ahead_ms_max);
+        let newest_ms = self.newest_ms.unwrap_or(at_ms).min(most_ms).max(at_ms);
+        self.newest_ms = Some(newest_ms);
+        self.told_ms = Some(newest_ms);
+        newest_ms
+    }
+
+    /// How far the log's clock is ahead of that of a commit, for sure: of what was read, all came
+    /// between the commit before and this one.
+    fn log_ahead_ms(&mut self, at_ms: i64, is_at_end: bool) -> Option<i64> {
+        let was_at_end = std::mem::replace(&mut self.was_at_end, is_at_end);
+        let appended_ms = self.appended_ms.take()?;
+        let before_ms = self.flushed_ms.filter(|_| was_at_end && is_at_end)?;
+        Some(appended_ms - appended_ms.clamp(before_ms.min(at_ms), at_ms))
+    }
+
+    /// A commit is made. Where its clock stepped back, or an earlier life committed before, what
+    /// was newest may lie in its future; then that is not told until another event came.
+    fn flush_at(&mut self, at_ms: i64, ahead_ms_max: i64) {
+        let flushed_ms = self.flushed_ms.replace(at_ms);
+        let is_stepped = flushed_ms.is_none_or(|before| at_ms < before.saturating_sub(STEP_MS));
+        let most_ms = at_ms.saturating_add(ahead_ms_max);
+        if is_stepped && self.told_ms.is_some_and(|told| told > most_ms + STEP_MS) {
+            self.told_ms = Some(most_ms);
+        }
+    }
 }
 
 /// What a restore reads.
@@ -105,6 +148,8 @@ pub struct Ingest {
     facts: Vec<(Entity, Fact)>,
     dead_letters: Vec<Append>,
     letters: Letters,
+    /// What was heard of the shop's time since the last commit.
+    heard: Option<Heard>,
     counts: BTreeMap<(Stream, Outcome), u64>,
     reasons: BTreeMap<&'static str, u64>,
 }
@@ -132,6 +177,7 @@ impl Ingest {
             cells,
             facts: Vec::new(),
             dead_letters: Vec::new(),
+            heard: None,
             counts: BTreeMap::new(),
             reasons: BTreeMap::new(),
         }
@@ -237,7 +283,7 @@ impl Ingest {
                 "meta.occurred_at: {ahead_ms} ms ahead of the log, at most {} are allowed",
                 config.ahead_ms_max
             );
-            return rejected("future", detail);
+            return rejected(FUTURE, detail);
         }
         if duplicates.contains(key) {
             return Err(Refusal::Duplicate);
@@ -253,10 +299,7 @@ impl Ingest {
         let stream = source.stream;
         let at_ms = event.meta.occurred_at.map_or(0, |at| at.0);
         partition.duplicates.insert(key, record.timestamp_ms);
-        let newest_ms = partition
-            .newest_ms
-            .map_or(at_ms, |newest| newest.max(at_ms));
-        partition.newest_ms = Some(newest_ms);
+        let newest_ms = partition.see(at_ms, record.timestamp_ms, self.config.ahead_ms_max);
         let late_ms = newest_ms - at_ms - source.lateness_ms;
         let late = late_ms > self.config.horizon_ms;
 
@@ -449,6 +492,10 @@ impl Stage for Ingest {
         self.partitions[index] = Some(Partition {
             source,
             newest_ms: None,
+            told_ms: None,
+            flushed_ms: None,
+            was_at_end: false,
+            appended_ms: None,
             oldest_append_ms: None,
             duplicates: Duplicates::new(self.config.duplicates),
             trackers: Trackers::new(self.config.trackers),
@@ -518,11 +565,7 @@ impl Stage for Ingest {
             if checked.is_ok() {
                 partition.duplicates.insert(key, record.timestamp_ms);
                 let at_ms = event.meta.occurred_at.map_or(i64::MIN, |at| at.0);
-                partition.newest_ms = Some(
-                    partition
-                        .newest_ms
-                        .map_or(at_ms, |newest| newest.max(at_ms)),
-                );
+                partition.see(at_ms, record.timestamp_ms, self.config.ahead_ms_max);
             }
         }
     }
@@ -540,6 +583,7 @@ impl Stage for Ingest {
         partition
             .oldest_append_ms
             .get_or_insert(record.timestamp_ms);
+        partition.appended_ms = Some(record.timestamp_ms);
         let source = &self.config.topics[partition.source];
         let stream = source.stream;
         // A tombstone on a compacted topic says nothing about the past.
@@ -548,6 +592,8 @@ impl Stage for Ingest {
         };
         let refusal = match fenghuo_event::decode(value, record.content_type) {
             Ok(event) => {
+                self.heard.get_or_insert_default().occurred_ms =
+                    event.meta.occurred_at.map(|at| at.0);
                 let key = Duplicates::key(&event.meta.source, &event.meta.event_id);
                 match Self::check(
                     &self.config,
@@ -570,6 +616,11 @@ impl Stage for Ingest {
             Refusal::Duplicate => self.count(stream, Outcome::Duplicate),
             Refusal::Rejected { reason, detail } => {
                 let id = partition.id.clone();
+                if reason == FUTURE {
+                    let heard = self.heard.get_or_insert_default();
+                    let ahead_ms = heard.occurred_ms.map(|at| at - record.timestamp_ms);
+                    heard.ahead = ahead_ms.map(|ahead_ms| (ahead_ms, record.timestamp_ms));
+                }
                 self.dead_letter(&id, &record, reason, detail);
                 self.count(stream, Outcome::Rejected);
             }
@@ -583,6 +634,11 @@ impl Stage for Ingest {
             let Some(Some(partition)) = self.partitions.get_mut(progress.index) else {
                 continue;
             };
+            if let Some(ahead_ms) = partition.log_ahead_ms(at_ms, progress.at_end) {
+                let heard = self.heard.get_or_insert_default();
+                heard.log_ahead = Some((ahead_ms, at_ms));
+            }
+            partition.flush_at(at_ms, self.config.ahead_ms_max);
             let id = &partition.id;
             partition.arrivals.flush(&mut self.cells, &id.topic);
             let trackers = TopicPartition::new(topic::trackers(&id.topic), id.partition);
@@ -595,12 +651,17 @@ impl Stage for Ingest {
                 partitions: progress.partitions,
                 from: progress.from,
                 to: progress.to,
-                newest_ms: partition.newest_ms,
+                newest_ms: partition.told_ms,
                 lateness_ms: self.config.topics[partition.source].lateness_ms,
                 at_end: progress.at_end,
                 oldest_append_ms: partition.oldest_append_ms.take(),
                 anew: std::mem::take(&mut partition.anew),
             });
+        }
+        if let Some(heard) = &mut self.heard {
+            heard.at_ms = at_ms;
+            // Its place is that of the commit, as the log's clock may be another one.
+            heard.ahead = heard.ahead.map(|(ahead_ms, _)| (ahead_ms, at_ms));
         }
         appends.append(&mut self.dead_letters);
         if !sources.is_empty() {
@@ -609,6 +670,9 @@ impl Stage for Ingest {
     }
 
     fn committed(&mut self) {
+        if let Some(heard) = self.heard.take() {
+            self.board.hear(heard);
+        }
         for ((stream, outcome), events) in std::mem::take(&mut self.counts) {
             self.board.count_events(stream, outcome, events);
         }

@@ -21,7 +21,7 @@ mod playback;
 mod topology;
 mod trackers;
 
-pub use board::{Board, Outcome};
+pub use board::{Board, Heard, Outcome};
 pub use dispatch::{Dispatch, DispatchConfig};
 pub use duplicates::DuplicateBounds;
 pub use evaluate::{Evaluate, EvaluateConfig};

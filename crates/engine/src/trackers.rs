@@ -110,6 +110,10 @@ impl Trackers {
         to: &TopicPartition,
         appends: &mut Vec<Append>,
     ) {
+        if let (Some((until_ms, _)), Some(now_ms)) = (self.closed.front_mut(), now_ms) {
+            // One that was closed under a clock far ahead does not hold back the others.
+            *until_ms = (*until_ms).min(now_ms.saturating_add(self.bounds.closed_ms));
+        }
         let now_ms = now_ms.unwrap_or(i64::MIN);
         while self
             .closed

@@ -190,6 +190,10 @@ impl<S: Stage> Runner<S> {
     /// not committed. A new session and a new stage begin at the last commit.
     pub fn step(&mut self, now_ms: i64, wait: Duration) -> Result<Step, Error> {
         let mut step = Step::default();
+        // A clock that stepped back lets nothing wait until it is there again.
+        let not_after = |noted: Option<i64>| noted.map(|noted| noted.min(now_ms));
+        self.busy_since_ms = not_after(self.busy_since_ms);
+        self.committed_at_ms = not_after(self.committed_at_ms);
         if !self.settle(wait)? {
             return Ok(step);
         }

@@ -5,7 +5,7 @@
 //! name it in [`ALL`].
 
 use fenghuo_event::Stream;
-use fenghuo_window::{Clock, History, Series};
+use fenghuo_window::{Clock, History, Panes, Series};
 use smallvec::SmallVec;
 
 use crate::entity::{Entity, Kind};
@@ -64,6 +64,17 @@ pub struct View<'a> {
     pub begun_ms: i64,
     /// The clocks of the signal's sources.
     pub clock: Clock,
+}
+
+impl View<'_> {
+    /// When something was last told: `told_ms`, a maximum over all that was ever told, but not
+    /// beyond the newest pane of `series`, into which the same events went. What was told under a
+    /// clock that was far ahead is no longer in a pane once events of the present have come.
+    pub fn honest_ms(&self, told_ms: i64, series: &Series) -> i64 {
+        let newest_ms = self.history.panes(series).and_then(Panes::newest_ms);
+        let width_ms = series.tiers().first().map_or(0, |tier| tier.width_ms);
+        newest_ms.map_or(told_ms, |newest_ms| told_ms.min(newest_ms + width_ms))
+    }
 }
 
 /// A named, documented number about an entity.

@@ -316,7 +316,7 @@ fn read_drought(view: &View<'_>) -> Read {
     let last_paid_ms = view
         .history
         .amount(&TOTALS)
-        .map_or(i64::MIN, |totals| totals[7]);
+        .map_or(i64::MIN, |totals| view.honest_ms(totals[7], &SALES));
     let since_ms = last_paid_ms.max(plan.start_ms).max(view.begun_ms);
     let level = recent_level(view, plan, since_ms);
     let expected = plan.expected(since_ms, now_ms.max(since_ms)).0 * level;

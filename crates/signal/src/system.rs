@@ -1,6 +1,6 @@
 //! Systems: whether what Fenghuo hears from is still speaking.
 
-use fenghuo_window::{Combiner, Series};
+use fenghuo_window::{Combiner, Panes, Series};
 
 use crate::catalogue::{Judge, Next, Read, Signal, View};
 use crate::entity::{Entity, Kind};
@@ -69,7 +69,10 @@ fn read_silence(view: &View<'_>) -> Read {
             next: Next::Touched,
         };
     };
-    let (first_ms, last_ms) = (*first_ms, *last_ms);
+    // Of what was told under a clock that was far behind no pane is kept either.
+    let oldest_ms = view.history.panes(&ARRIVALS).and_then(Panes::oldest_ms);
+    let first_ms = oldest_ms.map_or(*first_ms, |oldest| oldest.max(*first_ms));
+    let last_ms = view.honest_ms(*last_ms, &ARRIVALS);
     let silent_ms = (now_ms - last_ms).max(0);
     let recent_a_ms = recent_rate(view, first_ms, last_ms);
     let expected = expected(view, first_ms, last_ms, recent_a_ms);

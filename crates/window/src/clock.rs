@@ -57,30 +57,58 @@ struct Source {
     states: BTreeMap<u32, SourceState>,
 }
 
-/// The clocks of all sources, by name. They never go back.
+/// How far behind what a partition told before a commit may be made without time going back: the
+/// clocks of those who take over from each other differ by less.
+pub const STEP_MS: i64 = 5_000;
+
+/// What lies further ahead of the clock than this was told under a clock that was wrong.
+pub const FUTURE_MS: i64 = 10 * 60_000;
+
+/// The clocks of all sources, by name. They go forward, but for a step back of the clock of whoever
+/// commits: then time goes on from where that clock is now.
 #[derive(Clone, Debug, Default)]
 pub struct Clocks {
     sources: BTreeMap<String, Source>,
 }
 
 impl Clocks {
-    /// Takes what a commit says of a source partition.
-    pub fn update(&mut self, source: &str, partition: u32, partitions: u32, state: SourceState) {
+    /// Takes what a commit says of a source partition. Returns whether its time went back: the
+    /// clock of the commit is behind the one before by more than [`STEP_MS`], or what was newest
+    /// lies in its future and is not told any more.
+    pub fn update(
+        &mut self,
+        source: &str,
+        partition: u32,
+        partitions: u32,
+        state: SourceState,
+    ) -> bool {
         if !self.sources.contains_key(source) {
             self.sources.insert(source.to_owned(), Source::default());
         }
-        if let Some(source) = self.sources.get_mut(source) {
-            source.partitions = partitions;
-            let kept = source.states.entry(partition).or_insert(state);
-            let newest_ms = kept.newest_ms.max(state.newest_ms);
-            // A clock of a machine may jump back; time here does not.
-            let at_ms = kept.at_ms.max(state.at_ms);
-            *kept = SourceState {
-                newest_ms,
-                at_ms,
-                ..state
-            };
-        }
+        let Some(source) = self.sources.get_mut(source) else {
+            return false;
+        };
+        source.partitions = partitions;
+        let kept = source.states.entry(partition).or_insert(state);
+        let is_stepped = state.at_ms < kept.at_ms.saturating_sub(STEP_MS);
+        let present_ms = state.at_ms.saturating_add(FUTURE_MS);
+        let is_told = state.newest_ms > i64::MIN && state.newest_ms <= present_ms;
+        let is_unsaid = kept.newest_ms > present_ms && is_told;
+        let newest_ms = match is_unsaid {
+            true => state.newest_ms,
+            false => kept.newest_ms.max(state.newest_ms),
+        };
+        let at_ms = match is_stepped {
+            true => state.at_ms,
+            // The clocks of two machines differ a little.
+            false => kept.at_ms.max(state.at_ms),
+        };
+        *kept = SourceState {
+            newest_ms,
+            at_ms,
+            ..state
+        };
+        is_stepped || is_unsaid
     }
 
     /// What is kept of each source partition: the source, its number of partitions, the partition.
@@ -168,13 +196,29 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_jumps_back_is_not_followed() {
+    fn clocks_that_differ_a_little_are_no_step() {
         let mut clocks = Clocks::default();
-        clocks.update("orders", 0, 1, state(0, 1_000, true));
-        clocks.update("orders", 0, 1, state(0, 10, true));
+        assert!(!clocks.update("orders", 0, 1, state(0, 10_000, true)));
+        assert!(!clocks.update("orders", 0, 1, state(0, 10_000 - STEP_MS, true)));
         assert_eq!(
             clocks.source("orders").map(|clock| clock.closed_ms),
-            Some(995)
+            Some(9_995)
         );
+    }
+
+    /// Guards: time stood still until a clock that had been an hour ahead came by there again.
+    #[test]
+    fn a_step_back_is_followed_and_takes_what_was_told_of_the_future_with_it() {
+        let hour_ms = 3_600_000;
+        let mut clocks = Clocks::default();
+        clocks.update("orders", 0, 1, state(1_000, 1_000, true));
+        assert!(!clocks.update("orders", 0, 1, state(hour_ms, hour_ms, true)));
+        assert!(clocks.update("orders", 0, 1, state(hour_ms, 2_000, true)));
+        // Whether the clock or the event is right is not known until another one comes.
+        let open_ms = |clocks: &Clocks| clocks.source("orders").map(|clock| clock.open_ms);
+        assert_eq!(open_ms(&clocks), Some(hour_ms));
+        assert!(clocks.update("orders", 0, 1, state(2_500, 3_000, true)));
+        assert_eq!(open_ms(&clocks), Some(3_000));
+        assert!(!clocks.update("orders", 0, 1, state(3_500, 4_000, true)));
     }
 }

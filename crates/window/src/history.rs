@@ -1,5 +1,6 @@
 //! Everything kept about one entity: its panes, cohorts, levels and registers.
 
+use crate::clock::FUTURE_MS;
 use crate::panes::Panes;
 use crate::series::{Series, Shape, Values};
 
@@ -60,6 +61,22 @@ impl History {
                         .collect()
                 })
             }
+        }
+    }
+
+    /// Makes room for a pane of the present, at the time `now_ms`: panes of its series that lie
+    /// beyond [`FUTURE_MS`] were told under a clock that was wrong, and go. A pane that lies there
+    /// itself changes nothing, and neither do cohorts, which may end in days.
+    pub fn make_room(&mut self, series: &Series, start_ms: i64, now_ms: i64) {
+        let present_ms = now_ms.saturating_add(FUTURE_MS);
+        if start_ms > present_ms || !matches!(series.shape, Shape::Panes(_)) {
+            return;
+        }
+        let found = self.series.iter_mut().find(|(id, _)| *id == series.id);
+        if let Some((_, Kept::Panes(panes))) = found
+            && panes.newest_ms().is_some_and(|newest| newest > present_ms)
+        {
+            panes.drop_after(series, present_ms);
         }
     }
 

@@ -12,7 +12,7 @@ mod history;
 mod panes;
 mod series;
 
-pub use clock::{Clock, Clocks, SourceState};
+pub use clock::{Clock, Clocks, FUTURE_MS, STEP_MS, SourceState};
 pub use combine::{Combiner, Row};
 pub use history::{Dump, History};
 pub use panes::Panes;

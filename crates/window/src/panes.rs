@@ -96,6 +96,16 @@ impl Panes {
         }
     }
 
+    /// Drops the cells that begin after a time: they were told under a clock that was wrong, and
+    /// would let the tiers refuse what comes now.
+    pub fn drop_after(&mut self, series: &Series, after_ms: i64) {
+        for ring in &mut self.rings {
+            let left = ring.starts_ms.partition_point(|start| *start <= after_ms);
+            ring.starts_ms.truncate(left);
+            ring.values.truncate(left * series.width());
+        }
+    }
+
     /// Every tier: starts of its cells, and their fields.
     pub(crate) fn dump(&self) -> Vec<(Vec<i64>, Vec<i64>)> {
         let numbers = |ring: &Ring| {
@@ -126,6 +136,13 @@ impl Panes {
         self.rings
             .first()
             .and_then(|ring| ring.starts_ms.back().copied())
+    }
+
+    /// Start of the oldest cell of the coarsest tier.
+    pub fn oldest_ms(&self) -> Option<i64> {
+        self.rings
+            .last()
+            .and_then(|ring| ring.starts_ms.front().copied())
     }
 
     /// The merged cells of `[from_ms, to_ms)`: fine cells as far back as they are kept, coarser
@@ -256,6 +273,23 @@ mod tests {
             prop_assert_eq!(other.sum(&SALES, 0, newest + 10), naive(0, newest + 10));
             prop_assert_eq!(Panes::load(&SALES, one.dump()), Some(one));
         }
+    }
+
+    #[test]
+    fn what_lies_in_the_future_is_dropped_and_the_present_is_taken_again() {
+        let mut panes = Panes::default();
+        panes.merge(&SALES, 100, &cell(1));
+        panes.merge(&SALES, 1_000_000, &cell(5));
+        panes.merge(&SALES, 110, &cell(2));
+        assert_eq!(
+            panes.sum(&SALES, 0, 1_000)[0],
+            0,
+            "nothing is kept that far back"
+        );
+        panes.drop_after(&SALES, 200);
+        panes.merge(&SALES, 110, &cell(2));
+        assert_eq!(panes.newest_ms(), Some(110));
+        assert_eq!(panes.sum(&SALES, 0, i64::MAX)[0], 2);
     }
 
     #[test]

@@ -125,6 +125,18 @@ pub enum Kind {
     },
 }
 
+/// What clocks are wrong by: a service that was off, the time zone, a battery that is empty.
+const CLOCK_JUMPS_MS: [i64; 8] = [
+    60_000,
+    -60_000,
+    3_600_000,
+    -3_600_000,
+    8 * 3_600_000,
+    -8 * 3_600_000,
+    87_600 * 3_600_000,
+    -87_600 * 3_600_000,
+];
+
 /// Something that goes wrong, from a turn on and for some turns.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fault {
@@ -183,7 +195,10 @@ impl Fault {
             70..73 => Kind::Compaction,
             73..76 => Kind::Clock {
                 instance,
-                ahead_ms: random.between(-4_000, 4_000),
+                ahead_ms: match random.chance(0.5) {
+                    true => random.between(-4_000, 4_000),
+                    false => CLOCK_JUMPS_MS[below(random, CLOCK_JUMPS_MS.len())],
+                },
             },
             76..84 if mode != Mode::Kafka => Kind::PowerLoss {
                 kept_percent: below(random, 101),

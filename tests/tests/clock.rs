@@ -1,0 +1,145 @@
+//! A clock that jumps, under a daemon that runs and over restarts of it: what is wrong is told, and
+//! a sale below the floor is paged all the same.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use fenghuo_tests::installation::{Installation, Process};
+use fenghuo_tests::{http, now_ms, rfc3339};
+
+const HOUR_MS: i64 = 3_600_000;
+const JUMPS_MS: [i64; 8] = [
+    60_000,
+    -60_000,
+    HOUR_MS,
+    -HOUR_MS,
+    8 * HOUR_MS,
+    -8 * HOUR_MS,
+    87_600 * HOUR_MS,
+    -87_600 * HOUR_MS,
+];
+
+/// Within this time of the clock being right a page is there.
+const PAGED_WITHIN_MS: i64 = 5_000;
+
+/// A daemon on a folder, whose clock can be set.
+struct Clocked {
+    installation: Installation,
+    offset: PathBuf,
+    events: u32,
+}
+
+impl Clocked {
+    fn new() -> Result<Self> {
+        let mut installation = Installation::new()?;
+        let listen = installation.listen();
+        let text = format!("http.listen = {listen:?}\nlog.kind = \"embedded\"\n");
+        installation.write("fenghuo.toml", text)?;
+        let offset = installation.write("offset", "0")?;
+        installation.set("FENGHUO_CLOCK_OFFSET_FILE", &offset.display().to_string());
+        Ok(Self {
+            installation,
+            offset,
+            events: 0,
+        })
+    }
+
+    fn set(&self, by_ms: i64) -> Result<()> {
+        // Whole or not at all: it is read at any time.
+        let part = self.installation.write("offset.part", by_ms.to_string())?;
+        Ok(std::fs::rename(part, &self.offset)?)
+    }
+
+    /// A sale below the floor: the name of what was sold, and whether the order was taken.
+    fn sell(&mut self, process: &Process) -> Result<(String, bool)> {
+        self.events += 1;
+        let sku = format!("sku-{}-x", self.events);
+        let at = rfc3339(now_ms());
+        let meta = |what: &str| {
+            format!(
+                r#""meta":{{"event_id":"{what}-{sku}","source":"test","shop_id":"42","occurred_at":"{at}"}}"#
+            )
+        };
+        let (floor, order) = (meta("floor"), meta("order"));
+        let body = format!(
+            r#"{{{floor},"catalog":{{"type":"UPSERT","sku_id":"{sku}","pack_units":1,"price_floor":{{"currency_code":"CNY","minor_units":4900}}}}}}
+{{{order},"order":{{"type":"PAID","order_id":"{sku}","lines":[{{"sku_id":"{sku}","quantity":1,"pack_units":1,"unit_price":{{"currency_code":"CNY","minor_units":490}}}}]}}}}
+"#
+        );
+        let headers = [("content-type", "application/x-ndjson")];
+        let answer = http::post(&process.url("/api/v1/events"), &headers, body)?;
+        ensure!(answer.status < 500, "{answer:?}");
+        let answer = answer.json()?;
+        Ok((sku, answer["accepted"] == 2))
+    }
+
+    fn is_paged(process: &Process, sku: &str) -> Result<()> {
+        let began_ms = now_ms();
+        let page = format!("PAGE     price-floor sku={sku}");
+        process.until(&page, |process| process.log().contains(&page).then_some(()))?;
+        let took_ms = now_ms() - began_ms;
+        ensure!(took_ms <= PAGED_WITHIN_MS, "{page} took {took_ms} ms");
+        Ok(())
+    }
+
+    fn sale_is_paged(&mut self, process: &Process) -> Result<()> {
+        let (sku, is_taken) = self.sell(process)?;
+        ensure!(is_taken, "{}", process.log());
+        Self::is_paged(process, &sku)
+    }
+
+    /// Something is said of the clock, or nothing any more.
+    fn is_told(process: &Process, is_wrong: bool) -> Result<()> {
+        process.until("what is said of the clock", |process| {
+            let answer = process.get("/-/ready").ok()?;
+            let is_said = answer.body.contains("\"clock.");
+            (is_said == is_wrong && (is_wrong || answer.status == 200)).then_some(())
+        })
+    }
+}
+
+#[test]
+fn a_jump_of_the_clock_is_told_and_a_sale_below_the_floor_is_paged_during_and_after() -> Result<()>
+{
+    let mut clocked = Clocked::new()?;
+    let process = clocked.installation.run()?;
+    clocked.sale_is_paged(&process)?;
+    for jump_ms in JUMPS_MS {
+        clocked.set(jump_ms)?;
+        Clocked::is_told(&process, true)?;
+        clocked.sale_is_paged(&process)?;
+        clocked.set(0)?;
+        clocked.sale_is_paged(&process)?;
+        Clocked::is_told(&process, false)?;
+    }
+    process.terminate()?;
+    Ok(())
+}
+
+#[test]
+fn a_start_with_a_wrong_clock_is_told_and_forgotten_once_it_is_right() -> Result<()> {
+    let mut clocked = Clocked::new()?;
+    let process = clocked.installation.run()?;
+    clocked.sale_is_paged(&process)?;
+    process.terminate()?;
+    for jump_ms in JUMPS_MS {
+        clocked.set(jump_ms)?;
+        let process = clocked
+            .installation
+            .start(["run", "--config", "fenghuo.toml"])?;
+        process.until("the daemon to answer", |process| {
+            process.get("/-/ready").ok()
+        })?;
+        // Where it is an hour behind from the start, what is sold is refused, and that is told.
+        clocked.sell(&process)?;
+        if jump_ms.abs() > 60_000 {
+            Clocked::is_told(&process, true)?;
+        }
+        process.terminate()?;
+        clocked.set(0)?;
+        let process = clocked.installation.run()?;
+        clocked.sale_is_paged(&process)?;
+        process.terminate()?;
+    }
+    Ok(())
+}
