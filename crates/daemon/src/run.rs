@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fenghuo_alert::Severity;
 use fenghuo_engine::record::topic;
 use fenghuo_engine::{Board, TopologyConfig};
 use fenghuo_log::{Append, Error, Log, TopicPartition};
@@ -17,9 +16,7 @@ use fenghuo_notify::{Means, Notifier};
 
 use crate::cli;
 use crate::clock::{self, Watch};
-use crate::conditions::alerts::Alerts;
-use crate::conditions::maps::Maps;
-use crate::conditions::{self, Condition, Conditions};
+use crate::conditions::Conditions;
 use crate::config::{self, Config};
 use crate::control;
 use crate::exit::Exit;
@@ -28,9 +25,7 @@ use crate::http::{self, Elsewhere, Shown};
 use crate::identity::Identity;
 use crate::intake::Intake;
 use crate::load::partition_for;
-use crate::log_lines;
 use crate::measured::{Holdings, MeasuredLog};
-use crate::refusals::{self, Refusals};
 use crate::sender::Sender;
 use crate::topics::Topics;
 use crate::watch;
@@ -38,6 +33,8 @@ use crate::welcome;
 use crate::worker::{
     BACKOFF, Course, Fault, POLL_MAX, Role, Worker, Writer, chain, drain, spawn, work,
 };
+
+mod watched;
 
 /// A source that is further behind is not caught up.
 const BEHIND_MS_MAX: i64 = 60_000;
@@ -56,9 +53,6 @@ const STANDBY_AFTER: Duration = Duration::from_secs(30);
 
 /// How often old events are dropped, where a folder keeps them.
 const UPKEEP_EVERY: Duration = Duration::from_secs(60);
-
-/// How often what is wrong with the process itself is looked for and told.
-const CONDITIONS_EVERY: Duration = Duration::from_secs(1);
 
 /// What hangs may do so no longer than this after the shutdown deadline.
 const END_AFTER: Duration = Duration::from_secs(2);
@@ -188,7 +182,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
 
     let mut workers = start_workers(&shared, &notifier, runtime.handle());
     workers.push(start_upkeep(&shared));
-    workers.push(start_conditions(&shared, refusals));
+    workers.push(watched::start(&shared, refusals));
     workers.extend(start_watch(&shared));
     workers.extend(start_control(&shared)?);
     runtime.block_on(stop_signal(&shared.course, &workers));
@@ -599,30 +593,6 @@ fn start_upkeep(shared: &Arc<Shared>) -> Worker {
     })
 }
 
-/// Looks for what is wrong with the process itself, and lets it be paged.
-fn start_conditions(shared: &Arc<Shared>, refusals: Option<Arc<Refusals>>) -> Worker {
-    let shared = Arc::clone(shared);
-    spawn("conditions".to_owned(), move |_| {
-        let mut alerts: Option<Alerts> = None;
-        let mut maps = Maps::default();
-        let mut watch = Watch::start();
-        while !shared.course.is_stopping() {
-            clock::wait(POLL_MAX);
-            if watch.elapsed() < CONDITIONS_EVERY {
-                continue;
-            }
-            watch = Watch::start();
-            look(&shared, &mut maps, refusals.as_deref());
-            if let Err(error) = tell(&shared, &mut alerts) {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "conditions are not in the log yet"
-                );
-            }
-        }
-    })
-}
-
 /// Tells the clock what time the events of the last commit say it is.
 fn hear(board: &Board, heard: &mut u64) {
     let told = board.heard();
@@ -631,74 +601,6 @@ fn hear(board: &Board, heard: &mut u64) {
     {
         clock::hear(occurred_ms);
     }
-}
-
-/// Looks at the clocks.
-fn look_at_clocks(shared: &Shared) {
-    let topics = shared.topology.ingest.topics.iter();
-    let found = conditions::clock::conditions(&conditions::clock::Look {
-        standing: clock::told(),
-        heard: shared.board.heard(),
-        lateness_ms: topics.map(|topic| topic.lateness_ms).max().unwrap_or(0),
-        ahead_ms_max: shared.topology.ingest.ahead_ms_max,
-        is_elsewhere: matches!(shared.topics, Topics::Kafka(_)),
-        now_ms: clock::now_ms(),
-    });
-    for name in conditions::clock::NAMES {
-        let of_name = found.iter().filter(|one| one.name == name).cloned();
-        let now_ms = clock::now_ms();
-        shared.conditions.replace(now_ms, name, of_name.collect());
-    }
-}
-
-/// Looks at what does not report by itself.
-fn look(shared: &Shared, maps: &mut Maps, refusals: Option<&Refusals>) {
-    look_at_clocks(shared);
-    let full = shared.topics.full().map(|text| Condition {
-        name: "disk.full",
-        about: String::new(),
-        severity: Severity::Page,
-        blocks_ready: true,
-        text: format!("The disk is full, and no events are taken: {text}. Make room."),
-    });
-    metrics::counter!("fenghuo_log_lines_dropped_total").absolute(log_lines::dropped());
-    let now_ms = clock::now_ms();
-    let full = full.into_iter().collect();
-    shared.conditions.replace(now_ms, "disk.full", full);
-    let board = &shared.board;
-    let full = maps.full(now_ms, &board.entries(), &limits(shared), &board.refused());
-    shared.conditions.replace(now_ms, "map.full", full);
-    let refusing = refusals.and_then(Refusals::condition);
-    let refusing = refusing.into_iter().collect();
-    shared
-        .conditions
-        .replace(now_ms, refusals::CONDITION, refusing);
-}
-
-/// Tells the log, once the alerts that a former run left open are known.
-fn tell(shared: &Shared, alerts: &mut Option<Alerts>) -> anyhow::Result<()> {
-    let now_ms = clock::now_ms();
-    let alerts = match alerts {
-        Some(alerts) => alerts,
-        None => {
-            let instance = match shared.course.is_alone() {
-                true => "",
-                false => &shared.topology.instance,
-            };
-            let mut restored = Alerts::new(instance);
-            shared.topics.scan(&Alerts::place(), None, &mut |record| {
-                restored.restore(record.value.as_deref().unwrap_or_default(), now_ms);
-                Ok(())
-            })?;
-            alerts.insert(restored)
-        }
-    };
-    alerts.tell(
-        &shared.conditions,
-        &*shared.topics.log(),
-        &shared.board,
-        now_ms,
-    )
 }
 
 /// Lets the process end whatever hangs: a while after its deadline, or at a second signal.

@@ -10,26 +10,23 @@ use std::sync::Arc;
 use fenghuo_alert::{Alert, Origin, Rules, Transition};
 use fenghuo_signal::catalogue::{self, Signal};
 use fenghuo_signal::series::LOST;
-use fenghuo_signal::{Entity, Fact, Facts, Judge, Kind, Next, Reading, State, View, series};
+use fenghuo_signal::{Entity, Fact, Facts, Judge, Kind, Reading, State, series};
 use fenghuo_window::{Clock, Clocks, History, Series, Shape, SourceState};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use smallvec::SmallVec;
 
 use crate::checkpoint::{SEGMENTS, segment_of};
 use crate::evaluate::EvaluateConfig;
 use crate::ingest::home_of;
 use crate::record::{CommitRecord, EntityName, SourceRange};
 
+mod judgement;
 mod kept;
 mod room;
 mod step;
 
 pub use room::POINTS_MAX as PLAN_POINTS_MAX;
 use room::{Claim, Room};
-
-/// Closed panes that a signal takes in at once when it was asleep; what lies before is skipped.
-const ADVANCE_MAX: i64 = 180;
 
 /// Due as soon as the clock is known.
 const AT_ONCE: i64 = i64::MIN + 1;
@@ -43,10 +40,6 @@ const HISTORY_MS: i64 = 86_400_000;
 
 /// A pane of a signal that is judged at each delta counts for longer than this.
 const PANE_COUNTS_MS: i64 = 60_000;
-
-/// Of a jump of time no more than this is judged instant by instant: what was due before it is
-/// judged once.
-const JUMP_MS_MAX: i64 = 2 * 86_400_000;
 
 /// A step of an alert, and where it came from.
 #[derive(Debug)]
@@ -498,165 +491,6 @@ impl Home {
         }
     }
 
-    /// Judges every slot of a signal that is due by its clock, in order of time.
-    ///
-    /// While a source that the signal rests on lags, nothing is judged: what is over when it has
-    /// caught up is nobody's trouble any more. Then each slot is judged once, as things are.
-    fn judge_due(&mut self, number: usize, place: Place, decisions: &mut Vec<Decision>) {
-        let signal = catalogue::ALL[number];
-        let behind_ms = self.config.behind_ms_max;
-        let keeps_up = |home: &Self, source: &str| home.clocks.keep_up([source], behind_ms);
-        let was_muted = self.muted[number];
-        if let (false, Some(clock)) = (
-            signal.streams.is_empty(),
-            self.clocks.all(self.topics(signal)),
-        ) {
-            self.begun_ms[number].get_or_insert(clock.closed_ms);
-        }
-        if !signal.streams.is_empty() {
-            let muted = !self.clocks.keep_up(self.topics(signal), behind_ms);
-            self.muted[number] = muted;
-            if muted {
-                return;
-            }
-        }
-        let mut later: SmallVec<[Reverse<(i64, u32)>; 4]> = SmallVec::new();
-        while let Some(Reverse((due_ms, id))) = self.queues[number].peek().copied() {
-            let Some(at) = self.entries[id as usize]
-                .slots
-                .iter()
-                .position(|s| s.signal == number)
-            else {
-                self.queues[number].pop();
-                continue;
-            };
-            if self.entries[id as usize].slots[at].due_ms != Some(due_ms) {
-                // Scheduled anew since.
-                self.queues[number].pop();
-                continue;
-            }
-            if self.is_covered(id, place.offset) {
-                self.queues[number].pop();
-                later.push(Reverse((due_ms, id)));
-                continue;
-            }
-            let entity = &self.entries[id as usize].entity;
-            let own_source = signal.streams.is_empty();
-            let clock = self
-                .clock(signal, entity)
-                .filter(|_| !own_source || keeps_up(self, &entity.first));
-            let now_ms = match (signal.judge, clock) {
-                (Judge::EachDelta, Some(clock)) => clock.open_ms,
-                (Judge::ClosedPane { .. }, Some(clock)) => clock.closed_ms,
-                (_, None) => i64::MIN,
-            };
-            if clock.is_none() || due_ms > now_ms {
-                if !own_source {
-                    // All slots of the signal share its clock.
-                    break;
-                }
-                self.queues[number].pop();
-                later.push(Reverse((due_ms, id)));
-                continue;
-            }
-            self.queues[number].pop();
-            let Some(clock) = clock else { continue };
-            let is_at_once = due_ms <= AT_ONCE || was_muted;
-            let at_ms = match signal.judge {
-                Judge::EachDelta if due_ms == AT_PANE && !was_muted => {
-                    self.pane_time(id, signal, now_ms)
-                }
-                Judge::EachDelta if is_at_once => now_ms,
-                Judge::ClosedPane { width_ms } if is_at_once => {
-                    now_ms - now_ms.rem_euclid(width_ms)
-                }
-                // However far time has jumped: what was due in between is judged as of then.
-                Judge::EachDelta => due_ms.max(now_ms - JUMP_MS_MAX),
-                Judge::ClosedPane { width_ms } => {
-                    let earliest_ms = now_ms - JUMP_MS_MAX;
-                    due_ms.max(earliest_ms - earliest_ms.rem_euclid(width_ms))
-                }
-            };
-            self.judge(id, at, at_ms, clock, place, decisions);
-        }
-        self.queues[number].extend(later);
-    }
-
-    fn judge(
-        &mut self,
-        id: u32,
-        at: usize,
-        at_ms: i64,
-        clock: Clock,
-        place: Place,
-        decisions: &mut Vec<Decision>,
-    ) {
-        let rules = Arc::clone(&self.rules);
-        let entry = &mut self.entries[id as usize];
-        let signal = catalogue::ALL[entry.slots[at].signal];
-        let heard = Heard {
-            clock,
-            begun_ms: self.begun_ms[entry.slots[at].signal].unwrap_or(i64::MIN),
-        };
-        advance(entry, at, signal, at_ms, heard);
-        let read = (signal.read)(&view(entry, at, at_ms, heard));
-        let campaign = match entry.entity.kind {
-            Kind::Campaign => Some(entry.entity.first.to_string()),
-            _ => entry.facts.plan(at_ms).map(|plan| plan.campaign_id.clone()),
-        };
-        let Entry { entity, slots, .. } = entry;
-        let slot = &mut slots[at];
-        slot.reading = Some((read.reading, at_ms));
-        slot.is_new = true;
-        let mut again_ms = match read.next {
-            Next::At(next_ms) => Some(next_ms),
-            Next::Touched => None,
-        };
-        for (rule_index, rule) in rules.for_signal(signal.name) {
-            if !rule.watches(entity) {
-                continue;
-            }
-            let alert = match slot
-                .alerts
-                .iter()
-                .position(|(index, _)| *index == rule_index)
-            {
-                Some(found) => &mut slot.alerts[found].1,
-                // A row is made when there is something to remember.
-                None if !rule.is_beyond(&read.reading) => continue,
-                None => {
-                    slot.alerts.push((rule_index, Alert::default()));
-                    let last = slot.alerts.len() - 1;
-                    &mut slot.alerts[last].1
-                }
-            };
-            let judged = alert.judge(rule, entity, &read.reading, at_ms, place.origin);
-            if let Some(mut transition) = judged {
-                transition.campaign = campaign.clone();
-                decisions.push(Decision {
-                    transition,
-                    appended_ms: place.appended_ms,
-                });
-            }
-            again_ms = [again_ms, alert.next_due_ms(rule)]
-                .into_iter()
-                .flatten()
-                .min();
-        }
-        slot.due_ms = None;
-        if let Some(again_ms) = again_ms {
-            let due_ms = match signal.judge {
-                Judge::EachDelta => again_ms.max(at_ms + 1),
-                Judge::ClosedPane { width_ms } => {
-                    let ceiled = again_ms.saturating_add(width_ms - 1);
-                    (ceiled - ceiled.rem_euclid(width_ms)).max(at_ms + width_ms)
-                }
-            };
-            self.schedule(id, at, due_ms);
-        }
-        self.note_changed(id);
-    }
-
     /// Hands over every entity that changed since the last call, with its readings.
     pub(crate) fn drain_changed(&mut self, each: &mut dyn FnMut(Changed<'_>)) {
         for id in std::mem::take(&mut self.changed) {
@@ -679,43 +513,4 @@ impl Home {
             });
         }
     }
-}
-
-/// What was heard of a signal's sources.
-#[derive(Clone, Copy)]
-struct Heard {
-    clock: Clock,
-    begun_ms: i64,
-}
-
-fn view(entry: &Entry, at: usize, now_ms: i64, heard: Heard) -> View<'_> {
-    View {
-        entity: &entry.entity,
-        history: &entry.history,
-        facts: &entry.facts,
-        state: &entry.slots[at].state,
-        now_ms,
-        begun_ms: heard.begun_ms,
-        clock: heard.clock,
-    }
-}
-
-/// Takes every pane that closed since the last time into the signal's state, in order.
-fn advance(entry: &mut Entry, at: usize, signal: &Signal, at_ms: i64, heard: Heard) {
-    let (Some(advance), Judge::ClosedPane { width_ms }) = (signal.advance, signal.judge) else {
-        return;
-    };
-    let earliest_ms = (at_ms - ADVANCE_MAX * width_ms).max(heard.begun_ms);
-    // On the grid of the panes.
-    let earliest_ms = at_ms - (at_ms - earliest_ms).max(0) / width_ms * width_ms;
-    let from_ms = entry.slots[at]
-        .advanced_ms
-        .unwrap_or(earliest_ms)
-        .max(earliest_ms);
-    let mut end_ms = from_ms + width_ms;
-    while end_ms <= at_ms {
-        entry.slots[at].state = advance(&view(entry, at, end_ms, heard));
-        end_ms += width_ms;
-    }
-    entry.slots[at].advanced_ms = Some(at_ms);
 }

@@ -97,6 +97,14 @@ pub const METRICS: &[Metric] = &[
     metric("fenghuo_build_info", Exposed::Gauge, &["version"]),
     metric("fenghuo_ready", Exposed::Gauge, &[]),
     metric("fenghuo_undelivered_pages_total", Exposed::Counter, &[]),
+    metric("fenghuo_condition", Exposed::Gauge, &["name", "about"]),
+    metric(
+        "fenghuo_intake_refused_total",
+        Exposed::Counter,
+        &["reason"],
+    ),
+    metric("fenghuo_files_rejected_total", Exposed::Counter, &[]),
+    metric("fenghuo_http_crowded_total", Exposed::Counter, &["what", "reason"]),
 ];
 
 /// One query of one panel.

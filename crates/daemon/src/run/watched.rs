@@ -1,0 +1,113 @@
+//! What the running process watches of itself: clocks, disk, maps and the door, once a second.
+//!
+//! Owns the looking; what is found stands in [`crate::conditions`], and is paged from there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fenghuo_alert::Severity;
+
+use super::{Shared, limits};
+use crate::clock::{self, Watch};
+use crate::conditions::alerts::Alerts;
+use crate::conditions::maps::Maps;
+use crate::conditions::{self, Condition};
+use crate::log_lines;
+use crate::refusals::{self, Refusals};
+use crate::topics::Topics;
+use crate::worker::{POLL_MAX, Worker, spawn};
+
+/// How often what is wrong with the process itself is looked for and told.
+const CONDITIONS_EVERY: Duration = Duration::from_secs(1);
+
+/// Looks for what is wrong with the process itself, and lets it be paged.
+pub(super) fn start(shared: &Arc<Shared>, refusals: Option<Arc<Refusals>>) -> Worker {
+    let shared = Arc::clone(shared);
+    spawn("conditions".to_owned(), move |_| {
+        let mut alerts: Option<Alerts> = None;
+        let mut maps = Maps::default();
+        let mut watch = Watch::start();
+        while !shared.course.is_stopping() {
+            clock::wait(POLL_MAX);
+            if watch.elapsed() < CONDITIONS_EVERY {
+                continue;
+            }
+            watch = Watch::start();
+            look(&shared, &mut maps, refusals.as_deref());
+            if let Err(error) = tell(&shared, &mut alerts) {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "conditions are not in the log yet"
+                );
+            }
+        }
+    })
+}
+
+/// Looks at the clocks.
+fn look_at_clocks(shared: &Shared) {
+    let topics = shared.topology.ingest.topics.iter();
+    let found = conditions::clock::conditions(&conditions::clock::Look {
+        standing: clock::told(),
+        heard: shared.board.heard(),
+        lateness_ms: topics.map(|topic| topic.lateness_ms).max().unwrap_or(0),
+        ahead_ms_max: shared.topology.ingest.ahead_ms_max,
+        is_elsewhere: matches!(shared.topics, Topics::Kafka(_)),
+        now_ms: clock::now_ms(),
+    });
+    for name in conditions::clock::NAMES {
+        let of_name = found.iter().filter(|one| one.name == name).cloned();
+        let now_ms = clock::now_ms();
+        shared.conditions.replace(now_ms, name, of_name.collect());
+    }
+}
+
+/// Looks at what does not report by itself.
+fn look(shared: &Shared, maps: &mut Maps, refusals: Option<&Refusals>) {
+    look_at_clocks(shared);
+    let full = shared.topics.full().map(|text| Condition {
+        name: "disk.full",
+        about: String::new(),
+        severity: Severity::Page,
+        blocks_ready: true,
+        text: format!("The disk is full, and no events are taken: {text}. Make room."),
+    });
+    metrics::counter!("fenghuo_log_lines_dropped_total").absolute(log_lines::dropped());
+    let now_ms = clock::now_ms();
+    let full = full.into_iter().collect();
+    shared.conditions.replace(now_ms, "disk.full", full);
+    let board = &shared.board;
+    let full = maps.full(now_ms, &board.entries(), &limits(shared), &board.refused());
+    shared.conditions.replace(now_ms, "map.full", full);
+    let refusing = refusals.and_then(Refusals::condition);
+    let refusing = refusing.into_iter().collect();
+    shared
+        .conditions
+        .replace(now_ms, refusals::CONDITION, refusing);
+}
+
+/// Tells the log, once the alerts that a former run left open are known.
+fn tell(shared: &Shared, alerts: &mut Option<Alerts>) -> anyhow::Result<()> {
+    let now_ms = clock::now_ms();
+    let alerts = match alerts {
+        Some(alerts) => alerts,
+        None => {
+            let instance = match shared.course.is_alone() {
+                true => "",
+                false => &shared.topology.instance,
+            };
+            let mut restored = Alerts::new(instance);
+            shared.topics.scan(&Alerts::place(), None, &mut |record| {
+                restored.restore(record.value.as_deref().unwrap_or_default(), now_ms);
+                Ok(())
+            })?;
+            alerts.insert(restored)
+        }
+    };
+    alerts.tell(
+        &shared.conditions,
+        &*shared.topics.log(),
+        &shared.board,
+        now_ms,
+    )
+}
