@@ -17,7 +17,25 @@ pub fn run(args: &cli::Check) -> anyhow::Result<Exit> {
     Ok(crate::signals::print(&crate::for_terminal(&text)))
 }
 
+/// Lines with values from the config in them: a line feed in a value begins no line.
+struct Lines<'a>(&'a mut String);
+
+impl fmt::Write for Lines<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write_str(text)
+    }
+
+    fn write_fmt(&mut self, line: fmt::Arguments<'_>) -> fmt::Result {
+        let line = line.to_string();
+        let line = line.strip_suffix('\n').unwrap_or(&line);
+        self.0.push_str(&fenghuo_signal::shown(line, usize::MAX));
+        self.0.push('\n');
+        Ok(())
+    }
+}
+
 fn describe(config: &Config, out: &mut String) -> fmt::Result {
+    let out = &mut Lines(out);
     let shop = &config.shop;
     let minutes = shop.utc_offset_min.abs();
     let sign = if shop.utc_offset_min < 0 { '-' } else { '+' };
@@ -86,6 +104,15 @@ mod tests {
             line.replace(deploy, ""),
             "  watches   in: inventory by mappings/stock-list.toml"
         );
+    }
+
+    #[test]
+    fn a_line_feed_in_a_value_begins_no_line() {
+        let text = "shop.id = \"a\\nall is well\\u001b[0m\"";
+        let mut out = String::new();
+        describe(&Config::parse("fenghuo.toml", text).unwrap(), &mut out).unwrap();
+        let first = out.lines().next().unwrap();
+        assert!(first.contains(r"a\u{a}all is well\u{1b}[0m,"), "{out}");
     }
 
     #[test]

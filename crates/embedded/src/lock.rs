@@ -43,9 +43,6 @@ fn holder(file: &mut File) -> String {
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
     let known = file.metadata().ok().and_then(|of| locker(&locks, of.ino()));
     match (known, named) {
-        (Some(known), Some(named)) if known != named => {
-            format!("process {known} (the lock file names process {named}, which does not)")
-        }
         (Some(known), _) => format!("process {known}"),
         (None, Some(named)) if Path::new(&format!("/proc/{named}")).exists() => {
             format!("process {named}")
@@ -100,8 +97,9 @@ mod tests {
         let Held::Elsewhere(holder) = hold(folder.path()).unwrap() else {
             panic!("it is held");
         };
-        let is_true = holder.contains("not running") || holder.contains("which does not");
-        assert!(is_true, "{holder}");
+        // Where the system does not tell who it is, no process that is gone is named as if it ran.
+        let own = format!("process {}", std::process::id());
+        assert!(holder == own || holder.contains("not running"), "{holder}");
         drop(stranger);
         assert!(matches!(hold(folder.path()).unwrap(), Held::Here(_)));
     }

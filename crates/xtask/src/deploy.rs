@@ -104,7 +104,11 @@ pub const METRICS: &[Metric] = &[
         &["reason"],
     ),
     metric("fenghuo_files_rejected_total", Exposed::Counter, &[]),
-    metric("fenghuo_http_crowded_total", Exposed::Counter, &["what", "reason"]),
+    metric(
+        "fenghuo_http_crowded_total",
+        Exposed::Counter,
+        &["what", "reason"],
+    ),
 ];
 
 /// One query of one panel.

@@ -31,7 +31,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "sample-salt",
-        done: "check reads the mappings that init wrote, with salt = \"change-me\"",
+        done: "check reads the mappings that init wrote, with their salt set to \"change-me\"",
         expected: "it ends with 78 and names the salt",
         on_kafka: false,
         in_short: true,
@@ -179,6 +179,17 @@ fn sample_salt(_: &Settings) -> Result<Finding> {
     let installation = Installation::new()?;
     installation.done(["init", "site"])?;
     fs::create_dir(installation.path("site/exports"))?;
+    // As somebody would who takes the comment for the setting.
+    let mapping = installation.path("site/mappings/order-list.toml");
+    let text = fs::read_to_string(&mapping)?;
+    let salted: Vec<&str> = text
+        .lines()
+        .map(|line| match line.contains("salt = ") {
+            true => "salt = \"change-me\"",
+            false => line,
+        })
+        .collect();
+    fs::write(&mapping, salted.join("\n"))?;
     let config = "log.kind = \"embedded\"\nintake.watch = \"exports\"\nintake.mappings = [\"mappings/order-list.toml\"]\n";
     fs::write(installation.path("site/fenghuo.toml"), config)?;
     let output = installation

@@ -116,11 +116,12 @@ fn bad_lines(settings: &Settings) -> Result<Finding> {
         "no metric counts what was rejected at the door",
     );
     let words = ["letter", "reject", "refus"];
-    let warned = site
-        .ready_names(&words)
-        .or_else(|| site.metric_names("fenghuo_condition", &words))
-        .or_else(|| site.metric_names("fenghuo_alerts", &words));
-    finding.expect(warned.is_some(), "no condition tells of what was rejected");
+    let warned = wait::until("the condition", Duration::from_secs(10), || {
+        site.ready_names(&words)
+            .or_else(|| site.metric_names("fenghuo_condition", &words))
+            .or_else(|| site.metric_names("fenghuo_alerts", &words))
+    });
+    finding.expect(warned.is_ok(), "no condition tells of what was rejected");
     let page = site.page_ms("after", Duration::from_secs(8))?;
     finding.expect(
         page.is_some_and(|ms| ms <= PAGE_MS_MAX),
