@@ -253,7 +253,7 @@ fn ingest(at: &Document<'_>, raw: &raw::Ingest) -> Result<Ingest, ConfigError> {
             entries_max: entries(
                 "ingest.duplicates.entries_max",
                 duplicates.entries_max,
-                100_000,
+                225_000,
             )?,
         },
         trackers: TrackerBounds {
