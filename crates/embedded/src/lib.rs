@@ -288,11 +288,15 @@ impl EmbeddedLog {
         ends.map_or((0, 0), |ends| (ends.low, ends.high))
     }
 
-    /// Drops the records before an offset, as retention does: batches that end before it.
+    /// Drops the records before an offset, as retention does: batches that end before it. A compacted
+    /// topic keeps its records, one a key.
     pub fn forget(&self, of: &TopicPartition, before: u64) -> Result<(), Error> {
         let _writer = self.shared.write_lock();
         let (store, epoch, place, ends) = {
             let state = self.shared.lock();
+            if state.is_compacted(of)? {
+                return Ok(());
+            }
             let (place, ends) = state.place(of)?;
             (state.store()?, state.epoch, place, ends)
         };

@@ -123,6 +123,10 @@ pub struct Heard {
     /// The last event that was refused since it lies ahead of the log: how far, ms, and when that
     /// was committed.
     pub ahead: Option<(i64, i64)>,
+    /// How many were, since one was last taken: one sender that is ahead is no clock that is behind.
+    pub ahead_count: u32,
+    /// An event was taken.
+    pub taken: bool,
     /// How far the clock of the log is ahead of the one of the stage, ms, and when that was told:
     /// of records that came while nothing else was there to read.
     pub log_ahead: Option<(i64, i64)>,
@@ -300,8 +304,10 @@ impl Board {
     /// What a stage has heard in a commit.
     pub(crate) fn hear(&self, heard: Heard) {
         let mut kept = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = if heard.taken { 0 } else { kept.ahead_count };
         *kept = Heard {
             commits: kept.commits + 1,
+            ahead_count: before.saturating_add(heard.ahead_count),
             ahead: heard.ahead.or(kept.ahead),
             log_ahead: heard.log_ahead.or(kept.log_ahead),
             ..heard

@@ -534,7 +534,11 @@ impl Stage for Ingest {
                     &partition.duplicates,
                     key,
                 ) {
-                    Ok(()) => return self.take(index, &event, key, &record),
+                    Ok(()) => {
+                        let heard = self.heard.get_or_insert_default();
+                        (heard.taken, heard.ahead_count) = (true, 0);
+                        return self.take(index, &event, key, &record);
+                    }
                     Err(refusal) => refusal,
                 }
             }
@@ -551,6 +555,7 @@ impl Stage for Ingest {
                     let heard = self.heard.get_or_insert_default();
                     let ahead_ms = heard.occurred_ms.map(|at| at - record.timestamp_ms);
                     heard.ahead = ahead_ms.map(|ahead_ms| (ahead_ms, record.timestamp_ms));
+                    heard.ahead_count += 1;
                 }
                 self.dead_letter(&id, &record, reason, detail);
                 self.count(stream, Outcome::Rejected);

@@ -24,6 +24,9 @@ const SIGNAL: &str = "fenghuo.condition";
 /// A condition that comes back within this time was not over.
 const CLEAR_AFTER_MS: i64 = 30_000;
 
+/// A warning that stands for less than this is nobody's business.
+const WARN_AFTER_MS: i64 = 30_000;
+
 /// What was last seen of a condition whose alert is open.
 struct Open {
     last: Transition,
@@ -130,7 +133,12 @@ impl Alerts {
                         });
                     }
                 }
-                None => steps.push(self.firing(key, one, now_ms)),
+                None => {
+                    let stands_ms = (now_ms - one.since_ms).abs();
+                    if one.condition.severity == Severity::Page || stands_ms >= WARN_AFTER_MS {
+                        steps.push(self.firing(key, one, now_ms));
+                    }
+                }
             }
         }
         for open in self.open.values() {
@@ -248,20 +256,23 @@ mod tests {
     fn a_condition_is_one_episode_over_a_restart() {
         let (log, board, conditions) = (log(), Board::new(), Conditions::new());
         let mut alerts = Alerts::new("");
+        let at = |ms: i64| WARN_AFTER_MS + ms;
         conditions.set(1, condition("disk.full", "", Severity::Warn));
         alerts.tell(&conditions, &log, &board, 1_000).unwrap();
+        assert_eq!(board.open().len(), 0, "it may pass");
+        alerts.tell(&conditions, &log, &board, at(1_000)).unwrap();
         conditions.set(2, condition("disk.full", "", Severity::Page));
-        alerts.tell(&conditions, &log, &board, 2_000).unwrap();
-        alerts.tell(&conditions, &log, &board, 3_000).unwrap();
+        alerts.tell(&conditions, &log, &board, at(2_000)).unwrap();
+        alerts.tell(&conditions, &log, &board, at(3_000)).unwrap();
         assert_eq!(board.open().len(), 1);
 
-        let mut again = restored(&log, "", 4_000);
-        again.tell(&conditions, &log, &board, 5_000).unwrap();
+        let mut again = restored(&log, "", at(4_000));
+        again.tell(&conditions, &log, &board, at(5_000)).unwrap();
         conditions.clear("disk.full", "");
-        again.tell(&conditions, &log, &board, 6_000).unwrap();
+        again.tell(&conditions, &log, &board, at(6_000)).unwrap();
         assert_eq!(board.open().len(), 1, "it may come back");
         again
-            .tell(&conditions, &log, &board, 5_000 + CLEAR_AFTER_MS)
+            .tell(&conditions, &log, &board, at(5_000) + CLEAR_AFTER_MS)
             .unwrap();
         assert_eq!(board.open().len(), 0);
         let told: Vec<Transition> = values(&log)

@@ -23,6 +23,10 @@ const HEARD_WITHIN_MS: i64 = 30_000;
 /// Clocks of two machines that differ by more are not kept by a time service.
 const DIFFER_MS_MAX: i64 = 5_000;
 
+/// So many events that are refused one after the other, with none taken in between, speak of this
+/// clock; fewer may be those of one sender.
+const REFUSED_MIN: u32 = 3;
+
 /// Events that are told by so much later than they are allowed to be are no live shop's, or the
 /// clock is ahead.
 const BEHIND_MS_MAX: i64 = 600_000;
@@ -53,6 +57,7 @@ pub fn conditions(look: &Look) -> Vec<Condition> {
     let is_fresh = |at_ms: i64| (look.now_ms - at_ms).abs() <= HEARD_WITHIN_MS;
     let is_known = |name: &str, all: &[Condition]| all.iter().any(|known| known.name == name);
     let refused = look.heard.ahead.filter(|(_, at_ms)| is_fresh(*at_ms));
+    let refused = refused.filter(|_| look.heard.ahead_count >= REFUSED_MIN);
     if let Some((ahead_ms, _)) = refused.filter(|_| !is_known("clock.behind", &all)) {
         let by = span(ahead_ms);
         let text = format!(
@@ -209,6 +214,9 @@ mod tests {
     fn what_events_and_brokers_say_is_told_while_it_is_new() {
         let mut look = quiet();
         look.heard.ahead = Some((8 * HOUR_MS, NOW_MS - 2_000));
+        look.heard.ahead_count = REFUSED_MIN - 1;
+        assert_eq!(names(&look), [], "one sender may be ahead");
+        look.heard.ahead_count = REFUSED_MIN;
         assert_eq!(names(&look), [("clock.behind", Severity::Page, true)]);
         look.heard.ahead = Some((8 * HOUR_MS, NOW_MS - 60_000));
         assert_eq!(names(&look), []);
