@@ -65,6 +65,18 @@ fn describe() {
         "fenghuo_http_crowded_total",
         "Connections that were closed or requests that were refused for want of room or of progress."
     );
+    describe_counter!(
+        "fenghuo_log_lines_dropped_total",
+        "Log lines that were dropped while nobody read standard error."
+    );
+    describe_gauge!(
+        "fenghuo_channel_waiting_pages",
+        "Pages that wait until their channel has a place for them."
+    );
+    describe_gauge!(
+        "fenghuo_channel_sending_pages",
+        "Pages that are being sent, or wait for their next try, by channel."
+    );
     crate::refusals::describe();
     fenghuo_notify::describe_metrics();
 }
