@@ -11,7 +11,7 @@ use fenghuo_engine::{Outcome, Topology, TopologyConfig};
 use fenghuo_event::Stream;
 use fenghuo_event::bounds::{ID_BYTES_MAX, MESSAGE_BYTES_MAX};
 use fenghuo_log::memory::MemoryLog;
-use fenghuo_log::{Append, Log, SessionSpec, Start, TopicPartition, TopicSpec};
+use fenghuo_log::{Append, Log, SessionSpec, Start, TopicPartition};
 use fenghuo_signal::catalogue;
 
 const START_MS: i64 = 1_794_398_400_000;
@@ -24,20 +24,6 @@ fn config(shop: &str) -> TopologyConfig {
     config.ingest.panes_partitions = 2;
     config.entities_max = 500;
     config
-}
-
-/// An empty log with the shop's topics, of one partition each.
-fn log() -> MemoryLog {
-    let log = MemoryLog::new();
-    let specs = Stream::ALL.map(|stream| TopicSpec {
-        name: format!("shop.{}", stream.topic()),
-        partitions: 1,
-        compacted: false,
-        retention_ms: None,
-    });
-    log.ensure(&specs).unwrap();
-    log.set_time(START_MS);
-    log
 }
 
 fn source(stream: Stream) -> TopicPartition {
@@ -208,7 +194,7 @@ fn poison_costs_its_own_letter_and_nothing_else() {
     for seed in 0..4 {
         let mut state = seed;
         let events = good(&mut state);
-        let clean = log();
+        let clean = told::log(&Stream::ALL, START_MS);
         clean.append(events.clone()).unwrap();
         let expected = settled(&clean, &config);
         assert_eq!(count(&expected, Outcome::Accepted), events.len() as u64);
@@ -216,7 +202,7 @@ fn poison_costs_its_own_letter_and_nothing_else() {
         // The same events in the same order with all poison at random places between them.
         let mut poison: Vec<_> = Stream::ALL.into_iter().flat_map(poisons).collect();
         let mut events = events.into_iter();
-        let poisoned = log();
+        let poisoned = told::log(&Stream::ALL, START_MS);
         let mut by_reason: BTreeMap<&str, u64> = BTreeMap::new();
         let mut origins = BTreeMap::new();
         while events.len() + poison.len() > 0 {
@@ -280,7 +266,7 @@ fn poison_costs_its_own_letter_and_nothing_else() {
 /// itself after a restart under a config, or a decoder, that would have taken it.
 #[test]
 fn what_was_refused_and_is_mended_counts_when_it_comes_again() {
-    let log = log();
+    let log = told::log(&Stream::ALL, START_MS);
     let order = |id| plain(Stream::Orders, event(Stream::Orders, id, ""));
     log.append(
         (0..5)
@@ -316,7 +302,7 @@ fn what_was_refused_and_is_mended_counts_when_it_comes_again() {
 /// measured is the stages.
 fn attack(config: &TopologyConfig, orders: usize, lines: usize, at_once: usize) -> Topology {
     use fenghuo_event::pb;
-    let log = log();
+    let log = told::log(&Stream::ALL, START_MS);
     let mut topology = Topology::open(config, &log).unwrap();
     let mut sku = 0_u64;
     for (round, first) in (0..orders).step_by(at_once).enumerate() {

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 use fenghuo_engine::{Board, Topology, TopologyConfig};
 use fenghuo_event::{Stream, pb};
-use fenghuo_log::memory::MemoryLog;
-use fenghuo_log::{Append, Log, TopicPartition, TopicSpec};
+use fenghuo_log::{Append, Log, TopicPartition};
 
 const START_MS: i64 = 1_794_398_400_000;
 const STREAMS: [Stream; 4] = [
@@ -23,19 +22,6 @@ fn config(entities_max: usize) -> TopologyConfig {
     config.ingest.panes_partitions = 1;
     config.entities_max = entities_max;
     config
-}
-
-fn log() -> MemoryLog {
-    let log = MemoryLog::new();
-    let specs = STREAMS.map(|stream| TopicSpec {
-        name: format!("shop.{}", stream.topic()),
-        partitions: 1,
-        compacted: false,
-        retention_ms: None,
-    });
-    log.ensure(&specs).unwrap();
-    log.set_time(START_MS);
-    log
 }
 
 fn event(id: &str, body: pb::event::Body) -> Append {
@@ -127,7 +113,7 @@ fn entries(topology: &Topology) -> BTreeMap<&'static str, u64> {
 
 #[test]
 fn what_is_sold_and_priced_finds_room_after_a_flood_of_plans() {
-    let (config, log) = (config(300), log());
+    let (config, log) = (config(300), told::log(&STREAMS, START_MS));
     let mut topology = Topology::open(&config, &log).unwrap();
     for flood in 0..4 {
         let flood = plan(&format!("p\u{202e}{flood}"), 250, 1);
@@ -171,7 +157,7 @@ fn what_is_sold_and_priced_finds_room_after_a_flood_of_plans() {
 
 #[test]
 fn lanes_and_campaigns_leave_two_thirds_to_skus() {
-    let (config, log) = (config(300), log());
+    let (config, log) = (config(300), told::log(&STREAMS, START_MS));
     let mut topology = Topology::open(&config, &log).unwrap();
     let flood = (0..1_000).map(|number| plan(&format!("c{number}"), 0, 1));
     log.append(flood.collect()).unwrap();
@@ -184,7 +170,7 @@ fn lanes_and_campaigns_leave_two_thirds_to_skus() {
 
 #[test]
 fn plans_have_a_bounded_number_of_points_together() {
-    let (config, log) = (config(10_000), log());
+    let (config, log) = (config(10_000), told::log(&STREAMS, START_MS));
     let mut topology = Topology::open(&config, &log).unwrap();
     // 74 skus with 4,000 points each, and the campaign.
     for number in 0..4 {

@@ -78,11 +78,6 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Reads the channels' secrets and sets up to reach the world as it is.
-    pub fn new(channels: Vec<ChannelConfig>) -> Result<Self, ConfigError> {
-        Self::with(channels, Means::system()?)
-    }
-
     /// Reads the channels' secrets; reaches the world by `means`.
     pub fn with(channels: Vec<ChannelConfig>, means: Means) -> Result<Self, ConfigError> {
         let mut made = BTreeMap::new();

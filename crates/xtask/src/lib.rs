@@ -8,9 +8,7 @@
     reason = "chores run on the real machine: its clock, its environment, its processes"
 )]
 
-pub mod attack;
 pub mod binary;
-pub mod chaos;
 pub mod debian;
 pub mod deploy;
 pub mod fuzz;
@@ -21,4 +19,5 @@ pub mod services;
 pub mod simulate;
 pub mod test;
 pub mod tidy;
+pub mod verdicts;
 pub mod wait;

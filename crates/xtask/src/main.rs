@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{attack, chaos, fuzz, serve, simulate, test, tidy};
+use xtask::{fuzz, serve, simulate, test, tidy, verdicts};
 
 /// Chores of the workspace.
 #[derive(Parser)]
@@ -27,10 +27,10 @@ enum Chore {
     Simulate(simulate::Arguments),
     /// Break instances on a real broker by a plan, and say whether anything was lost or told twice.
     #[command(disable_help_flag = true)]
-    Chaos(chaos::Arguments),
+    Chaos(verdicts::Arguments),
     /// Attack a daemon from outside in every known way, and say what held.
     #[command(disable_help_flag = true)]
-    Attack(attack::Arguments),
+    Attack(verdicts::Arguments),
     /// Run every test, after installing what the tests need. The one test command.
     Test(test::Arguments),
     /// Let libFuzzer look for input that breaks a decoder or the reader of rules.
@@ -56,8 +56,8 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Tidy => tidy::run(&root),
         Chore::Services => serve::run(),
         Chore::Simulate(arguments) => simulate::run(&root, &arguments),
-        Chore::Chaos(arguments) => chaos::run(&root, &arguments),
-        Chore::Attack(arguments) => attack::run(&root, &arguments),
+        Chore::Chaos(arguments) => verdicts::run(&root, "chaos", &arguments),
+        Chore::Attack(arguments) => verdicts::run(&root, "attack", &arguments),
         Chore::Test(arguments) => test::run(&root, &arguments),
         Chore::Fuzz(arguments) => fuzz::run(&root, &arguments),
     }

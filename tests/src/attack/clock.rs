@@ -186,20 +186,8 @@ fn during_a_run(settings: &Settings) -> Result<Finding> {
         pass(Duration::from_millis(200));
         let sku = format!("during-{number}");
         let is_taken = clock.sell(&sku)?.is_some();
-        let is_followed = clock.is_followed(offset_ms);
-        let (ready, paged) = clock.is_told(pages);
-        finding.expect(
-            is_followed || ready.is_some(),
-            format!("{what}: the daemon does not go by {VARIABLE}"),
-        );
-        finding.measure(format!(
-            "{what}: told {}",
-            ready.as_deref().unwrap_or("nothing")
-        ));
-        finding.expect(
-            ready.is_some(),
-            format!("{what}: /-/ready does not name the clock"),
-        );
+        let (ready, paged) = is_shown(&mut finding, &clock, &what, offset_ms, pages);
+        finding.expect(ready, format!("{what}: /-/ready does not name the clock"));
         finding.expect(paged, format!("{what}: nobody was paged about the clock"));
         clock.set(0)?;
         pass(Duration::from_millis(100));
@@ -210,6 +198,27 @@ fn during_a_run(settings: &Settings) -> Result<Finding> {
         });
     }
     Ok(finding)
+}
+
+/// Whether a clock that was set is named by `/-/ready`, and by a page newer than so many.
+fn is_shown(
+    finding: &mut Finding,
+    clock: &Clock,
+    what: &str,
+    offset_ms: i64,
+    pages: usize,
+) -> (bool, bool) {
+    let is_followed = clock.is_followed(offset_ms);
+    let (ready, paged) = clock.is_told(pages);
+    finding.expect(
+        is_followed || ready.is_some(),
+        format!("{what}: the daemon does not go by {VARIABLE}"),
+    );
+    finding.measure(format!(
+        "{what}: told {}",
+        ready.as_deref().unwrap_or("nothing")
+    ));
+    (ready.is_some(), paged)
 }
 
 fn over_a_restart(settings: &Settings) -> Result<Finding> {
@@ -226,22 +235,10 @@ fn over_a_restart(settings: &Settings) -> Result<Finding> {
         clock.site.start_unready()?;
         let sku = format!("during-{number}");
         let is_taken = clock.sell(&sku).ok().flatten().is_some();
-        let is_followed = clock.is_followed(offset_ms);
-        let (ready, paged) = clock.is_told(pages);
-        finding.expect(
-            is_followed || ready.is_some(),
-            format!("{what}: the daemon does not go by {VARIABLE}"),
-        );
-        finding.measure(format!(
-            "{what}: told {}",
-            ready.as_deref().unwrap_or("nothing")
-        ));
+        let (ready, paged) = is_shown(&mut finding, &clock, &what, offset_ms, pages);
         // Of a clock that runs ahead at the start nobody can know: the daemon may have been away.
         if offset_ms < 0 {
-            finding.expect(
-                ready.is_some(),
-                format!("{what}: /-/ready does not name the clock"),
-            );
+            finding.expect(ready, format!("{what}: /-/ready does not name the clock"));
             finding.expect(paged, format!("{what}: nobody was paged about the clock"));
         }
         // Set right by turns before the next start and while it runs.

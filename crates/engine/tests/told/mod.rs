@@ -8,7 +8,8 @@ use fenghuo_engine::{
     DuplicateBounds, IngestConfig, Routes, SourceTopic, TopologyConfig, TrackerBounds,
 };
 use fenghuo_event::Stream;
-use fenghuo_log::Start;
+use fenghuo_log::memory::MemoryLog;
+use fenghuo_log::{Log as _, Start, TopicSpec};
 use fenghuo_signal::catalogue;
 
 pub fn config(streams: &[Stream]) -> TopologyConfig {
@@ -48,4 +49,19 @@ pub fn config(streams: &[Stream]) -> TopologyConfig {
         dead_letter_retention_ms: None,
         checkpoint_ms: None,
     }
+}
+
+/// An empty log with the topics of these streams, of one partition each, at a time.
+#[allow(dead_code, reason = "not every test has one partition a topic")]
+pub fn log(streams: &[Stream], now_ms: i64) -> MemoryLog {
+    let log = MemoryLog::new();
+    let specs = streams.iter().map(|stream| TopicSpec {
+        name: format!("shop.{}", stream.topic()),
+        partitions: 1,
+        compacted: false,
+        retention_ms: None,
+    });
+    log.ensure(&specs.collect::<Vec<_>>()).unwrap();
+    log.set_time(now_ms);
+    log
 }

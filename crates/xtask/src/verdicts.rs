@@ -1,13 +1,13 @@
-//! `cargo xtask chaos`: instances on a real broker, broken by a plan from a seed, and the verdict.
+//! `cargo xtask chaos` and `cargo xtask attack`: long runs against started daemons, and the verdict.
 //!
-//! It only starts what the end-to-end tests have for it, in its own process.
+//! It only starts what the end-to-end tests have for them, each in its own process.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// What is passed on; `cargo xtask chaos --help` tells of it.
+/// What is passed on; `--help` describes it.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Arguments {
     /// Options of the run.
@@ -15,11 +15,11 @@ pub struct Arguments {
     options: Vec<String>,
 }
 
-/// Runs it to its end.
-pub fn run(root: &Path, arguments: &Arguments) -> Result<()> {
+/// Runs the binary of the tests with this name to its end.
+pub fn run(root: &Path, name: &str, arguments: &Arguments) -> Result<()> {
     let status = Command::new("cargo")
         .args(["run", "--quiet", "--package", "fenghuo-tests"])
-        .args(["--bin", "chaos", "--"])
+        .args(["--bin", name, "--"])
         .args(&arguments.options)
         .current_dir(root)
         .status()
