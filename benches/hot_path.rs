@@ -149,9 +149,9 @@ fn fold_decoded(c: &mut Criterion) {
             cells.clear();
             for (sku, campaign) in &names {
                 for (kind, first) in [
-                    (Kind::Sku, sku.as_str()),
-                    (Kind::Campaign, campaign),
-                    (Kind::Channel, "app"),
+                    (Kind::SKU, sku.as_str()),
+                    (Kind::CAMPAIGN, campaign),
+                    (Kind::CHANNEL, "app"),
                 ] {
                     let entity = EntityRef {
                         kind,

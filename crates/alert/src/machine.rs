@@ -456,7 +456,7 @@ impl Episode {
             owner_role: rule.owner_role.clone(),
             labels: rule.labels.clone(),
             summary: summary.unwrap_or_default(),
-            campaign: entity.part(Kind::Campaign.name()).map(str::to_owned),
+            campaign: entity.part(Kind::CAMPAIGN.name()).map(str::to_owned),
         }
     }
 }

@@ -212,7 +212,7 @@ impl Reader<'_> {
         if let Some(value) = table.get("kind") {
             for (at, name) in self.texts(value, "where.kind")? {
                 let kind = Kind::from_name(name).ok_or_else(|| {
-                    let known = Kind::ALL.iter().map(|kind| kind.name());
+                    let known = Kind::all().map(Kind::name);
                     self.error(at, Problem::unknown("kind", name, known))
                 })?;
                 filter.kinds.push(kind);

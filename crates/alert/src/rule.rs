@@ -344,13 +344,13 @@ mod tests {
     #[test]
     fn a_filter_needs_every_condition() {
         let filter = Filter {
-            kinds: vec![Kind::CourierLane],
+            kinds: vec![Kind::COURIER_LANE],
             parts: vec![("courier", "SF".into()), ("lane", "BJ>*".into())],
         };
-        assert!(filter.matches(&Entity::pair(Kind::CourierLane, "SF", "BJ>SH")));
-        assert!(!filter.matches(&Entity::pair(Kind::CourierLane, "SF", "SH>BJ")));
-        assert!(!filter.matches(&Entity::pair(Kind::CourierLane, "ZTO", "BJ>SH")));
-        assert!(!filter.matches(&Entity::one(Kind::Courier, "SF")));
+        assert!(filter.matches(&Entity::pair(Kind::COURIER_LANE, "SF", "BJ>SH")));
+        assert!(!filter.matches(&Entity::pair(Kind::COURIER_LANE, "SF", "SH>BJ")));
+        assert!(!filter.matches(&Entity::pair(Kind::COURIER_LANE, "ZTO", "BJ>SH")));
+        assert!(!filter.matches(&Entity::one(Kind::COURIER, "SF")));
         assert!(Filter::default().matches(&Entity::shop()));
     }
 }

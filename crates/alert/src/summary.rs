@@ -170,15 +170,14 @@ fn placeholder(name: &str, kinds: &[Kind], labels: &[&str]) -> Result<Piece, Fau
 
 /// The names of the parts of these kinds, of every kind if there are none, each once.
 pub(crate) fn part_names(kinds: &[Kind]) -> Vec<&'static str> {
-    let kinds = if kinds.is_empty() {
-        &Kind::ALL[..]
-    } else {
-        kinds
+    let kinds: Vec<Kind> = match kinds {
+        [] => Kind::all().collect(),
+        kinds => kinds.to_vec(),
     };
     let mut names: Vec<&'static str> = Vec::new();
     for (first, second) in kinds
         .iter()
-        .filter(|kind| **kind != Kind::Shop)
+        .filter(|kind| **kind != Kind::SHOP)
         .map(|k| k.parts())
     {
         for name in [Some(first), second].into_iter().flatten() {
@@ -228,10 +227,10 @@ mod tests {
     #[test]
     fn the_parts_are_those_of_the_kinds() {
         assert_eq!(
-            part_names(&[Kind::Sku, Kind::SkuLocation]),
+            part_names(&[Kind::SKU, Kind::SKU_LOCATION]),
             ["sku", "location"]
         );
-        assert!(part_names(&[Kind::Shop]).is_empty());
+        assert!(part_names(&[Kind::SHOP]).is_empty());
         assert!(part_names(&[]).contains(&"lane"));
     }
 }

@@ -50,10 +50,10 @@ fn the_built_in_rules_are_valid_and_cover_every_signal_that_is_not_only_shown() 
 
 #[test]
 fn the_built_in_rules_fire_as_the_catalogue_says() {
-    let campaign = Entity::one(Kind::Campaign, "d11");
-    let sku = Entity::one(Kind::Sku, "A1");
-    let pair = Entity::pair(Kind::WarehouseCourier, "W1", "SF");
-    let source = Entity::one(Kind::Source, "shop.orders");
+    let campaign = Entity::one(Kind::CAMPAIGN, "d11");
+    let sku = Entity::one(Kind::SKU, "A1");
+    let pair = Entity::pair(Kind::WAREHOUSE_COURIER, "W1", "SF");
+    let source = Entity::one(Kind::SOURCE, "shop.orders");
     let exact = Reading::exact;
     let warn = Some(Severity::Warn);
     let page = Some(Severity::Page);
@@ -174,7 +174,7 @@ fn the_built_in_rules_fire_as_the_catalogue_says() {
         ("source-lost", &source, exact(0.0, 0), None),
         (
             "source-silence",
-            &Entity::one(Kind::Source, "orders"),
+            &Entity::one(Kind::SOURCE, "orders"),
             exact(181.0, 10),
             page,
         ),
@@ -216,8 +216,8 @@ fn a_rule_is_read_with_its_defaults() {
     );
     assert_eq!((rule.keep_firing_ms, rule.least_sample), (0, 0));
     assert_eq!(rule.inhibited_by, ["price.floor"]);
-    assert!(rule.watches(&Entity::pair(Kind::SkuLocation, "A1", "SH")));
-    assert!(!rule.watches(&Entity::one(Kind::Sku, "B1")));
+    assert!(rule.watches(&Entity::pair(Kind::SKU_LOCATION, "A1", "SH")));
+    assert!(!rule.watches(&Entity::one(Kind::SKU, "B1")));
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn a_summary_is_rendered_in_plain_words() {
         );
         let rules = Rules::parse("r.toml", &with(&keys), &SIGNALS).unwrap();
         // A name with a line break must not break the line of a page.
-        let entity = Entity::one(Kind::Sku, "A\u{a0}1\nx");
+        let entity = Entity::one(Kind::SKU, "A\u{a0}1\nx");
         let reading = Reading {
             lower: 0.25,
             upper: 1e9,

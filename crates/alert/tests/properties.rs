@@ -41,7 +41,7 @@ fn readings() -> impl Strategy<Value = Vec<(i64, Reading)>> {
 
 /// Judges the readings, each so much later, and returns each with what it wrote.
 fn run(rule: &Rule, readings: &[(i64, Reading)]) -> Vec<(Reading, Option<Transition>)> {
-    let entity = Entity::one(Kind::Sku, "A1");
+    let entity = Entity::one(Kind::SKU, "A1");
     let mut alert = Alert::default();
     let mut at_ms = 0;
     let mut steps = Vec::new();

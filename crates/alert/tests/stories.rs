@@ -37,7 +37,7 @@ fn reading(text: &str) -> Reading {
 }
 
 fn run(rule: &Rule, story: &str) -> (String, Vec<Transition>) {
-    let entity = Entity::one(Kind::Campaign, "d11");
+    let entity = Entity::one(Kind::CAMPAIGN, "d11");
     let mut alert = Alert::default();
     let (mut out, mut transitions) = (String::new(), Vec::new());
     for (row, line) in story
@@ -251,7 +251,7 @@ fn time_does_not_go_back() {
 #[test]
 fn an_end_and_a_beginning_in_one_millisecond_have_two_ids() {
     let rule = rule(r#"page = [{ read = "value", below = 1 }]"#);
-    let entity = Entity::one(Kind::Sku, "A1");
+    let entity = Entity::one(Kind::SKU, "A1");
     let origin = Origin {
         partition: 3,
         offset: 9,
@@ -270,7 +270,7 @@ fn an_end_and_a_beginning_in_one_millisecond_have_two_ids() {
 #[test]
 fn the_id_of_an_episode_never_changes() {
     let rule = rule(r#"page = [{ read = "value", below = 1 }]"#);
-    let entity = Entity::pair(Kind::CourierLane, "SF", "BJ>SH");
+    let entity = Entity::pair(Kind::COURIER_LANE, "SF", "BJ>SH");
     let step = |entity: &Entity, at_ms, partition, offset| {
         let reading = Reading::exact(0.0, 1);
         let mut alert = Alert::default();
@@ -282,7 +282,7 @@ fn the_id_of_an_episode_never_changes() {
     let id = step(&entity, 1_000, 1, 2);
     assert_eq!(id, "1bd21f477a8add77124469c48adfda47");
     for other in [
-        step(&Entity::one(Kind::Courier, "SF"), 1_000, 1, 2),
+        step(&Entity::one(Kind::COURIER, "SF"), 1_000, 1, 2),
         step(&entity, 1_001, 1, 2),
         step(&entity, 1_000, 2, 2),
         step(&entity, 1_000, 1, 3),
@@ -294,7 +294,7 @@ fn the_id_of_an_episode_never_changes() {
 #[test]
 fn a_row_goes_on_after_a_restart_and_after_an_edit_of_its_rule() {
     let before = rule(r#"warn = [{ read = "value", above = 10 }]"#);
-    let entity = Entity::one(Kind::Sku, "A1");
+    let entity = Entity::one(Kind::SKU, "A1");
     let mut alert = Alert::default();
     let fired = alert.judge(
         &before,
@@ -330,7 +330,7 @@ fn a_transition_survives_json() {
            playbook = "p"
            owner_role = "o""#,
     );
-    let entity = Entity::one(Kind::Campaign, "d11");
+    let entity = Entity::one(Kind::CAMPAIGN, "d11");
     let reading = Reading {
         value: f64::INFINITY,
         ..Reading::exact(1.0, 1)

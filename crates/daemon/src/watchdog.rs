@@ -71,7 +71,7 @@ fn page(shop: &str, now_ms: i64, every: Duration) -> Page {
             episode: key,
             rule: "watchdog".to_owned(),
             signal: "fenghuo.watchdog".to_owned(),
-            entity: Entity::one(Kind::Shop, ""),
+            entity: Entity::one(Kind::SHOP, ""),
             from: State::Firing,
             to: State::Firing,
             severity: Severity::Warn,

@@ -109,7 +109,7 @@ fn commit(first: u64, at_ms: i64, is_full: bool, streams: [Stream; 3]) -> Commit
             first: format!("sku-{number:09}"),
             second: second.to_owned(),
         };
-        commit.entities.push(name(Kind::Sku, ""));
+        commit.entities.push(name(Kind::SKU, ""));
         let told = [
             &series::SALES,
             &series::TOTALS,
@@ -117,7 +117,7 @@ fn commit(first: u64, at_ms: i64, is_full: bool, streams: [Stream; 3]) -> Commit
             &series::PRICE,
         ];
         if is_full {
-            commit.entities.push(name(Kind::SkuLocation, "warehouse-1"));
+            commit.entities.push(name(Kind::SKU_LOCATION, "warehouse-1"));
             commit.deltas.push(Delta {
                 series: u32::from(series::STOCK.id),
                 entity: entity + 1,

@@ -9,12 +9,12 @@ mod pages;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use dashmap::DashMap;
 use fenghuo_alert::{Severity, State, Transition};
 use fenghuo_event::Stream;
-use fenghuo_signal::{Entity, Reading, catalogue};
+use fenghuo_signal::{Entity, Reading};
 use serde::Serialize;
 
 use crate::record::{DeliveryOutcome, Intent};
@@ -136,27 +136,35 @@ pub struct Heard {
 const PAST_MAX: usize = 2_000;
 
 /// Readings by signal: whoever asks for one signal reads no other's.
-struct Readings(Vec<(&'static str, DashMap<Entity, Published>)>);
-
-impl Default for Readings {
-    fn default() -> Self {
-        let mut signals: Vec<_> = catalogue::ALL
-            .iter()
-            .map(|signal| (signal.name, DashMap::new()))
-            .collect();
-        signals.sort_by_key(|(name, _)| *name);
-        Self(signals)
-    }
-}
+/// A signal has its map from its first reading on.
+#[derive(Default)]
+struct Readings(RwLock<BTreeMap<Arc<str>, Arc<DashMap<Entity, Published>>>>);
 
 impl Readings {
-    fn of(&self, signal: &str) -> Option<&DashMap<Entity, Published>> {
-        let at = self.0.binary_search_by(|(name, _)| (*name).cmp(signal));
-        at.ok().map(|at| &self.0[at].1)
+    fn of(&self, signal: &str) -> Option<Arc<DashMap<Entity, Published>>> {
+        let signals = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        signals.get(signal).cloned()
+    }
+
+    fn publish(&self, signal: &Arc<str>, entity: Entity, published: Published) {
+        let of = self.of(signal).unwrap_or_else(|| {
+            let mut signals = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(signals.entry(Arc::clone(signal)).or_default())
+        });
+        of.insert(entity, published);
+    }
+
+    /// Every signal that has readings, sorted.
+    fn all(&self) -> Vec<(Arc<str>, Arc<DashMap<Entity, Published>>)> {
+        let signals = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let signals = signals.iter();
+        signals
+            .map(|(name, of)| (Arc::clone(name), Arc::clone(of)))
+            .collect()
     }
 
     fn len(&self) -> usize {
-        self.0.iter().map(|(_, of)| of.len()).sum()
+        self.all().iter().map(|(_, of)| of.len()).sum()
     }
 }
 
@@ -205,13 +213,11 @@ impl Board {
 
     pub(crate) fn publish_reading(
         &self,
-        signal: &'static str,
+        signal: &Arc<str>,
         entity: Entity,
         published: Published,
     ) {
-        if let Some(of) = self.readings.of(signal) {
-            of.insert(entity, published);
-        }
+        self.readings.publish(signal, entity, published);
         self.changed();
     }
 
@@ -344,10 +350,11 @@ impl Board {
         if homes.get(&partition) != Some(&owner) {
             return;
         }
+        let readings = self.readings.all();
         for entity in entities {
             self.totals.remove(entity);
             self.charts.remove(entity);
-            for (_, of) in &self.readings.0 {
+            for (_, of) in &readings {
                 of.remove(entity);
             }
         }
@@ -378,20 +385,22 @@ impl Board {
     }
 
     /// Every reading, sorted by signal and entity.
-    pub fn readings(&self) -> Vec<(&'static str, Entity, Published)> {
-        let signals = self.readings.0.iter();
+    pub fn readings(&self) -> Vec<(Arc<str>, Entity, Published)> {
+        let signals = self.readings.all().into_iter();
         signals
             .flat_map(|(signal, _)| {
-                let of = self.readings_of(signal).into_iter();
-                of.map(|(entity, published)| (*signal, entity, published))
+                let of = self.readings_of(&signal).into_iter();
+                of.map(move |(entity, published)| (Arc::clone(&signal), entity, published))
             })
             .collect()
     }
 
     /// Every reading of one signal, sorted by entity.
     pub fn readings_of(&self, signal: &str) -> Vec<(Entity, Published)> {
-        let of = self.readings.of(signal).into_iter().flatten();
+        let of = self.readings.of(signal);
         let mut all: Vec<_> = of
+            .iter()
+            .flat_map(|of| of.iter())
             .map(|entry| (entry.key().clone(), *entry.value()))
             .collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -399,7 +408,7 @@ impl Board {
     }
 
     /// The reading of one signal about one entity.
-    pub fn reading(&self, signal: &'static str, entity: &Entity) -> Option<Published> {
+    pub fn reading(&self, signal: &str, entity: &Entity) -> Option<Published> {
         self.readings
             .of(signal)?
             .get(entity)

@@ -13,7 +13,7 @@ use fenghuo_alert::Alert;
 use fenghuo_log::{Append, Record, TopicPartition};
 use fenghuo_signal::Entity;
 
-use crate::record::{EntityName, FactRow, VERSION, topic};
+use crate::record::{EntityName, FactRow, PANES_SINCE, VERSION, topic};
 
 /// Parts that a home's entities are spread over. Written into the log: another number makes every
 /// checkpoint unreadable.
@@ -27,7 +27,8 @@ pub(crate) fn segment_of(entity: &Entity) -> usize {
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
     hash.update(entity.first.as_bytes());
     if !entity.kind.homed_by_sku() {
-        hash.update(&[0xff, entity.kind as u8]);
+        hash.update(&[0xff]);
+        hash.update(entity.kind.name().as_bytes());
         hash.update(entity.second.as_bytes());
     }
     (hash.digest() % SEGMENTS as u64) as usize
@@ -408,9 +409,13 @@ pub(crate) fn rebase(
 }
 
 fn check_version(version: u32) -> Result<(), Unreadable> {
-    match version <= VERSION {
-        true => Ok(()),
-        false => Err(Unreadable::Newer(version)),
+    match version {
+        PANES_SINCE..=VERSION => Ok(()),
+        _ if version > VERSION => Err(Unreadable::Newer(version)),
+        _ => Err(Unreadable::Damaged(format!(
+            "it has version {version}, of an earlier build; this build reads {PANES_SINCE} to {VERSION}. Begin with \
+             another group, or another folder that the events are loaded into again"
+        ))),
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fenghuo_alert::{Rules, Severity, State as AlertState, Transition};
+use fenghuo_signal::Catalogue;
 use fenghuo_log::{Append, Assigned, Broken, Progress, Record, Restore, Stage, TopicPartition};
 
 use crate::board::Board;
@@ -20,6 +21,8 @@ use crate::route::Routes;
 /// What dispatch is told.
 #[derive(Clone, Debug)]
 pub struct DispatchConfig {
+    /// What is read, for which streams a signal rests on.
+    pub catalogue: Arc<Catalogue>,
     /// Who is told of what.
     pub routes: Routes,
     /// The rules, for what inhibits them.
@@ -325,7 +328,7 @@ impl Dispatch {
                 .topics
                 .iter()
                 .find(|(name, _)| &**name == source);
-            let signal = fenghuo_signal::catalogue::by_name(&alert.signal);
+            let signal = self.config.catalogue.signal(&alert.signal);
             return match (stream, signal) {
                 (Some((_, stream)), Some(signal)) => signal.streams.contains(stream),
                 _ => false,

@@ -8,18 +8,20 @@ use std::sync::Arc;
 
 use fenghuo_alert::{Rules, State as AlertState, Transition};
 use fenghuo_log::{Append, Assigned, Broken, Progress, Record, Restore, Stage, TopicPartition};
-use fenghuo_signal::series::{SALES, TOTALS};
-use fenghuo_signal::{Entity, Kind};
+use fenghuo_signal::{Catalogue, Entity, Kind};
+use fenghuo_window::{History, Series};
 
 use crate::board::{Board, ChartPoint, Published, SourceStanding, Totals};
 use crate::checkpoint::{Reader, SEGMENTS, Unreadable, Writer};
 use crate::home::{Changed, Decision, Home};
 use crate::ingest::home_of;
-use crate::record::{AlertRecord, CommitRecord, VERSION, topic};
+use crate::record::{AlertRecord, CommitRecord, PANES_SINCE, VERSION, topic};
 
 /// What evaluate is told.
 #[derive(Clone, Debug)]
 pub struct EvaluateConfig {
+    /// What is counted and read.
+    pub catalogue: Arc<Catalogue>,
     /// The rules.
     pub rules: Arc<Rules>,
     /// Source topics, with their stream.
@@ -62,12 +64,14 @@ pub struct Evaluate {
     decisions: Vec<Decision>,
     said: Vec<Transition>,
     broken: Option<Broken>,
+    shown: Shown,
 }
 
 impl Evaluate {
     /// A stage without partitions.
     pub fn new(config: EvaluateConfig, board: Arc<Board>) -> Self {
         Self {
+            shown: Shown::new(&config.catalogue),
             config: Arc::new(config),
             owner: board.new_owner(),
             board,
@@ -91,8 +95,8 @@ impl Evaluate {
             }
         };
         if let Some(commit) = commit {
-            if commit.version > VERSION {
-                self.broken = Some(newer(topic::PANES, record.offset, commit.version));
+            if let Err(broken) = readable(topic::PANES, record.offset, commit.version) {
+                self.broken = Some(broken);
                 return;
             }
             held.home.apply(&commit, record.offset, &mut self.decisions);
@@ -181,21 +185,21 @@ impl Evaluate {
             for _ in 0..std::mem::take(&mut home.holes) {
                 self.board.count_hole();
             }
-            let board = &self.board;
+            let (board, shown) = (&self.board, &self.shown);
             home.drain_changed(&mut |Changed {
                                          entity,
                                          history,
                                          facts,
                                          readings,
                                      }| {
-                if let Some(values) = history.amount(&TOTALS) {
-                    board.publish_totals(entity.clone(), totals(values));
+                if let Some(totals) = shown.totals(history) {
+                    board.publish_totals(entity.clone(), totals);
                 }
                 for (signal, reading, at_ms) in readings {
                     let published = Published { reading, at_ms };
-                    board.publish_reading(signal, entity.clone(), published);
-                    if entity.kind == Kind::Campaign && signal == "sales.pace" {
-                        let points = chart(history, facts, at_ms);
+                    board.publish_reading(&signal, entity.clone(), published);
+                    if entity.kind == Kind::CAMPAIGN && *signal == *"sales.pace" {
+                        let points = shown.chart(history, facts, at_ms);
                         board.publish_chart(entity.clone(), points);
                     }
                 }
@@ -224,42 +228,69 @@ impl Evaluate {
     }
 }
 
-fn totals(values: &[i64]) -> Totals {
-    let at = |field: usize| values.get(field).copied().unwrap_or_default();
-    Totals {
-        orders: at(0),
-        units: at(1),
-        revenue_minor: at(2),
-        cancelled_orders: at(3),
-        cancelled_units: at(4),
-        cancelled_revenue_minor: at(5),
-        placed_orders: at(6),
-    }
+/// The measures that are shown beside the readings.
+struct Shown {
+    sold: Series,
+    totals: Series,
+    placed: Series,
 }
 
-/// Two hours back and half an hour ahead, in minutes.
-fn chart(
-    history: &fenghuo_window::History,
-    facts: &fenghuo_signal::Facts,
-    now_ms: i64,
-) -> Vec<ChartPoint> {
-    const MINUTE_MS: i64 = 60_000;
-    let Some(plan) = facts.plan(now_ms) else {
-        return Vec::new();
-    };
-    let now_ms = now_ms - now_ms.rem_euclid(MINUTE_MS);
-    (-120..30)
-        .map(|minute| {
+impl Shown {
+    fn new(catalogue: &Catalogue) -> Self {
+        let series = |measure| catalogue.series_of(measure).clone();
+        Self {
+            sold: series("sold"),
+            totals: series("totals"),
+            placed: series("placed"),
+        }
+    }
+
+    /// What was sold since the log began; `None` where nothing was.
+    fn totals(&self, history: &History) -> Option<Totals> {
+        let (paid, placed) = (
+            history.amount(&self.totals),
+            history.amount(&self.placed),
+        );
+        if paid.or(placed).is_none() {
+            return None;
+        }
+        let paid = |field: usize| paid.map_or(0, |values| values[field]);
+        Some(Totals {
+            orders: paid(0),
+            units: paid(1),
+            revenue_minor: paid(2),
+            cancelled_orders: paid(3),
+            cancelled_units: paid(4),
+            cancelled_revenue_minor: paid(5),
+            placed_orders: placed.map_or(0, |values| values[0]),
+        })
+    }
+
+    /// Two hours back and half an hour ahead, in minutes.
+    fn chart(
+        &self,
+        history: &History,
+        facts: &fenghuo_signal::Facts,
+        now_ms: i64,
+    ) -> Vec<ChartPoint> {
+        const MINUTE_MS: i64 = 60_000;
+        let Some(plan) = facts.plan(now_ms) else {
+            return Vec::new();
+        };
+        let now_ms = now_ms - now_ms.rem_euclid(MINUTE_MS);
+        let minutes = (-120..30).map(|minute| {
             let at_ms = now_ms + minute * MINUTE_MS;
             let planned = plan.expected(at_ms, at_ms + MINUTE_MS).0;
-            let paid = (minute < 0).then(|| history.sum(&SALES, at_ms, at_ms + MINUTE_MS)[0]);
+            let paid =
+                (minute < 0).then(|| history.sum(&self.sold, at_ms, at_ms + MINUTE_MS)[0]);
             ChartPoint {
                 at_ms,
                 planned,
                 paid,
             }
-        })
-        .collect()
+        });
+        minutes.collect()
+    }
 }
 
 /// A stage that ends without being asked for its partitions leaves nothing behind that nobody
@@ -410,6 +441,25 @@ pub(crate) fn newer(topic: &str, offset: u64, version: u32) -> Broken {
     Broken::Newer(format!(
         "record {offset} of {topic} has version {version}; this build reads up to {VERSION}"
     ))
+}
+
+/// Whether this build reads panes and checkpoints of that version.
+///
+/// # Errors
+/// With what to do about one of a newer or of an earlier build.
+pub(crate) fn readable(topic: &str, offset: u64, version: u32) -> Result<(), Broken> {
+    match version {
+        PANES_SINCE..=VERSION => Ok(()),
+        _ if version > VERSION => Err(newer(topic, offset, version)),
+        _ => Err(damaged(
+            topic,
+            offset,
+            &format!(
+                "it has version {version}, of an earlier build; this build reads {PANES_SINCE} to {VERSION}. Begin with \
+                 another group, or another folder that the events are loaded into again"
+            ),
+        )),
+    }
 }
 
 /// A record of one of Fenghuo's own topics that cannot be read.

@@ -8,17 +8,17 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use fenghuo_alert::{Alert, Origin, Rules, Transition};
-use fenghuo_signal::catalogue::{self, Signal};
-use fenghuo_signal::series::LOST;
-use fenghuo_signal::{Entity, Fact, Facts, Judge, Kind, Reading, State, series};
-use fenghuo_window::{Clock, Clocks, History, Series, Shape, SourceState};
+use fenghuo_signal::{
+    Entity, EntityRef, Fact, Facts, Judge, Kind, Reading, Signal, State, View,
+};
+use fenghuo_window::{Clock, Clocks, History, Shape, SourceState};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::checkpoint::{SEGMENTS, segment_of};
 use crate::evaluate::EvaluateConfig;
 use crate::ingest::home_of;
-use crate::record::{CommitRecord, EntityName, SourceRange};
+use crate::record::{CommitRecord, EntityTable, SourceRange};
 
 mod judgement;
 mod kept;
@@ -74,24 +74,24 @@ struct Entry {
 }
 
 impl Entry {
-    /// Where the slot of a signal is. Most entities are read for few of their signals, so a slot
-    /// is made when it is needed.
-    fn slot(&mut self, signal: usize) -> usize {
-        let at = self.slots.partition_point(|slot| slot.signal < signal);
-        if self.slots.get(at).is_none_or(|slot| slot.signal != signal) {
-            let slot = Slot {
-                signal,
-                state: State::new(),
-                advanced_ms: None,
-                due_ms: None,
-                reading: None,
-                is_new: false,
-                alerts: Vec::new(),
-            };
-            self.slots.reserve_exact(1);
-            self.slots.insert(at, slot);
-        }
-        at
+    /// Where the slot of a signal is, or would be. Most entities are read for few of their signals,
+    /// so a slot is made when it is needed.
+    fn find_slot(&self, signal: usize) -> Result<usize, usize> {
+        self.slots.binary_search_by_key(&signal, |slot| slot.signal)
+    }
+
+    fn insert_slot(&mut self, at: usize, signal: usize) {
+        let slot = Slot {
+            signal,
+            state: State::new(),
+            advanced_ms: None,
+            due_ms: None,
+            reading: None,
+            is_new: false,
+            alerts: Vec::new(),
+        };
+        self.slots.reserve_exact(1);
+        self.slots.insert(at, slot);
     }
 }
 
@@ -125,7 +125,7 @@ pub(crate) struct Changed<'a> {
     pub(crate) history: &'a History,
     pub(crate) facts: &'a Facts,
     /// Its new readings: the signal's name, the reading, its event time.
-    pub(crate) readings: Vec<(&'static str, Reading, i64)>,
+    pub(crate) readings: Vec<(Arc<str>, Reading, i64)>,
 }
 
 /// Everything that one panes partition knows.
@@ -151,10 +151,13 @@ pub(crate) struct Home {
     points: usize,
     pub(crate) room: Room,
     pub(crate) holes: u64,
+    /// Rows of measures that had another form than their id tells.
+    pub(crate) unreadable: u64,
 }
 
 impl Home {
     pub(crate) fn new(partition: u32, config: Arc<EvaluateConfig>) -> Self {
+        let signals = config.catalogue.signals().len();
         Self {
             partition,
             rules: Arc::clone(&config.rules),
@@ -164,14 +167,15 @@ impl Home {
             entries: Vec::new(),
             segments: (0..SEGMENTS).map(|_| Segment::default()).collect(),
             index: HashMap::default(),
-            queues: catalogue::ALL.iter().map(|_| Queue::new()).collect(),
-            muted: vec![false; catalogue::ALL.len()],
-            begun_ms: vec![None; catalogue::ALL.len()],
+            queues: (0..signals).map(|_| Queue::new()).collect(),
+            muted: vec![false; signals],
+            begun_ms: vec![None; signals],
             changed: Vec::new(),
             clocks: Clocks::default(),
             covered: BTreeMap::new(),
             repeating: false,
             holes: 0,
+            unreadable: 0,
         }
     }
 
@@ -246,7 +250,7 @@ impl Home {
             origin,
             appended_ms,
         };
-        for signal in 0..catalogue::ALL.len() {
+        for signal in 0..self.queues.len() {
             self.judge_due(signal, place, decisions);
         }
     }
@@ -280,27 +284,36 @@ impl Home {
 
     /// Counts records of a source that were gone before they were read.
     fn lose(&mut self, source: &str, records: u64, at_ms: i64, offset: u64) {
-        let source = Entity::one(Kind::Source, source);
+        let source = Entity::one(Kind::SOURCE, source);
         // Every home sees the hole; the one of the source tells it.
         if home_of(&source, u32::MAX) != self.partition {
             return;
         }
         let Some(id) = self
-            .entry_of(source, Claim::Sold)
+            .entry_of(source.as_ref(), Claim::Sold)
             .filter(|id| !self.is_covered(*id, offset))
         else {
             return;
         };
         let records = i64::try_from(records).unwrap_or(i64::MAX);
-        self.add(id, &LOST, LOST.cell_start(at_ms), &[records], at_ms);
+        let catalogue = Arc::clone(&self.config.catalogue);
+        for series in catalogue.program().lost() {
+            let start_ms = series.cell_start(at_ms);
+            self.add(id, series.number, start_ms, &[records], at_ms);
+        }
     }
 
     fn merge(&mut self, commit: &CommitRecord, offset: u64) {
-        let ids: Vec<Option<u32>> = commit
+        let catalogue = Arc::clone(&self.config.catalogue);
+        let entities: Vec<Option<EntityRef<'_>>> = commit
             .entities
             .iter()
-            .zip(Claim::all(commit))
-            .map(|(name, claim)| self.entry(name, claim, offset))
+            .flat_map(EntityTable::entities)
+            .collect();
+        let ids: Vec<Option<u32>> = entities
+            .iter()
+            .zip(Claim::all(commit, &entities, &catalogue))
+            .map(|(entity, claim)| self.entry((*entity)?, claim, offset))
             .collect();
         let id_of = |index: u32| ids.get(index as usize).copied().flatten();
         for row in &commit.facts {
@@ -310,15 +323,18 @@ impl Home {
                 self.touch_all(id);
             }
         }
-        for delta in &commit.deltas {
-            let Some(series) = series::by_id(delta.series) else {
+        for rows in &commit.rows {
+            // Of a measure that this catalogue does not have.
+            let Some(series) = catalogue.series_by_id(rows.id) else {
                 continue;
             };
-            let Some(id) = id_of(delta.entity) else {
-                continue;
-            };
-            if delta.values.len() == series.width() {
-                self.add(id, series, delta.start_ms, &delta.values, commit.at_ms);
+            let is_whole = rows.each(series, &mut |entity, start_ms, values| {
+                if let Some(id) = id_of(entity) {
+                    self.add(id, series.number, start_ms, values, commit.at_ms);
+                }
+            });
+            if !is_whole {
+                self.unreadable += 1;
             }
         }
     }
@@ -338,29 +354,28 @@ impl Home {
         true
     }
 
-    fn add(&mut self, id: u32, series: &'static Series, start_ms: i64, values: &[i64], at_ms: i64) {
+    fn add(&mut self, id: u32, series: u16, start_ms: i64, values: &[i64], at_ms: i64) {
+        let catalogue = Arc::clone(&self.config.catalogue);
+        let series = &catalogue.series()[usize::from(series)];
         let entry = &mut self.entries[id as usize];
         entry.history.make_room(series, start_ms, at_ms);
         let change = entry.history.merge(series, start_ms, values);
-        self.touch(id, series, start_ms);
-        let (Some(change), Shape::Register { total }) = (change, series.shape) else {
+        self.touch(id, series.number, series.is_paned().then_some(start_ms));
+        let (Some(change), Shape::Register { total }) = (change, &series.shape) else {
             return;
         };
-        let Some(total) = series::by_id(u32::from(total)) else {
-            return;
-        };
+        let total = &catalogue.series()[usize::from(*total)];
         // The sku is homed where its locations are.
-        let sku = Entity::one(Kind::Sku, &self.entries[id as usize].entity.first);
-        if let Some(sku) = self.entry_of(sku, Claim::Told) {
+        let sku = Entity::one(Kind::SKU, &self.entries[id as usize].entity.first);
+        if let Some(sku) = self.entry_of(sku.as_ref(), Claim::Told) {
             self.entries[sku as usize].history.merge(total, 0, &change);
-            self.touch(sku, total, 0);
+            self.touch(sku, total.number, None);
         }
     }
 
     /// The entry that a record at `offset` is to change; `None` where the record is in it.
-    fn entry(&mut self, name: &EntityName, claim: Claim, offset: u64) -> Option<u32> {
-        let kind = Kind::from_number(name.kind)?;
-        let id = self.entry_of(Entity::pair(kind, &name.first, &name.second), claim)?;
+    fn entry(&mut self, entity: EntityRef<'_>, claim: Claim, offset: u64) -> Option<u32> {
+        let id = self.entry_of(entity, claim)?;
         (!self.is_covered(id, offset)).then_some(id)
     }
 
@@ -370,10 +385,11 @@ impl Home {
         self.segments[self.entries[id as usize].segment].covered > offset
     }
 
-    fn entry_of(&mut self, entity: Entity, claim: Claim) -> Option<u32> {
+    fn entry_of(&mut self, entity: EntityRef<'_>, claim: Claim) -> Option<u32> {
         if let Some(id) = self.index.get(&entity) {
             return Some(*id);
         }
+        let entity = Entity::from(entity);
         let has_room = self.room.take(&entity, claim, self.entries.len());
         has_room.then(|| self.insert(entity, claim))
     }
@@ -417,22 +433,54 @@ impl Home {
             .map(move |stream| carries(stream).map_or("", |(name, _)| name))
     }
 
-    /// Something that signals read of an entity changed in the pane that begins at `start_ms`.
-    fn touch(&mut self, id: u32, series: &'static Series, start_ms: i64) {
+    /// Something that signals read of an entity changed, in the pane that begins at `start_ms`.
+    fn touch(&mut self, id: u32, series: u16, start_ms: Option<i64>) {
         self.note_changed(id);
-        let paned = matches!(series.shape, Shape::Panes(_));
-        self.touch_those(id, paned.then_some(start_ms), &|signal| {
-            signal
-                .touched_by
-                .iter()
-                .any(|touched| touched.id == series.id)
-        });
+        let catalogue = Arc::clone(&self.config.catalogue);
+        for number in catalogue.touched_by(series) {
+            self.touch_signal(id, &catalogue.signals()[usize::from(*number)], start_ms);
+        }
     }
 
     /// Facts changed: every signal may read differently.
     fn touch_all(&mut self, id: u32) {
         self.note_changed(id);
-        self.touch_those(id, None, &|_| true);
+        let catalogue = Arc::clone(&self.config.catalogue);
+        for signal in catalogue.signals() {
+            self.touch_signal(id, signal, None);
+        }
+    }
+
+    /// Schedules a signal of an entity. One of which nothing can be said yet has no slot.
+    fn touch_signal(&mut self, id: u32, signal: &Signal, start_ms: Option<i64>) {
+        let entry = &mut self.entries[id as usize];
+        if !signal.kinds.contains(&entry.entity.kind) {
+            return;
+        }
+        let at = match entry.find_slot(signal.number) {
+            Ok(at) => at,
+            Err(at) => {
+                let view = View {
+                    entity: &entry.entity,
+                    history: &entry.history,
+                    series: self.config.catalogue.series(),
+                    facts: &entry.facts,
+                    state: &State::new(),
+                    now_ms: 0,
+                    begun_ms: 0,
+                    clock: Clock {
+                        closed_ms: 0,
+                        open_ms: 0,
+                    },
+                };
+                if !signal.estimator.applies(&view) {
+                    return;
+                }
+                entry.insert_slot(at, signal.number);
+                at
+            }
+        };
+        self.schedule_touched(id, at, start_ms);
     }
 
     /// The rules changed: what is read of an entity may be beyond limits now.
@@ -440,21 +488,6 @@ impl Home {
         self.note_changed(id);
         for at in 0..self.entries[id as usize].slots.len() {
             self.schedule_touched(id, at, None);
-        }
-    }
-
-    fn touch_those(
-        &mut self,
-        id: u32,
-        start_ms: Option<i64>,
-        is_touched: &dyn Fn(&Signal) -> bool,
-    ) {
-        for (number, signal) in catalogue::ALL.iter().enumerate() {
-            let entry = &mut self.entries[id as usize];
-            if signal.kinds.contains(&entry.entity.kind) && is_touched(signal) {
-                let at = entry.slot(number);
-                self.schedule_touched(id, at, start_ms);
-            }
         }
     }
 
@@ -469,7 +502,7 @@ impl Home {
 
     fn schedule_touched(&mut self, id: u32, at: usize, start_ms: Option<i64>) {
         let entry = &self.entries[id as usize];
-        let signal = catalogue::ALL[entry.slots[at].signal];
+        let signal = &self.config.catalogue.signals()[entry.slots[at].signal];
         let due_ms = match (signal.judge, self.clock(signal, &entry.entity)) {
             (Judge::EachDelta, _) if start_ms.is_some() => AT_PANE,
             (Judge::EachDelta, _) | (_, None) => AT_ONCE,
@@ -493,6 +526,8 @@ impl Home {
 
     /// Hands over every entity that changed since the last call, with its readings.
     pub(crate) fn drain_changed(&mut self, each: &mut dyn FnMut(Changed<'_>)) {
+        let catalogue = Arc::clone(&self.config.catalogue);
+        let signals = catalogue.signals();
         for id in std::mem::take(&mut self.changed) {
             let entry = &mut self.entries[id as usize];
             entry.changed = false;
@@ -502,7 +537,7 @@ impl Home {
                 .filter_map(|slot| {
                     let is_new = std::mem::take(&mut slot.is_new);
                     let (reading, at_ms) = slot.reading.filter(|_| is_new)?;
-                    Some((catalogue::ALL[slot.signal].name, reading, at_ms))
+                    Some((Arc::clone(&signals[slot.signal].name), reading, at_ms))
                 })
                 .collect();
             each(Changed {

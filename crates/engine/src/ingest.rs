@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fenghuo_event::{Event, Rejected, Stream};
 use fenghuo_log::{Append, Assigned, Progress, Record, Restore, Stage, TopicPartition};
-use fenghuo_signal::{Entity, Fact, Fold, Kind, fold, fold_arrivals, tracker_key};
+use fenghuo_signal::{Catalogue, Entity, Fact, Fold, Program, life_key};
 use fenghuo_window::{Combiner, STEP_MS};
 
 use crate::board::{Board, Heard, Outcome};
@@ -49,6 +49,8 @@ pub struct SourceTopic {
 /// What ingest is told.
 #[derive(Clone, Debug)]
 pub struct IngestConfig {
+    /// What is counted.
+    pub catalogue: Arc<Catalogue>,
     /// Source topics.
     pub topics: Vec<SourceTopic>,
     /// The one shop; `None` takes any.
@@ -304,25 +306,26 @@ impl Ingest {
         let late_ms = newest_ms - at_ms - source.lateness_ms;
         let late = late_ms > self.config.horizon_ms;
 
+        let program = self.config.catalogue.program();
         let mut out = Fold {
             cells: &mut self.cells,
             facts: &mut self.facts,
             late,
         };
-        match tracker_key(event) {
-            Some(life) => partition
-                .trackers
-                .with(life, newest_ms, |tracker| fold(event, tracker, &mut out)),
-            None => fold(event, &mut None, &mut out),
+        match life_key(event) {
+            Some(life) => partition.trackers.with(life, newest_ms, |tracker| {
+                program.fold(event, tracker, &mut out);
+            }),
+            None => program.fold(event, &mut None, &mut out),
         }
         if late {
-            fold_arrivals(&mut self.cells, &partition.id.topic, at_ms, 1, true);
+            program.fold_arrivals(&mut self.cells, &partition.id.topic, at_ms, 1, true);
             let detail = format!("meta.occurred_at: {late_ms} ms behind the watermark");
             self.dead_letter(&partition.id, record, LATE, detail);
         } else {
             partition
                 .arrivals
-                .add(&mut self.cells, &partition.id.topic, at_ms);
+                .add(program, &mut self.cells, &partition.id.topic, at_ms);
         }
         self.partitions[index] = Some(partition);
         self.count(
@@ -339,10 +342,15 @@ impl Ingest {
     fn write_panes(&mut self, at_ms: i64, sources: Vec<SourceRange>, appends: &mut Vec<Append>) {
         let homes = self.config.panes_partitions.max(1);
         let mut packs: Vec<Pack> = (0..homes).map(|_| Pack::default()).collect();
+        // The rows of one entity come together.
+        let mut last: Option<(&Entity, u32)> = None;
         for row in self.cells.rows() {
-            let home = home_of(row.entity, homes);
-            let series = u32::from(row.series.id);
-            packs[home as usize].delta(row.entity, series, row.start_ms, row.values);
+            let home = match last {
+                Some((entity, home)) if std::ptr::eq(entity, row.entity) => home,
+                _ => home_of(row.entity, homes),
+            };
+            last = Some((row.entity, home));
+            packs[home as usize].row(&row);
         }
         for (entity, fact) in self.facts.drain(..) {
             packs[home_of(&entity, homes) as usize].fact(&entity, fact);
@@ -350,7 +358,7 @@ impl Ingest {
         self.cells.clear();
         for (home, pack) in (0..homes).zip(packs) {
             let to = TopicPartition::new(topic::PANES, home);
-            let parts = pack.into_parts();
+            let parts = pack.into_parts(&self.config.catalogue);
             let last = parts.len() - 1;
             for (at, part) in parts.into_iter().enumerate() {
                 let record = CommitRecord {
@@ -371,10 +379,16 @@ impl Ingest {
 }
 
 impl Arrivals {
-    fn add(&mut self, cells: &mut Combiner<Entity>, source: &str, at_ms: i64) {
+    fn add(
+        &mut self,
+        program: &Program,
+        cells: &mut Combiner<Entity>,
+        source: &str,
+        at_ms: i64,
+    ) {
         let second_ms = at_ms - at_ms.rem_euclid(1_000);
         if second_ms != self.second_ms {
-            self.flush(cells, source);
+            self.flush(program, cells, source);
             self.second_ms = second_ms;
             self.newest_ms = at_ms;
         }
@@ -382,9 +396,9 @@ impl Arrivals {
         self.events += 1;
     }
 
-    fn flush(&mut self, cells: &mut Combiner<Entity>, source: &str) {
+    fn flush(&mut self, program: &Program, cells: &mut Combiner<Entity>, source: &str) {
         if self.events > 0 {
-            fold_arrivals(cells, source, self.newest_ms, self.events, false);
+            program.fold_arrivals(cells, source, self.newest_ms, self.events, false);
             self.events = 0;
         }
     }
@@ -576,7 +590,8 @@ impl Stage for Ingest {
             }
             partition.flush_at(at_ms, self.config.ahead_ms_max);
             let id = &partition.id;
-            partition.arrivals.flush(&mut self.cells, &id.topic);
+            let program = self.config.catalogue.program();
+            partition.arrivals.flush(program, &mut self.cells, &id.topic);
             let trackers = TopicPartition::new(topic::trackers(&id.topic), id.partition);
             partition
                 .trackers
@@ -634,6 +649,3 @@ impl Stage for Ingest {
             .set_entries(self.owner, "duplicates_forgotten", forgotten);
     }
 }
-
-/// The shop's own entities are homed by the shop: one partition holds them all.
-const _: () = assert!(!Kind::Shop.homed_by_sku());

@@ -11,9 +11,9 @@ use fenghuo_log::{Broken, TopicPartition, Whole};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Rebased};
-use crate::evaluate::{damaged, newer, unread};
+use crate::evaluate::{damaged, readable, unread};
 use crate::letters;
-use crate::record::{CommitRecord, VERSION, topic};
+use crate::record::{CommitRecord, topic};
 
 /// Records of one partition that lie one behind the other in both logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,9 +104,7 @@ fn panes(record: &mut Whole, moves: &Moves) -> Result<(), Broken> {
     };
     let commit = <CommitRecord as prost::Message>::decode(&value[..]);
     let mut commit = commit.map_err(|error| damaged(topic::PANES, record.offset, &error))?;
-    if commit.version > VERSION {
-        return Err(newer(topic::PANES, record.offset, commit.version));
-    }
+    readable(topic::PANES, record.offset, commit.version)?;
     for source in &mut commit.sources {
         let of = TopicPartition::new(source.topic.as_str(), source.partition);
         source.from = moves.next(&of, source.from);
@@ -172,7 +170,7 @@ fn place_in_headers(record: &mut Whole, moves: &Moves) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::SourceRange;
+    use crate::record::{SourceRange, VERSION};
 
     /// 100..110 lie at 3..13, and 110..115 at 14..19.
     fn moves() -> Moves {

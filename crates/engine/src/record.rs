@@ -4,11 +4,17 @@
 //! skip it.
 
 use fenghuo_alert::{Severity, Transition};
-use fenghuo_signal::Fact;
+use fenghuo_signal::{Entity, EntityRef, Fact, Kind};
+use fenghuo_window::Series;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 /// Version of the records that this build writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// The oldest version of commit records and checkpoints that this build reads. Before it, deltas
+/// were rows of their own and named series by numbers that a build gave them.
+pub const PANES_SINCE: u32 = 2;
 
 /// Fenghuo's own topics.
 pub mod topic {
@@ -43,12 +49,6 @@ pub struct CommitRecord {
     /// What it read.
     #[prost(message, repeated, tag = "3")]
     pub sources: Vec<SourceRange>,
-    /// The entities that deltas and facts name by index.
-    #[prost(message, repeated, tag = "4")]
-    pub entities: Vec<EntityName>,
-    /// Deltas.
-    #[prost(message, repeated, tag = "5")]
-    pub deltas: Vec<Delta>,
     /// Facts, in the order they were told.
     #[prost(message, repeated, tag = "6")]
     pub facts: Vec<FactRow>,
@@ -59,6 +59,15 @@ pub struct CommitRecord {
     /// into another log first; absent = its own.
     #[prost(uint64, optional, tag = "8")]
     pub origin: Option<u64>,
+    /// The hash of the catalogue by which it was counted.
+    #[prost(fixed64, tag = "9")]
+    pub catalogue: u64,
+    /// The entities that increments and facts name by index.
+    #[prost(message, optional, tag = "10")]
+    pub entities: Option<EntityTable>,
+    /// Increments, by measure.
+    #[prost(message, repeated, tag = "11")]
+    pub rows: Vec<MeasureRows>,
 }
 
 /// What was read of one source partition, and its clock.
@@ -100,9 +109,9 @@ pub struct SourceRange {
 /// The name of an entity.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct EntityName {
-    /// Number of its kind.
-    #[prost(uint32, tag = "1")]
-    pub kind: u32,
+    /// Its kind.
+    #[prost(string, tag = "1")]
+    pub kind: String,
     /// First name.
     #[prost(string, tag = "2")]
     pub first: String,
@@ -111,21 +120,117 @@ pub struct EntityName {
     pub second: String,
 }
 
-/// An increment of a cell.
+/// Entities by index: the parts of their names one behind the other, so that reading them makes no
+/// text of its own for each.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Delta {
-    /// Id of the series.
+pub struct EntityTable {
+    /// Names of the kinds.
+    #[prost(string, repeated, tag = "1")]
+    pub kinds: Vec<String>,
+    /// The index of each entity's kind.
+    #[prost(uint32, repeated, tag = "2")]
+    pub kind: Vec<u32>,
+    /// Bytes of each entity's first and second name.
+    #[prost(uint32, repeated, tag = "3")]
+    pub lengths: Vec<u32>,
+    /// All names.
+    #[prost(string, tag = "4")]
+    pub names: String,
+}
+
+impl EntityTable {
+    /// Adds an entity, and returns its index.
+    pub fn push(&mut self, entity: &Entity) -> u32 {
+        let name = entity.kind.name();
+        let kind = self.kinds.iter().position(|known| known == name);
+        let kind = kind.unwrap_or_else(|| {
+            self.kinds.push(name.to_owned());
+            self.kinds.len() - 1
+        });
+        self.kind.push(kind as u32);
+        for name in [&entity.first, &entity.second] {
+            self.lengths.push(name.len() as u32);
+            self.names.push_str(name);
+        }
+        self.kind.len() as u32 - 1
+    }
+
+    /// The entities in order; `None` for one that cannot be read.
+    pub fn entities(&self) -> impl Iterator<Item = Option<EntityRef<'_>>> {
+        let kinds: Vec<Option<Kind>> = self
+            .kinds
+            .iter()
+            .map(|name| Kind::named(name).ok())
+            .collect();
+        let mut at = 0;
+        let lengths = self.lengths.chunks_exact(2);
+        self.kind.iter().zip(lengths).map(move |(kind, lengths)| {
+            let middle = at + lengths[0] as usize;
+            let end = middle + lengths[1] as usize;
+            let entity = EntityRef {
+                kind: kinds.get(*kind as usize).copied().flatten()?,
+                first: self.names.get(at..middle)?,
+                second: self.names.get(middle..end)?,
+            };
+            at = end;
+            Some(entity)
+        })
+    }
+}
+
+/// Increments of the cells of one measure, column by column.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MeasureRows {
+    /// The measure's id, which follows from its definition.
     #[prost(uint32, tag = "1")]
-    pub series: u32,
-    /// Index of the entity in this record.
-    #[prost(uint32, tag = "2")]
-    pub entity: u32,
-    /// Start of the cell, Unix ms; 0 for levels and registers.
-    #[prost(int64, tag = "3")]
-    pub start_ms: i64,
-    /// The fields of the series, in order.
-    #[prost(sint64, repeated, tag = "4")]
+    pub id: u32,
+    /// The entity of each row.
+    #[prost(uint32, repeated, tag = "2")]
+    pub entities: Vec<u32>,
+    /// Start of each row's cell, Unix ms, as the step from the one before; none for levels and
+    /// registers.
+    #[prost(sint64, repeated, tag = "3")]
+    pub starts: Vec<i64>,
+    /// The columns that hold anything: the first one is the lowest bit. All others hold what changes
+    /// nothing.
+    #[prost(uint64, tag = "4")]
+    pub columns: u64,
+    /// The values of those columns, one column after the other.
+    #[prost(sint64, repeated, tag = "5")]
     pub values: Vec<i64>,
+}
+
+impl MeasureRows {
+    /// Calls `each` with the entity, start and fields of every row. False where the form is not that
+    /// of the series: then nothing more can be read of it.
+    #[must_use]
+    pub fn each(&self, series: &Series, each: &mut dyn FnMut(u32, i64, &[i64])) -> bool {
+        let rows = self.entities.len();
+        let width = series.width();
+        let is_timed = !series.tiers().is_empty();
+        let present: SmallVec<[usize; 16]> = (0..width.min(64))
+            .filter(|column| self.columns >> column & 1 == 1)
+            .collect();
+        let beyond = self.columns.checked_shr(width as u32).unwrap_or(0);
+        let is_whole = beyond == 0
+            && self.values.len() == rows * present.len()
+            && self.starts.len() == if is_timed { rows } else { 0 };
+        if !is_whole {
+            return false;
+        }
+        let mut cell = series.identity();
+        let mut start_ms = 0_i64;
+        for (row, entity) in self.entities.iter().enumerate() {
+            if let Some(step_ms) = self.starts.get(row) {
+                start_ms = start_ms.wrapping_add(*step_ms);
+            }
+            for (at, column) in present.iter().enumerate() {
+                cell[*column] = self.values[at * rows + row];
+            }
+            each(*entity, start_ms, &cell);
+        }
+        true
+    }
 }
 
 /// A fact about an entity.

@@ -148,6 +148,7 @@ impl TopologyConfig {
         let topics = vec![topic::PANES.to_owned()];
         let session = log.open(&self.session("evaluate", worker, topics, Start::Earliest))?;
         let config = EvaluateConfig {
+            catalogue: Arc::clone(&self.ingest.catalogue),
             rules: Arc::clone(&self.rules),
             topics: self.sources(),
             entities_max: self.entities_max,
@@ -163,6 +164,7 @@ impl TopologyConfig {
         let topics = vec![topic::ALERTS.to_owned()];
         let session = log.open(&self.session("dispatch", 0, topics, Start::Earliest))?;
         let config = DispatchConfig {
+            catalogue: Arc::clone(&self.ingest.catalogue),
             routes: self.routes.clone(),
             rules: Arc::clone(&self.rules),
             topics: self.sources(),

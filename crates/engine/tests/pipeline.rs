@@ -29,7 +29,7 @@ fn a_price_below_the_floor_is_paged_once_and_resolved_once() {
         let ready = shop.topology.dispatch().take_ready();
         assert_eq!(ready.len(), 1, "catalog first: {catalog_first}");
         assert_eq!(ready[0].alert.signal, "price.floor");
-        assert_eq!(ready[0].alert.entity, Entity::one(Kind::Sku, "gel"));
+        assert_eq!(ready[0].alert.entity, Entity::one(Kind::SKU, "gel"));
         assert_eq!(ready[0].action, PageAction::Trigger);
         shop.topology
             .dispatch()
@@ -145,9 +145,9 @@ fn every_message_has_one_outcome_and_totals_are_exact() {
             .unwrap()
     };
     for totals in [
-        of(Kind::Sku, "a"),
-        of(Kind::Campaign, "c1"),
-        of(Kind::Shop, ""),
+        of(Kind::SKU, "a"),
+        of(Kind::CAMPAIGN, "c1"),
+        of(Kind::SHOP, ""),
     ] {
         assert_eq!(
             (totals.orders, totals.units, totals.revenue_minor),
@@ -252,7 +252,7 @@ fn a_silent_source_is_told_and_speaks_for_its_children() {
         .iter()
         .find(|alert| alert.signal == "source.silence")
         .unwrap();
-    assert_eq!(silence.entity, Entity::one(Kind::Source, "shop.orders"));
+    assert_eq!(silence.entity, Entity::one(Kind::SOURCE, "shop.orders"));
     let reading = shop
         .topology
         .board()
@@ -281,7 +281,7 @@ fn what_was_never_told_reads_unknown() {
         order(pb::order::Type::Paid, "o1", "a", 1, 100),
     );
     shop.pass(30);
-    let sku = Entity::one(Kind::Sku, "a");
+    let sku = Entity::one(Kind::SKU, "a");
     for signal in [
         "price.floor",
         "stock.available_to_promise",

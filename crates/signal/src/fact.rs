@@ -6,7 +6,8 @@
 use fenghuo_event::{Catalog, Plan, pb};
 use smallvec::SmallVec;
 
-use crate::entity::{Entity, Kind};
+use crate::entity::Entity;
+use crate::kind::Kind;
 
 /// Plans of one entity that are kept at most; the one that ends first makes room.
 pub const PLANS_MAX: usize = 8;
@@ -124,6 +125,11 @@ impl PlanFact {
             .any(|flash| (flash - 60_000..flash + 180_000).contains(&at_ms))
     }
 
+    /// Whether nothing more is expected from `at_ms` on.
+    pub fn is_over(&self, at_ms: i64) -> bool {
+        self.stopped || at_ms >= self.end_ms
+    }
+
     /// Whether the campaign runs at `at_ms`.
     pub fn is_running(&self, at_ms: i64) -> bool {
         !self.stopped && (self.start_ms..self.end_ms).contains(&at_ms)
@@ -215,7 +221,7 @@ pub(crate) fn of_catalog(catalog: &Catalog<'_>) -> Option<(Entity, Fact)> {
         },
         price_floor_minor: catalog.price_floor.as_ref().map(|floor| floor.minor_units),
     };
-    Some((Entity::one(Kind::Sku, &catalog.sku_id), Fact::Catalog(fact)))
+    Some((Entity::one(Kind::SKU, &catalog.sku_id), Fact::Catalog(fact)))
 }
 
 /// The facts in a plan event: one of the campaign and one of each sku. Every plan event repeats
@@ -292,12 +298,12 @@ pub(crate) fn of_plan(plan: &Plan<'_>, take: &mut dyn FnMut(Entity, Fact)) {
             ..campaign.clone()
         };
         take(
-            Entity::one(Kind::Sku, &sku.sku_id),
+            Entity::one(Kind::SKU, &sku.sku_id),
             Fact::Plan(revised(fact)),
         );
     }
     take(
-        Entity::one(Kind::Campaign, &plan.campaign_id),
+        Entity::one(Kind::CAMPAIGN, &plan.campaign_id),
         Fact::Plan(revised(campaign)),
     );
 }

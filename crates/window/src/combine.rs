@@ -10,13 +10,13 @@ use foldhash::fast::FixedState;
 use hashbrown::{Equivalent, HashTable};
 use smallvec::SmallVec;
 
-use crate::series::{Series, Shape};
+use crate::series::Series;
 
 /// One touched cell.
 #[derive(Debug)]
 pub struct Row<'a, E> {
-    /// Its series.
-    pub series: &'static Series,
+    /// The number of its series.
+    pub series: u16,
     /// What it is about.
     pub entity: &'a E,
     /// Start of the cell; 0 for levels and registers.
@@ -40,9 +40,10 @@ struct Touched<E> {
 
 #[derive(Debug)]
 struct Cell {
-    series: &'static Series,
-    start_ms: i64,
+    series: u16,
+    width: u16,
     values_at: u32,
+    start_ms: i64,
 }
 
 /// A table of touched cells.
@@ -73,7 +74,7 @@ impl<E> Combiner<E> {
 
     /// The cell of `entity` at `at_ms`, to be changed in place: add to sums, lower minima, raise
     /// maxima. A new cell holds what changes nothing.
-    pub fn cell<Q>(&mut self, series: &'static Series, entity: Q, at_ms: i64) -> &mut [i64]
+    pub fn cell<Q>(&mut self, series: &Series, entity: Q, at_ms: i64) -> &mut [i64]
     where
         Q: Hash + Equivalent<E> + Into<E>,
     {
@@ -83,7 +84,7 @@ impl<E> Combiner<E> {
         }
         let touched = &mut self.entities[self.last];
         let start_ms = series.cell_start(at_ms);
-        let is_it = |cell: &&Cell| cell.series.id == series.id && cell.start_ms == start_ms;
+        let is_it = |cell: &&Cell| cell.series == series.number && cell.start_ms == start_ms;
         let found = match series.tiers().is_empty() {
             true => touched.timeless.iter().find(is_it),
             false => touched.timed.iter().rev().find(is_it),
@@ -96,15 +97,16 @@ impl<E> Combiner<E> {
     }
 
     /// Adds a cell to the entity of this call.
-    fn touch(&mut self, series: &'static Series, start_ms: i64) -> usize {
+    fn touch(&mut self, series: &Series, start_ms: i64) -> usize {
         let at = self.values.len();
         self.values
-            .extend(series.fields.iter().map(|(_, merge)| merge.identity()));
+            .extend(series.merges.iter().map(|merge| merge.identity()));
         self.values.resize(at + series.width(), 0);
         let cell = Cell {
-            series,
-            start_ms,
+            series: series.number,
+            width: series.width() as u16,
             values_at: at as u32,
+            start_ms,
         };
         let touched = &mut self.entities[self.last];
         match series.tiers().is_empty() {
@@ -139,7 +141,7 @@ impl<E> Combiner<E> {
     }
 
     /// Merges `values` into a cell.
-    pub fn merge<Q>(&mut self, series: &'static Series, entity: Q, at_ms: i64, values: &[i64])
+    pub fn merge<Q>(&mut self, series: &Series, entity: Q, at_ms: i64, values: &[i64])
     where
         Q: Hash + Equivalent<E> + Into<E>,
     {
@@ -148,17 +150,14 @@ impl<E> Combiner<E> {
     }
 
     /// Sets a register.
-    pub fn set<Q>(&mut self, series: &'static Series, entity: Q, values: &[i64])
+    pub fn set<Q>(&mut self, series: &Series, entity: Q, values: &[i64])
     where
         Q: Hash + Equivalent<E> + Into<E>,
     {
-        debug_assert!(
-            matches!(series.shape, Shape::Register { .. }),
-            "only registers are set"
-        );
+        debug_assert!(series.is_register(), "only registers are set");
         let cell = self.cell(series, entity, 0);
         cell[..values.len()].copy_from_slice(values);
-        cell[series.fields.len()] = 1;
+        cell[series.merges.len()] = 1;
     }
 
     /// Whether nothing was touched.
@@ -181,7 +180,7 @@ impl<E> Combiner<E> {
                     series: cell.series,
                     entity: &touched.entity,
                     start_ms: cell.start_ms,
-                    values: &self.values[at..at + cell.series.width()],
+                    values: &self.values[at..at + usize::from(cell.width)],
                 }
             })
         })

@@ -2,7 +2,7 @@
 
 use crate::clock::FUTURE_MS;
 use crate::panes::Panes;
-use crate::series::{Series, Shape, Values};
+use crate::series::{Series, Values};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kept {
@@ -13,11 +13,11 @@ enum Kept {
 /// One series of a [`History`] as plain numbers, to be written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dump {
-    /// The series.
+    /// The number of the series.
     pub series: u16,
-    /// Its tiers, finest first: starts of the cells, and their fields one cell after the other.
-    /// A level or register has one cell, without a start.
-    pub tiers: Vec<(Vec<i64>, Vec<i64>)>,
+    /// Its tiers, finest first: cell after cell, each its start and its fields. A level or register
+    /// has one cell, without a start.
+    pub tiers: Vec<Vec<i64>>,
 }
 
 /// Everything kept about one entity.
@@ -30,7 +30,7 @@ pub struct History {
 impl History {
     /// Merges a delta. For a register, returns by how much each field changed.
     pub fn merge(&mut self, series: &Series, start_ms: i64, delta: &[i64]) -> Option<Values> {
-        let kept = match self.series.iter().position(|(id, _)| *id == series.id) {
+        let kept = match self.series.iter().position(|(id, _)| *id == series.number) {
             Some(at) => &mut self.series[at].1,
             None => {
                 let kept = if series.tiers().is_empty() {
@@ -39,7 +39,7 @@ impl History {
                     Kept::Panes(Panes::default())
                 };
                 self.series.reserve_exact(1);
-                self.series.push((series.id, kept));
+                self.series.push((series.number, kept));
                 let last = self.series.len() - 1;
                 &mut self.series[last].1
             }
@@ -50,16 +50,18 @@ impl History {
                 None
             }
             Kept::Amount(amount) => {
+                if !series.is_register() {
+                    series.merge(amount, delta);
+                    return None;
+                }
                 let before = amount.clone();
                 series.merge(amount, delta);
-                matches!(series.shape, Shape::Register { .. }).then(|| {
-                    amount
-                        .iter()
-                        .zip(&before)
-                        .take(series.fields.len())
+                let changes = amount.iter().zip(&before).take(series.merges.len());
+                Some(
+                    changes
                         .map(|(now, before)| now.wrapping_sub(*before))
-                        .collect()
-                })
+                        .collect(),
+                )
             }
         }
     }
@@ -69,10 +71,10 @@ impl History {
     /// itself changes nothing, and neither do cohorts, which may end in days.
     pub fn make_room(&mut self, series: &Series, start_ms: i64, now_ms: i64) {
         let present_ms = now_ms.saturating_add(FUTURE_MS);
-        if start_ms > present_ms || !matches!(series.shape, Shape::Panes(_)) {
+        if start_ms > present_ms || !series.is_paned() {
             return;
         }
-        let found = self.series.iter_mut().find(|(id, _)| *id == series.id);
+        let found = self.series.iter_mut().find(|(id, _)| *id == series.number);
         if let Some((_, Kept::Panes(panes))) = found
             && panes.newest_ms().is_some_and(|newest| newest > present_ms)
         {
@@ -86,17 +88,17 @@ impl History {
             series: *series,
             tiers: match kept {
                 Kept::Panes(panes) => panes.dump(),
-                Kept::Amount(values) => vec![(Vec::new(), values.to_vec())],
+                Kept::Amount(values) => vec![values.to_vec()],
             },
         })
     }
 
     /// Takes a series as it was dumped, in place of what is kept of it. False, and nothing is
     /// taken, where it does not have the form that the series has now.
-    pub fn load(&mut self, series: &Series, tiers: Vec<(Vec<i64>, Vec<i64>)>) -> bool {
+    pub fn load(&mut self, series: &Series, tiers: Vec<Vec<i64>>) -> bool {
         let kept = if series.tiers().is_empty() {
             match tiers.as_slice() {
-                [(starts_ms, values)] if starts_ms.is_empty() && values.len() == series.width() => {
+                [values] if values.len() == series.width() => {
                     Some(Kept::Amount(values.as_slice().into()))
                 }
                 _ => None,
@@ -105,16 +107,16 @@ impl History {
             Panes::load(series, tiers).map(Kept::Panes)
         };
         let Some(kept) = kept else { return false };
-        self.series.retain(|(id, _)| *id != series.id);
+        self.series.retain(|(id, _)| *id != series.number);
         self.series.reserve_exact(1);
-        self.series.push((series.id, kept));
+        self.series.push((series.number, kept));
         true
     }
 
     fn kept(&self, series: &Series) -> Option<&Kept> {
         self.series
             .iter()
-            .find(|(id, _)| *id == series.id)
+            .find(|(id, _)| *id == series.number)
             .map(|(_, kept)| kept)
     }
 

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 pub type Values = SmallVec<[i64; 8]>;
 
 /// How two values of a field become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Merge {
     /// They are added; an overflow wraps, so that the order never matters.
     Sum,
@@ -28,6 +28,7 @@ impl Merge {
     }
 
     /// Merges.
+    #[inline]
     pub fn apply(self, into: &mut i64, value: i64) {
         *into = match self {
             Merge::Sum => into.wrapping_add(value),
@@ -38,7 +39,7 @@ impl Merge {
 }
 
 /// One resolution of a series: cells of `width_ms`, kept for `keep_ms` behind the newest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tier {
     /// Width of a cell.
     pub width_ms: i64,
@@ -47,52 +48,60 @@ pub struct Tier {
 }
 
 /// How a series is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
     /// Cells of event time, finest tier first; each width divides the next.
-    Panes(&'static [Tier]),
+    Panes(Box<[Tier]>),
     /// Cells by the start, promise or deadline of a life; kept like panes. Late events count.
-    Cohorts(&'static [Tier]),
+    Cohorts(Box<[Tier]>),
     /// One running amount. Late events count.
     Level,
     /// One absolute amount, set and adjusted by one source in its order. Its changes are also
     /// summed into the level `total` of the entity that the owner names.
     Register {
-        /// The id of the level.
+        /// The number of the level.
         total: u16,
     },
 }
 
-/// A series: a named row of integer fields about an entity.
-#[derive(Debug, PartialEq, Eq)]
+/// A series: a row of integer fields about an entity.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Series {
-    /// Written into the log: never reused.
-    pub id: u16,
-    /// For people.
-    pub name: &'static str,
+    /// Its number, by which a [`History`](crate::History) and a [`Combiner`](crate::Combiner) know
+    /// it. Their owner gives the numbers and keeps them apart.
+    pub number: u16,
     /// How it is kept.
     pub shape: Shape,
-    /// The fields, in order.
-    pub fields: &'static [(&'static str, Merge)],
+    /// How each field is merged, in order.
+    pub merges: SmallVec<[Merge; 8]>,
 }
 
 impl Series {
     /// The tiers, finest first; none for levels and registers.
     #[inline]
-    pub const fn tiers(&self) -> &'static [Tier] {
-        match self.shape {
+    pub fn tiers(&self) -> &[Tier] {
+        match &self.shape {
             Shape::Panes(tiers) | Shape::Cohorts(tiers) => tiers,
             Shape::Level | Shape::Register { .. } => &[],
         }
     }
 
+    /// Whether its cells are cells of event time, which late events no longer reach.
+    #[inline]
+    pub fn is_paned(&self) -> bool {
+        matches!(self.shape, Shape::Panes(_))
+    }
+
+    /// Whether it is a register.
+    #[inline]
+    pub fn is_register(&self) -> bool {
+        matches!(self.shape, Shape::Register { .. })
+    }
+
     /// Number of integers in a cell. A register has one more: whether it was set.
     #[inline]
-    pub const fn width(&self) -> usize {
-        match self.shape {
-            Shape::Register { .. } => self.fields.len() + 1,
-            _ => self.fields.len(),
-        }
+    pub fn width(&self) -> usize {
+        self.merges.len() + usize::from(self.is_register())
     }
 
     /// The cell that `at_ms` falls into; 0 for levels and registers.
@@ -106,19 +115,16 @@ impl Series {
 
     /// A cell that changes nothing.
     pub fn identity(&self) -> Values {
-        let mut values: Values = self
-            .fields
-            .iter()
-            .map(|(_, merge)| merge.identity())
-            .collect();
+        let mut values: Values = self.merges.iter().map(|merge| merge.identity()).collect();
         values.resize(self.width(), 0);
         values
     }
 
     /// Merges a cell into another. For a register `value` must be the later one.
+    #[inline]
     pub fn merge(&self, into: &mut [i64], value: &[i64]) {
-        if let Shape::Register { .. } = self.shape {
-            let set = self.fields.len();
+        if self.is_register() {
+            let set = self.merges.len();
             if value[set] != 0 {
                 into.copy_from_slice(value);
             } else {
@@ -128,7 +134,7 @@ impl Series {
             }
             return;
         }
-        for ((into, value), (_, merge)) in into.iter_mut().zip(value).zip(self.fields) {
+        for ((into, value), merge) in into.iter_mut().zip(value).zip(&self.merges) {
             merge.apply(into, *value);
         }
     }
@@ -142,20 +148,20 @@ pub(crate) fn floor(at_ms: i64, width_ms: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use smallvec::smallvec;
 
-    static STOCK: Series = Series {
-        id: 1,
-        name: "stock",
-        shape: Shape::Register { total: 2 },
-        fields: &[("on_hand", Merge::Sum)],
-    };
+    use super::*;
 
     #[test]
     fn a_register_takes_the_last_set_and_the_changes_after_it() {
-        let mut into = STOCK.identity();
+        let stock = Series {
+            number: 0,
+            shape: Shape::Register { total: 1 },
+            merges: smallvec![Merge::Sum],
+        };
+        let mut into = stock.identity();
         for value in [[5, 0], [100, 1], [-3, 0], [40, 1], [-1, 0]] {
-            STOCK.merge(&mut into, &value);
+            stock.merge(&mut into, &value);
         }
         assert_eq!(into.as_slice(), [39, 1]);
     }

@@ -165,8 +165,8 @@ impl Alerts {
             about => about,
         };
         match self.instance.as_str() {
-            "" => Entity::one(Kind::Component, about),
-            instance => Entity::one(Kind::Component, &format!("{instance}/{about}")),
+            "" => Entity::one(Kind::COMPONENT, about),
+            instance => Entity::one(Kind::COMPONENT, &format!("{instance}/{about}")),
         }
     }
 

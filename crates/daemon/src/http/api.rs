@@ -416,7 +416,7 @@ fn page_of_totals(shown: &Shown, limit: usize, after: Option<&str>) -> Vec<u8> {
             .collect()
     };
     // Skus come by name, so that a page continues where the one before ended.
-    let (skus, count) = shown.board.totals_after(Kind::Sku, after, limit + 1);
+    let (skus, count) = shown.board.totals_after(Kind::SKU, after, limit + 1);
     let mut page = Page::of("skus");
     let place = |(entity, _): &(Entity, Totals)| entity.first.to_string();
     let next = page.fill(limit, skus, place, |(entity, totals)| {
@@ -429,7 +429,7 @@ fn page_of_totals(shown: &Shown, limit: usize, after: Option<&str>) -> Vec<u8> {
         ("shop", json!(known.shop)),
         ("currency", json!(known.currency)),
         ("total", json!(shown.board.totals_of(&Entity::shop()))),
-        ("campaigns", most(Kind::Campaign, "campaign").into()),
-        ("channels", most(Kind::Channel, "channel").into()),
+        ("campaigns", most(Kind::CAMPAIGN, "campaign").into()),
+        ("channels", most(Kind::CHANNEL, "channel").into()),
     ])
 }

@@ -106,7 +106,7 @@ fn entity(text: &str) -> Result<Entity, String> {
 
 fn kind(name: &str) -> Result<Kind, String> {
     Kind::from_name(name).ok_or_else(|| {
-        let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+        let names: Vec<_> = Kind::all().map(Kind::name).collect();
         format!(
             "there is no kind of entity {name:?}; there are {}",
             names.join(" ")

@@ -197,7 +197,7 @@ fn campaigns(board: &Board) -> Vec<Campaign> {
 
 /// Of the skus with the most orders those that last the shortest.
 fn skus(board: &Board) -> Vec<Sku> {
-    let hot = board.totals_most(Kind::Sku, HOT_SKUS);
+    let hot = board.totals_most(Kind::SKU, HOT_SKUS);
     let mut skus: Vec<Sku> = hot
         .iter()
         .map(|(entity, totals)| Sku {
@@ -223,7 +223,7 @@ fn skus(board: &Board) -> Vec<Sku> {
 /// The worst readings of a signal about parcels.
 fn rows(board: &Board, signal: &str, badness: impl Fn(&Reading) -> f64) -> Vec<Row> {
     let rank = |entity: &Entity, reading: &Reading| {
-        let is_shown = entity.kind != Kind::Campaign && reading.state == ReadingState::Ok;
+        let is_shown = entity.kind != Kind::CAMPAIGN && reading.state == ReadingState::Ok;
         is_shown.then(|| (badness(reading), reading.n))
     };
     let worst = board.readings_ranked(signal, PARCEL_ROWS_MAX, &rank);

@@ -195,12 +195,12 @@ impl Report {
         for (entity, totals) in board.totals() {
             let (id, amounts) = (entity.first.to_string(), Amounts::from(totals));
             match entity.kind {
-                Kind::Shop => sold.shop = amounts,
-                Kind::Campaign => sold.campaigns.push(CampaignSold {
+                Kind::SHOP => sold.shop = amounts,
+                Kind::CAMPAIGN => sold.campaigns.push(CampaignSold {
                     campaign: id,
                     amounts,
                 }),
-                Kind::Sku => sold.skus.push(SkuSold { sku: id, amounts }),
+                Kind::SKU => sold.skus.push(SkuSold { sku: id, amounts }),
                 _ => {}
             }
         }

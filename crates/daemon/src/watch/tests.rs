@@ -280,7 +280,7 @@ fn day(stays_away: &[i64]) -> Vec<(String, PageAction, i64)> {
     let totals = topology.board().totals();
     let paid: i64 = totals
         .iter()
-        .filter(|(entity, _)| entity.kind == fenghuo_signal::Kind::Shop)
+        .filter(|(entity, _)| entity.kind == fenghuo_signal::Kind::SHOP)
         .map(|(_, totals)| totals.orders)
         .sum();
     assert_eq!(paid, orders.len() as i64);

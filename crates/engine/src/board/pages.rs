@@ -69,7 +69,8 @@ impl Board {
         is_wanted: &dyn Fn(&Entity) -> bool,
     ) -> Vec<(Entity, Published)> {
         let mut least = Least::new(limit);
-        for entry in self.readings.of(signal).into_iter().flatten() {
+        let of = self.readings.of(signal);
+        for entry in of.iter().flat_map(|of| of.iter()) {
             let entity = entry.key();
             if after.is_none_or(|after| entity > after) && is_wanted(entity) {
                 least.offer(entity.clone(), || (entity.clone(), *entry.value()));
@@ -92,7 +93,8 @@ impl Board {
         rank: &Rank<'_>,
     ) -> Vec<(Entity, Published)> {
         let mut least = Least::new(limit);
-        for entry in self.readings.of(signal).into_iter().flatten() {
+        let of = self.readings.of(signal);
+        for entry in of.iter().flat_map(|of| of.iter()) {
             let (entity, published) = (entry.key(), *entry.value());
             if let Some((rank, n)) = rank(entity, &published.reading) {
                 let key = (Reverse(ordered(rank)), Reverse(n), entity.clone());
@@ -112,7 +114,8 @@ impl Board {
         ];
         let mut least = Least::new(top);
         let (mut known, mut sum) = (0_u64, 0.0);
-        for entry in self.readings.of(signal).into_iter().flatten() {
+        let of = self.readings.of(signal);
+        for entry in of.iter().flat_map(|of| of.iter()) {
             let (entity, reading) = (entry.key(), entry.value().reading);
             for (state, count) in &mut counts {
                 *count += u64::from(*state == reading.state);

@@ -7,9 +7,8 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use fenghuo_alert::Alert;
-use fenghuo_signal::catalogue::{self, Signal};
-use fenghuo_signal::{Judge, Kind, Next, View};
-use fenghuo_window::Clock;
+use fenghuo_signal::{Judge, Kind, Next, Signal, View};
+use fenghuo_window::{Clock, Series};
 use smallvec::SmallVec;
 
 use super::{AT_ONCE, AT_PANE, Decision, Entry, Home, Place};
@@ -27,7 +26,8 @@ impl Home {
     /// While a source that the signal rests on lags, nothing is judged: what is over when it has
     /// caught up is nobody's trouble any more. Then each slot is judged once, as things are.
     pub(super) fn judge_due(&mut self, number: usize, place: Place, decisions: &mut Vec<Decision>) {
-        let signal = catalogue::ALL[number];
+        let catalogue = Arc::clone(&self.config.catalogue);
+        let signal = &catalogue.signals()[number];
         let behind_ms = self.config.behind_ms_max;
         let keeps_up = |home: &Self, source: &str| home.clocks.keep_up([source], behind_ms);
         let was_muted = self.muted[number];
@@ -116,16 +116,20 @@ impl Home {
         decisions: &mut Vec<Decision>,
     ) {
         let rules = Arc::clone(&self.rules);
+        let catalogue = Arc::clone(&self.config.catalogue);
+        let series = catalogue.series();
         let entry = &mut self.entries[id as usize];
-        let signal = catalogue::ALL[entry.slots[at].signal];
+        let signal = &catalogue.signals()[entry.slots[at].signal];
         let heard = Heard {
             clock,
             begun_ms: self.begun_ms[entry.slots[at].signal].unwrap_or(i64::MIN),
         };
-        advance(entry, at, signal, at_ms, heard);
-        let read = (signal.read)(&view(entry, at, at_ms, heard));
+        advance(entry, at, signal, series, at_ms, heard);
+        let read = signal
+            .estimator
+            .read(&view(entry, at, series, at_ms, heard));
         let campaign = match entry.entity.kind {
-            Kind::Campaign => Some(entry.entity.first.to_string()),
+            Kind::CAMPAIGN => Some(entry.entity.first.to_string()),
             _ => entry.facts.plan(at_ms).map(|plan| plan.campaign_id.clone()),
         };
         let Entry { entity, slots, .. } = entry;
@@ -136,7 +140,7 @@ impl Home {
             Next::At(next_ms) => Some(next_ms),
             Next::Touched => None,
         };
-        for (rule_index, rule) in rules.for_signal(signal.name) {
+        for (rule_index, rule) in rules.for_signal(&signal.name) {
             if !rule.watches(entity) {
                 continue;
             }
@@ -189,10 +193,17 @@ struct Heard {
     begun_ms: i64,
 }
 
-fn view(entry: &Entry, at: usize, now_ms: i64, heard: Heard) -> View<'_> {
+fn view<'a>(
+    entry: &'a Entry,
+    at: usize,
+    series: &'a [Series],
+    now_ms: i64,
+    heard: Heard,
+) -> View<'a> {
     View {
         entity: &entry.entity,
         history: &entry.history,
+        series,
         facts: &entry.facts,
         state: &entry.slots[at].state,
         now_ms,
@@ -202,8 +213,16 @@ fn view(entry: &Entry, at: usize, now_ms: i64, heard: Heard) -> View<'_> {
 }
 
 /// Takes every pane that closed since the last time into the signal's state, in order.
-fn advance(entry: &mut Entry, at: usize, signal: &Signal, at_ms: i64, heard: Heard) {
-    let (Some(advance), Judge::ClosedPane { width_ms }) = (signal.advance, signal.judge) else {
+fn advance(
+    entry: &mut Entry,
+    at: usize,
+    signal: &Signal,
+    series: &[Series],
+    at_ms: i64,
+    heard: Heard,
+) {
+    let (true, Judge::ClosedPane { width_ms }) = (signal.estimator.is_sequential(), signal.judge)
+    else {
         return;
     };
     let earliest_ms = (at_ms - ADVANCE_MAX * width_ms).max(heard.begun_ms);
@@ -215,7 +234,10 @@ fn advance(entry: &mut Entry, at: usize, signal: &Signal, at_ms: i64, heard: Hea
         .max(earliest_ms);
     let mut end_ms = from_ms + width_ms;
     while end_ms <= at_ms {
-        entry.slots[at].state = advance(&view(entry, at, end_ms, heard));
+        let state = signal
+            .estimator
+            .advance(&view(entry, at, series, end_ms, heard));
+        entry.slots[at].state = state;
         end_ms += width_ms;
     }
     entry.slots[at].advanced_ms = Some(at_ms);

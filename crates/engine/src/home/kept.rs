@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fenghuo_alert::Rules;
 use fenghuo_log::Append;
-use fenghuo_signal::{Entity, Kind, Reading, ReadingState, State, catalogue, series};
+use fenghuo_signal::{Entity, Kind, Reading, ReadingState, State};
 use fenghuo_window::{Dump, SourceState};
 
 use super::{Claim, Decision, Entry, Home, Slot};
@@ -75,7 +75,7 @@ impl Home {
             covered: self.covered.get(&(topic.to_owned(), partition)).copied(),
             clock: clock_of(topic, partition),
         });
-        let signals = catalogue::ALL.iter().enumerate();
+        let signals = self.config.catalogue.signals().iter().enumerate();
         Head {
             version: VERSION,
             covered,
@@ -83,7 +83,7 @@ impl Home {
             sources: sources.collect(),
             signals: signals
                 .map(|(number, signal)| SignalRow {
-                    name: signal.name.to_owned(),
+                    name: signal.name.to_string(),
                     muted: self.muted[number],
                     begun_ms: self.begun_ms[number],
                 })
@@ -99,11 +99,15 @@ impl Home {
         };
         EntityRow {
             name: Some(EntityName {
-                kind: entry.entity.kind as u32,
+                kind: entry.entity.kind.name().to_owned(),
                 first: entry.entity.first.to_string(),
                 second: entry.entity.second.to_string(),
             }),
-            series: entry.history.dump().map(series_row).collect(),
+            series: entry
+                .history
+                .dump()
+                .map(|dump| self.series_row(dump))
+                .collect(),
             facts: entry.facts.all().map(fact).collect(),
             slots: entry
                 .slots
@@ -119,7 +123,9 @@ impl Home {
         let is_new = slot.reading.is_none() && slot.due_ms.is_none() && slot.alerts.is_empty();
         let alert = |(rule, alert): &(usize, _)| AlertRow::new(&self.rules.get(*rule)?.name, alert);
         (!is_new).then(|| SlotRow {
-            signal: catalogue::ALL[slot.signal].name.to_owned(),
+            signal: self.config.catalogue.signals()[slot.signal]
+                .name
+                .to_string(),
             state: slot.state.to_vec(),
             advanced_ms: slot.advanced_ms,
             due_ms: slot.due_ms,
@@ -132,7 +138,7 @@ impl Home {
     /// by the rules of then, until [`Home::adopt`].
     pub(crate) fn load(&mut self, from: &Reader) -> Result<u64, Unreadable> {
         // Texts that this build does not understand any more cannot be judged by.
-        if let Some(rules) = from.rules().and_then(parse) {
+        if let Some(rules) = from.rules().and_then(|texts| self.parse(texts)) {
             self.rules = Arc::new(rules);
         }
         for (number, head) in from.heads() {
@@ -180,7 +186,7 @@ impl Home {
             }
         }
         for row in &head.signals {
-            if let Some(number) = number_of(&row.name) {
+            if let Some(number) = self.number_of(&row.name) {
                 self.muted[number] = row.muted;
                 self.begun_ms[number] = row.begun_ms;
             }
@@ -191,7 +197,7 @@ impl Home {
     fn load_row(&mut self, row: EntityRow) -> Result<(), Unreadable> {
         let damaged = |what: &str| Unreadable::Damaged(format!("{what} of an entity"));
         let name = row.name.ok_or_else(|| damaged("no name"))?;
-        let Some(kind) = Kind::from_number(name.kind) else {
+        let Ok(kind) = Kind::named(&name.kind) else {
             return Ok(());
         };
         let entity = Entity::pair(kind, &name.first, &name.second);
@@ -204,26 +210,32 @@ impl Home {
         for fact in row.facts.into_iter().filter_map(|row| row.fact) {
             self.take_fact(id, fact, usize::MAX);
         }
+        let catalogue = Arc::clone(&self.config.catalogue);
         let entry = &mut self.entries[id as usize];
         for row in row.series {
-            let Some(series) = series::by_id(row.series) else {
+            // A measure that this catalogue does not have any more.
+            let Some(series) = catalogue.series_by_id(row.series) else {
                 continue;
             };
-            let tiers = row.tiers.into_iter();
-            let tiers = tiers.map(|tier| (from_steps(&tier.starts_ms), tier.values));
+            let width = series.width();
+            let tiers = row.tiers.into_iter().map(|tier| cells(&tier, width));
             if !entry.history.load(series, tiers.collect()) {
                 return Err(damaged("a series"));
             }
         }
         for row in row.slots {
-            // A signal that this build does not have any more.
-            let Some(number) = number_of(&row.signal) else {
+            // A signal that this catalogue does not have any more.
+            let Some(signal) = catalogue.signal(&row.signal) else {
                 continue;
             };
-            if !catalogue::ALL[number].kinds.contains(&kind) {
+            let number = signal.number;
+            if !signal.kinds.contains(&kind) {
                 continue;
             }
-            let at = entry.slot(number);
+            let at = entry.find_slot(number).unwrap_or_else(|at| {
+                entry.insert_slot(at, number);
+                at
+            });
             let slot = &mut entry.slots[at];
             slot.state = State::from_slice(&row.state);
             slot.advanced_ms = row.advanced_ms;
@@ -257,16 +269,17 @@ impl Home {
         let before = std::mem::replace(&mut self.rules, Arc::clone(rules));
         for id in 0..self.entries.len() as u32 {
             self.touch_used(id);
+            let catalogue = Arc::clone(&self.config.catalogue);
             let Entry { entity, slots, .. } = &mut self.entries[id as usize];
             for slot in slots {
-                let signal = catalogue::ALL[slot.signal].name;
+                let signal = &catalogue.signals()[slot.signal].name;
                 let at_ms = slot.reading.map_or(i64::MIN, |(_, at_ms)| at_ms);
                 for (rule, mut alert) in std::mem::take(&mut slot.alerts) {
                     let Some(old) = before.get(rule) else {
                         continue;
                     };
                     match rules.named(&old.name) {
-                        Some((index, new)) if new.signal == signal && new.watches(entity) => {
+                        Some((index, new)) if *new.signal == **signal && new.watches(entity) => {
                             slot.alerts.push((index, alert));
                         }
                         _ => decisions.extend(alert.close(old, entity, at_ms).map(|transition| {
@@ -283,30 +296,56 @@ impl Home {
     }
 }
 
-fn parse(texts: &[String]) -> Option<Rules> {
-    let names = catalogue::names();
-    let mut rules = Rules::default();
-    for text in texts {
-        rules = rules.with(crate::record::topic::STATE, text, &names).ok()?;
+impl Home {
+    fn series_row(&self, dump: Dump) -> SeriesRow {
+        let series = &self.config.catalogue.series()[usize::from(dump.series)];
+        let is_timed = !series.tiers().is_empty();
+        let tiers = dump.tiers.into_iter();
+        let tier = |numbers: Vec<i64>| match is_timed {
+            true => {
+                let cells = || numbers.chunks_exact(series.width() + 1);
+                let starts_ms: Vec<i64> = cells().map(|cell| cell[0]).collect();
+                TierRow {
+                    starts_ms: to_steps(&starts_ms),
+                    values: cells().flat_map(|cell| &cell[1..]).copied().collect(),
+                }
+            }
+            false => TierRow {
+                starts_ms: Vec::new(),
+                values: numbers,
+            },
+        };
+        SeriesRow {
+            series: self.config.catalogue.id(dump.series),
+            tiers: tiers.map(tier).collect(),
+        }
     }
-    Some(rules)
+
+    fn number_of(&self, signal: &str) -> Option<usize> {
+        let signal = self.config.catalogue.signal(signal);
+        signal.map(|signal| signal.number)
+    }
+
+    fn parse(&self, texts: &[String]) -> Option<Rules> {
+        let names = self.config.catalogue.signal_names();
+        let mut rules = Rules::default();
+        for text in texts {
+            rules = rules.with(crate::record::topic::STATE, text, &names).ok()?;
+        }
+        Some(rules)
+    }
 }
 
-fn number_of(signal: &str) -> Option<usize> {
-    catalogue::ALL.iter().position(|known| known.name == signal)
-}
-
-fn series_row(dump: Dump) -> SeriesRow {
-    let tiers = dump.tiers.into_iter();
-    SeriesRow {
-        series: u32::from(dump.series),
-        tiers: tiers
-            .map(|(starts_ms, values)| TierRow {
-                starts_ms: to_steps(&starts_ms),
-                values,
-            })
-            .collect(),
+/// A tier as its cells, each its start and its fields.
+fn cells(tier: &TierRow, width: usize) -> Vec<i64> {
+    if tier.starts_ms.is_empty() {
+        return tier.values.clone();
     }
+    let starts_ms = from_steps(&tier.starts_ms).into_iter();
+    let cells = starts_ms.zip(tier.values.chunks(width.max(1)));
+    cells
+        .flat_map(|(start_ms, values)| std::iter::once(start_ms).chain(values.iter().copied()))
+        .collect()
 }
 
 fn reading_row((reading, at_ms): (Reading, i64)) -> ReadingRow {

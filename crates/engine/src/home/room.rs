@@ -5,8 +5,9 @@
 
 use std::collections::VecDeque;
 
-use fenghuo_signal::series::{COMMITTED, PRICE, SALES, TOTALS};
-use fenghuo_signal::{Entity, Fact, Kind};
+use fenghuo_event::Stream;
+use fenghuo_signal::catalogue::Origin;
+use fenghuo_signal::{Catalogue, EntityRef, Entity, Fact, Kind};
 
 use crate::record::CommitRecord;
 
@@ -51,23 +52,31 @@ impl Claim {
     /// What an entity may claim by its kind alone.
     pub(crate) fn of_kind(kind: Kind) -> Self {
         match kind {
-            Kind::Shop | Kind::Source => Self::Sold,
-            Kind::Sku | Kind::SkuLocation => Self::Told,
+            Kind::SHOP | Kind::SOURCE => Self::Sold,
+            Kind::SKU | Kind::SKU_LOCATION => Self::Told,
             _ => Self::Other,
         }
     }
 
     /// What each entity of a commit may claim, by what the commit says of it.
-    pub(crate) fn all(commit: &CommitRecord) -> Vec<Self> {
-        let kinds = commit.entities.iter();
-        let mut claims: Vec<Self> = kinds
-            .map(|name| Kind::from_number(name.kind).map_or(Self::Other, Self::of_kind))
+    pub(crate) fn all(
+        commit: &CommitRecord,
+        entities: &[Option<EntityRef<'_>>],
+        catalogue: &Catalogue,
+    ) -> Vec<Self> {
+        let mut claims: Vec<Self> = entities
+            .iter()
+            .map(|entity| entity.map_or(Self::Other, |entity| Self::of_kind(entity.kind)))
             .collect();
-        let ordered = [SALES.id, TOTALS.id, PRICE.id, COMMITTED.id].map(u32::from);
-        let sold = commit.deltas.iter();
-        let sold = sold
-            .filter(|delta| ordered.contains(&delta.series))
-            .map(|delta| delta.entity);
+        let is_ordered = |id: u32| {
+            let series = catalogue.series_by_id(id).map(|series| series.number);
+            let mut measures = catalogue.measures().iter();
+            measures.any(|measure| {
+                Some(measure.series) == series && measure.origin == Origin::Stream(Stream::Orders)
+            })
+        };
+        let sold = commit.rows.iter().filter(|rows| is_ordered(rows.id));
+        let sold = sold.flat_map(|rows| rows.entities.iter().copied());
         let priced = commit.facts.iter();
         let priced = priced
             .filter(|row| {

@@ -3,9 +3,9 @@
 //! A clock that is ahead for a moment lets everything be judged as of a time that was not. What was
 //! noted of that time is taken back here; what was counted stays.
 
-use fenghuo_signal::catalogue::{self, Signal};
-use fenghuo_signal::{Judge, State};
-use fenghuo_window::Shape;
+use std::sync::Arc;
+
+use fenghuo_signal::{Judge, Signal, State};
 
 use super::{AT_ONCE, HISTORY_MS, Home, PANE_COUNTS_MS};
 
@@ -13,7 +13,8 @@ impl Home {
     /// Time went back with the record at `offset`: what lies ahead of it now is due at once, what
     /// was learnt from panes that are yet to come is forgotten, and no hold waits for its return.
     pub(super) fn step_back(&mut self, offset: u64) {
-        for (number, signal) in catalogue::ALL.iter().enumerate() {
+        let catalogue = Arc::clone(&self.config.catalogue);
+        for (number, signal) in catalogue.signals().iter().enumerate() {
             let clock = match signal.streams.is_empty() {
                 true => None,
                 false => self.clocks.all(self.topics(signal)),
@@ -33,8 +34,9 @@ impl Home {
     }
 
     fn step_slot_back(&mut self, id: u32, at: usize) {
+        let catalogue = Arc::clone(&self.config.catalogue);
         let entry = &self.entries[id as usize];
-        let signal = catalogue::ALL[entry.slots[at].signal];
+        let signal = &catalogue.signals()[entry.slots[at].signal];
         let Some(clock) = self.clock(signal, &entry.entity) else {
             return;
         };
@@ -62,8 +64,11 @@ impl Home {
     /// of that pane, while the pane still counts. Panes of long ago are history.
     pub(super) fn pane_time(&self, id: u32, signal: &Signal, now_ms: i64) -> i64 {
         let history = &self.entries[id as usize].history;
-        let paned = signal.touched_by.iter();
-        let paned = paned.filter(|series| matches!(series.shape, Shape::Panes(_)));
+        let all = self.config.catalogue.series();
+        let touched_by = signal.touched_by.iter();
+        let paned = touched_by
+            .map(|series| &all[usize::from(*series)])
+            .filter(|series| series.is_paned());
         let newest_ms = paned
             .filter_map(|series| history.panes(series)?.newest_ms())
             .max();

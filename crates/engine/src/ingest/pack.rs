@@ -1,8 +1,9 @@
 //! Packing: what one commit says to one panes partition, in parts of bounded size.
 
-use fenghuo_signal::{Entity, Fact};
+use fenghuo_signal::{Catalogue, Entity, Fact};
+use fenghuo_window::{Row, Series};
 
-use crate::record::{CommitRecord, Delta, EntityName, FactRow};
+use crate::record::{CommitRecord, EntityTable, FactRow, MeasureRows};
 
 /// Largest part of a commit record, in bytes; a larger one is sent in several.
 const RECORD_BYTES_MAX: usize = 512 * 1024;
@@ -10,51 +11,54 @@ const RECORD_BYTES_MAX: usize = 512 * 1024;
 /// The commit record of one panes partition, in the making.
 #[derive(Default)]
 pub(super) struct Pack {
-    parts: Vec<CommitRecord>,
+    parts: Vec<Part>,
+}
+
+/// One part of it.
+#[derive(Default)]
+struct Part {
+    entities: EntityTable,
+    /// By number of the series.
+    rows: Vec<Rows>,
+    facts: Vec<FactRow>,
     bytes: usize,
-    index: hashbrown::HashMap<Entity, u32, foldhash::fast::FixedState>,
+    /// The entity of the last row and its index: those of one entity come together.
+    last: Option<(Entity, u32)>,
+}
+
+/// Rows of one measure, row after row.
+#[derive(Default)]
+struct Rows {
+    entities: Vec<u32>,
+    starts_ms: Vec<i64>,
+    values: Vec<i64>,
 }
 
 impl Pack {
-    fn part(&mut self, bytes: usize) -> &mut CommitRecord {
-        if self.parts.is_empty() || self.bytes + bytes > RECORD_BYTES_MAX {
-            self.parts.push(CommitRecord::default());
-            self.index.clear();
-            self.bytes = 0;
+    fn part(&mut self, bytes: usize) -> &mut Part {
+        let is_full = |part: &Part| part.bytes + bytes > RECORD_BYTES_MAX;
+        if self.parts.last().is_none_or(is_full) {
+            self.parts.push(Part::default());
         }
-        self.bytes += bytes;
         let last = self.parts.len() - 1;
-        &mut self.parts[last]
-    }
-
-    fn entity(&mut self, entity: &Entity) -> u32 {
-        if let Some(index) = self.index.get(entity) {
-            return *index;
-        }
-        let (first, second) = (entity.first.to_string(), entity.second.to_string());
-        let part = self.part(first.len() + second.len() + 16);
-        let index = part.entities.len() as u32;
-        part.entities.push(EntityName {
-            kind: entity.kind as u32,
-            first,
-            second,
-        });
-        self.index.insert(entity.clone(), index);
-        index
+        let part = &mut self.parts[last];
+        part.bytes += bytes;
+        part
     }
 
     /// Adds an increment of an entity.
-    pub(super) fn delta(&mut self, entity: &Entity, series: u32, start_ms: i64, values: &[i64]) {
-        // Room for both, so that a delta never lies in another part than its entity.
-        self.part(64 + 10 * values.len() + entity.first.len() + entity.second.len());
-        let entity = self.entity(entity);
-        let delta = Delta {
-            series,
-            entity,
-            start_ms,
-            values: values.to_vec(),
-        };
-        self.part(0).deltas.push(delta);
+    pub(super) fn row(&mut self, row: &Row<'_, Entity>) {
+        let names = row.entity.first.len() + row.entity.second.len();
+        let part = self.part(16 + 10 * row.values.len() + names);
+        let entity = part.entity(row.entity);
+        let number = usize::from(row.series);
+        if part.rows.len() <= number {
+            part.rows.resize_with(number + 1, Rows::default);
+        }
+        let rows = &mut part.rows[number];
+        rows.entities.push(entity);
+        rows.starts_ms.push(row.start_ms);
+        rows.values.extend_from_slice(row.values);
     }
 
     /// Adds a fact about an entity.
@@ -63,19 +67,79 @@ impl Pack {
             Fact::Catalog(fact) => prost::Message::encoded_len(fact),
             Fact::Plan(fact) => prost::Message::encoded_len(fact),
         };
-        self.part(64 + bytes + entity.first.len());
-        let entity = self.entity(entity);
-        self.part(0).facts.push(FactRow {
+        let part = self.part(64 + bytes + entity.first.len());
+        let entity = part.entity(entity);
+        part.facts.push(FactRow {
             entity,
             fact: Some(fact),
         });
     }
 
     /// The record, in parts of bounded size; at least one.
-    pub(super) fn into_parts(mut self) -> Vec<CommitRecord> {
+    pub(super) fn into_parts(mut self, catalogue: &Catalogue) -> Vec<CommitRecord> {
         if self.parts.is_empty() {
-            self.parts.push(CommitRecord::default());
+            self.parts.push(Part::default());
         }
-        self.parts
+        let parts = self.parts.into_iter();
+        parts.map(|part| part.into_record(catalogue)).collect()
+    }
+}
+
+impl Part {
+    fn entity(&mut self, entity: &Entity) -> u32 {
+        if let Some((last, index)) = &self.last
+            && last == entity
+        {
+            return *index;
+        }
+        let index = self.entities.push(entity);
+        self.last = Some((entity.clone(), index));
+        index
+    }
+
+    fn into_record(self, catalogue: &Catalogue) -> CommitRecord {
+        let rows = self.rows.into_iter().zip(catalogue.series());
+        let rows = rows
+            .filter(|(rows, _)| !rows.entities.is_empty())
+            .map(|(rows, series)| rows.into_columns(series, catalogue.id(series.number)));
+        CommitRecord {
+            catalogue: catalogue.hash(),
+            entities: (!self.entities.kind.is_empty()).then_some(self.entities),
+            rows: rows.collect(),
+            facts: self.facts,
+            ..CommitRecord::default()
+        }
+    }
+}
+
+impl Rows {
+    fn into_columns(self, series: &Series, id: u32) -> MeasureRows {
+        let width = series.width();
+        let identity = series.identity();
+        let (mut columns, mut values) = (0, Vec::with_capacity(self.values.len()));
+        for (column, nothing) in identity.iter().enumerate() {
+            let of_column = || self.values.iter().skip(column).step_by(width);
+            if of_column().any(|value| value != nothing) {
+                columns |= 1 << column;
+                values.extend(of_column());
+            }
+        }
+        let mut before_ms = 0_i64;
+        let step = |start_ms: i64| {
+            let step_ms = start_ms.wrapping_sub(before_ms);
+            before_ms = start_ms;
+            step_ms
+        };
+        let starts = match series.tiers().is_empty() {
+            true => Vec::new(),
+            false => self.starts_ms.into_iter().map(step).collect(),
+        };
+        MeasureRows {
+            id,
+            entities: self.entities,
+            starts,
+            columns,
+            values,
+        }
     }
 }

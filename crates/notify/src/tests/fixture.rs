@@ -26,7 +26,7 @@ pub(crate) fn firing() -> Page {
             episode: "5f2c7d0be6a14c0f9d3b8a7e61c2f4a0".to_owned(),
             rule: "price-below-floor".to_owned(),
             signal: "price.floor".to_owned(),
-            entity: Entity::one(Kind::Sku, "A<1>&B"),
+            entity: Entity::one(Kind::SKU, "A<1>&B"),
             from: State::Pending,
             to: State::Firing,
             severity: Severity::Page,
@@ -51,7 +51,7 @@ pub(crate) fn warning() -> Page {
     let mut page = firing();
     page.alert.rule = "ship-first-scan".to_owned();
     page.alert.signal = "ship.first_scan".to_owned();
-    page.alert.entity = Entity::pair(Kind::WarehouseCourier, "HZ1", "SF");
+    page.alert.entity = Entity::pair(Kind::WAREHOUSE_COURIER, "HZ1", "SF");
     page.alert.severity = Severity::Warn;
     page.alert.reading = Reading {
         state: ReadingState::Ok,

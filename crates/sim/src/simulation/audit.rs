@@ -70,7 +70,7 @@ fn broken(error: impl std::fmt::Display) -> Violation {
 
 /// The panes partition of an entity.
 pub fn home_of(entity: &Entity) -> usize {
-    if matches!(entity.kind, Kind::Sku | Kind::SkuLocation) {
+    if matches!(entity.kind, Kind::SKU | Kind::SKU_LOCATION) {
         let hash = xxhash_rust::xxh3::xxh3_64(entity.first.as_bytes());
         (hash % u64::from(HOMES)) as usize
     } else {

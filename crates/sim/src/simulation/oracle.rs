@@ -220,7 +220,7 @@ impl Add<'_> {
     }
 
     fn event(&mut self, source: &str, said: &Said, partition: &mut Partition) {
-        let entity = Entity::one(Kind::Source, source);
+        let entity = Entity::one(Kind::SOURCE, source);
         self.pane(&series::ARRIVALS, entity.clone(), PANE_MS, &[(0, 1)]);
         self.level(&series::ARRIVED, entity, &[(0, 1)]);
         match said {
@@ -237,7 +237,7 @@ impl Add<'_> {
                 self.parcel(*parcel, life, *status, *promised_ms);
             }
             Said::Review { sku, rating } => {
-                let entity = Entity::one(Kind::Sku, sku);
+                let entity = Entity::one(Kind::SKU, sku);
                 let negative = i64::from(*rating <= 2);
                 let values = [(0, 1), (1, negative)];
                 self.pane(&series::REVIEWS, entity, REVIEW_PANE_MS, &values);
@@ -248,9 +248,9 @@ impl Add<'_> {
 
     fn order(&mut self, step: Type, paid: bool, lines: &[Line]) {
         let wholes = [
-            Entity::one(Kind::Campaign, CAMPAIGN),
-            Entity::one(Kind::Channel, CHANNEL),
-            Entity::one(Kind::Shop, ""),
+            Entity::one(Kind::CAMPAIGN, CAMPAIGN),
+            Entity::one(Kind::CHANNEL, CHANNEL),
+            Entity::one(Kind::SHOP, ""),
         ];
         let skus: BTreeSet<&str> = lines.iter().map(|line| line.sku.as_str()).collect();
         let of = |sku: Option<&str>| {
@@ -266,7 +266,7 @@ impl Add<'_> {
         };
         let priced = matches!(step, Type::Placed | Type::Paid);
         for line in lines.iter().filter(|_| priced) {
-            let entity = Entity::one(Kind::Sku, &line.sku);
+            let entity = Entity::one(Kind::SKU, &line.sku);
             self.pane(&series::PRICE, entity, PANE_MS, &[(2, 1)]);
         }
         let sign = match step {
@@ -282,23 +282,23 @@ impl Add<'_> {
             };
             self.level(
                 &series::COMMITTED,
-                Entity::one(Kind::Sku, &line.sku),
+                Entity::one(Kind::SKU, &line.sku),
                 &values,
             );
             if !line.warehouse.is_empty() {
-                let place = Entity::pair(Kind::SkuLocation, &line.sku, line.warehouse);
+                let place = Entity::pair(Kind::SKU_LOCATION, &line.sku, line.warehouse);
                 self.level(&series::COMMITTED, place, &values);
             }
         }
         let each = skus
             .into_iter()
-            .map(|sku| (Entity::one(Kind::Sku, sku), of(Some(sku))))
+            .map(|sku| (Entity::one(Kind::SKU, sku), of(Some(sku))))
             .chain(wholes.iter().map(|whole| (whole.clone(), of(None))));
         for (entity, (units, revenue)) in each {
             match step {
                 Type::Paid => {
                     let values = [(0, 1), (1, units), (2, revenue)];
-                    if entity.kind != Kind::Shop {
+                    if entity.kind != Kind::SHOP {
                         self.pane(&series::SALES, entity.clone(), PANE_MS, &values);
                     }
                     self.level(&series::TOTALS, entity, &values);
@@ -307,7 +307,7 @@ impl Add<'_> {
                     let values = [(3, 1), (4, units), (5, revenue)];
                     self.level(&series::TOTALS, entity, &values);
                 }
-                Type::Placed if entity.kind != Kind::Sku => {
+                Type::Placed if entity.kind != Kind::SKU => {
                     self.level(&series::TOTALS, entity, &[(6, 1)]);
                 }
                 _ => {}
@@ -320,7 +320,7 @@ impl Add<'_> {
             return;
         }
         let (courier, warehouse, lane) = parcel_place(parcel);
-        let pair = Entity::pair(Kind::WarehouseCourier, warehouse, courier);
+        let pair = Entity::pair(Kind::WAREHOUSE_COURIER, warehouse, courier);
         let hour = |at_ms: i64| at_ms - at_ms.rem_euclid(HOUR_MS);
         if status == Status::LabelCreated && life.labelled_ms.is_none() && !life.scanned {
             life.labelled_ms = Some(self.at_ms);
@@ -334,9 +334,9 @@ impl Add<'_> {
         let counts = life.from_the_start;
         let promise = |add: &mut Self, at_ms: i64, values: [(usize, i64); 1]| {
             let entities = [
-                Entity::one(Kind::Courier, courier),
-                Entity::one(Kind::Lane, lane),
-                Entity::one(Kind::Campaign, CAMPAIGN),
+                Entity::one(Kind::COURIER, courier),
+                Entity::one(Kind::LANE, lane),
+                Entity::one(Kind::CAMPAIGN, CAMPAIGN),
             ];
             for entity in entities.into_iter().filter(|_| counts) {
                 add.cell(&series::PROMISES, entity, hour(at_ms), &values);

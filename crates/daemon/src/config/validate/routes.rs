@@ -121,7 +121,7 @@ fn check_route(
         }
     }
     let mut parts: Vec<&str> = Vec::new();
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let (first, second) = kind.parts();
         parts.extend([Some(first), second].into_iter().flatten());
     }

@@ -19,7 +19,7 @@ fn reading(state: ReadingState, value: f64, n: u64) -> Published {
 }
 
 fn sku(number: usize) -> Entity {
-    Entity::one(Kind::Sku, &format!("s{number:03}"))
+    Entity::one(Kind::SKU, &format!("s{number:03}"))
 }
 
 /// Readings of two signals about a hundred skus, and the orders of every second one.
