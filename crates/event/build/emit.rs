@@ -274,7 +274,8 @@ impl Members for pb::{name} {{
     )
 }
 
-fn ident(name: &str) -> String {
+/// A field's name in Rust.
+pub fn ident(name: &str) -> String {
     match name {
         "type" | "in" | "as" | "use" | "move" | "ref" | "match" | "where" => format!("r#{name}"),
         _ => name.to_owned(),

@@ -13,6 +13,8 @@ use crate::emit::{self, Field, Message, Oneof, snake, upper_camel};
 pub struct Marks<'a> {
     /// Names of the string fields that hold free text.
     pub text_fields: &'a [&'a str],
+    /// Names of the string fields that each name one life: one order, one parcel.
+    pub life_fields: &'a [&'a str],
     /// Names of the messages that `rules.rs` knows.
     pub ruled_messages: &'a [&'a str],
 }
@@ -20,8 +22,8 @@ pub struct Marks<'a> {
 /// More fields than this do not fit the set of those already seen (a `u64`).
 const FIELDS_MAX: usize = 64;
 
-const TIMESTAMP: &str = ".google.protobuf.Timestamp";
-const DURATION: &str = ".google.protobuf.Duration";
+pub const TIMESTAMP: &str = ".google.protobuf.Timestamp";
+pub const DURATION: &str = ".google.protobuf.Duration";
 
 /// Numbers of descriptor fields, of which the paths to comments are made.
 mod path {
@@ -52,7 +54,7 @@ pub fn generate(
     let reader = Reader {
         prefix: format!(".{package}."),
         borrowing: borrowing(file, package),
-        comments: comments(file),
+        comments: Comments::of(file),
         marks,
     };
     let mut code = String::from("// Generated from events.proto by build/views.rs.\n");
@@ -91,18 +93,32 @@ fn borrowing(file: &FileDescriptorProto, package: &str) -> BTreeSet<String> {
 }
 
 /// Leading comments by descriptor path.
-fn comments(file: &FileDescriptorProto) -> BTreeMap<Vec<i32>, String> {
-    let locations = file.source_code_info.iter().flat_map(|info| &info.location);
-    locations
-        .filter_map(|location| {
+pub struct Comments(BTreeMap<Vec<i32>, String>);
+
+impl Comments {
+    pub fn of(file: &FileDescriptorProto) -> Self {
+        let locations = file.source_code_info.iter().flat_map(|info| &info.location);
+        let texts = locations.filter_map(|location| {
             let text = location.leading_comments().trim();
             (!text.is_empty()).then(|| (location.path.clone(), text.to_owned()))
-        })
-        .collect()
+        });
+        Self(texts.collect())
+    }
+
+    fn text(&self, path: &[i32]) -> &str {
+        self.0.get(path).map_or("As its name says.", String::as_str)
+    }
+
+    /// The comment of a message's field, on one line.
+    pub fn line(&self, message: i32, field: i32) -> String {
+        let text = self.text(&[path::MESSAGE, message, path::FIELD, field]);
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        lines.join(" ")
+    }
 }
 
 /// The message that an entry of the map `field` is on the wire.
-fn map_entry<'a>(
+pub fn map_entry<'a>(
     message: &'a DescriptorProto,
     field: &FieldDescriptorProto,
 ) -> Option<&'a DescriptorProto> {
@@ -119,7 +135,7 @@ fn map_entry<'a>(
 struct Reader<'a> {
     prefix: String,
     borrowing: BTreeSet<String>,
-    comments: BTreeMap<Vec<i32>, String>,
+    comments: Comments,
     marks: &'a Marks<'a>,
 }
 
@@ -238,10 +254,7 @@ impl Reader<'_> {
     }
 
     fn comment(&self, path: &[i32]) -> String {
-        let text = self
-            .comments
-            .get(path)
-            .map_or("As its name says.", String::as_str);
+        let text = self.comments.text(path);
         text.lines()
             .map(|line| format!("/// {}\n", line.trim()))
             .collect()

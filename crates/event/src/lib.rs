@@ -15,6 +15,7 @@ mod field;
 mod json;
 mod rejected;
 mod rules;
+pub mod schema;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 pub mod entity;
+pub mod expression;
 pub mod fact;
 pub mod reading;
 pub mod series;
