@@ -17,11 +17,11 @@ mod operator;
 /// Mistakes after this many are not told.
 const ERRORS_MAX: usize = 16;
 
+/// A checked expression: its type, its tree and what it reads.
+type Outcome<L> = Result<(Type, Root<L>, Vec<Reads>), Errors>;
+
 /// Checks a whole expression.
-pub(super) fn check<S: Schema>(
-    node: &Node,
-    schema: &S,
-) -> Result<(Type, Root<S::Leaves>, Vec<Reads>), Errors> {
+pub(super) fn check<S: Schema>(node: &Node, schema: &S) -> Outcome<S::Leaves> {
     let mut checker = Checker {
         schema,
         reads: Vec::new(),
@@ -83,7 +83,7 @@ impl<L: Leaves> Typed<L> {
             Typed::Whole(Unit::Money, _) => "a Money",
             Typed::Float(_) | Typed::Single(_) => "a Float",
             Typed::Text(_) => "a Text",
-            Typed::Enum(names, _) => return format!("a {}", names.name).into(),
+            Typed::Enum(names, _) => return format!("an enum, {}", names.name).into(),
             Typed::Texts(..) => "a list of texts",
             Typed::List(_) => "a list",
         })

@@ -4,6 +4,7 @@ use super::{
     Arithmetic, Bool, Checked, Checker, Comparison, Enumeration, Error, Float, Kind, Leaves, Node,
     Operator, Pair, Schema, Text, Typed, Unit, Whole, pair,
 };
+use crate::expression::eval::finite;
 
 impl<S: Schema> Checker<'_, S> {
     pub(super) fn binary(
@@ -44,8 +45,7 @@ impl<S: Schema> Checker<'_, S> {
             Typed::Whole(unit @ (Unit::Int | Unit::Duration | Unit::Money), value) => {
                 Typed::Whole(unit, value.negated())
             }
-            Typed::Float(value) => Typed::Float(value.negated()),
-            Typed::Single(value) => Typed::Single(value.negated()),
+            Typed::Float(value) | Typed::Single(value) => Typed::Float(value.negated()),
             other => {
                 let expected = "an Int, a Float, a Duration or a Money after \"-\"";
                 return self.unexpected(node.at, other.name(), expected);
@@ -67,12 +67,15 @@ impl<S: Schema> Checker<'_, S> {
                 return Some(Typed::Bool(among(comparison, Bool::Among(read, set))));
             }
             (Typed::Enum(names, _), _) | (_, Typed::Enum(names, _)) => {
-                let found = "another comparison of an enum";
-                let expected = format!("== or != with the name of a {} in quotes", names.name);
+                let found = match is_equality {
+                    true => "an enum beside what is no literal",
+                    false => "an order of an enum's values",
+                };
+                let expected = format!("== or != with a name of {} in quotes", names.name);
                 return self.unexpected(right.at, found, expected);
             }
-            (Typed::Single(one), other) => (Typed::Single(one), rounded(other)),
-            (one, Typed::Single(other)) => (rounded(one), Typed::Single(other)),
+            (Typed::Single(one), other) => (Typed::Single(one), rounded(right, other)),
+            (one, Typed::Single(other)) => (rounded(left, one), Typed::Single(other)),
             pair => pair,
         };
         let (first, second) = (one.name(), other.name());
@@ -140,12 +143,12 @@ impl<S: Schema> Checker<'_, S> {
         let listed = elements.iter().zip(list);
         Some(Typed::Bool(match value {
             Typed::Enum(names, read) => {
-                let texts = self.constants(listed, "a name in quotes", text)?;
+                let texts = self.constants(listed, "a name in quotes", |_, typed| text(typed))?;
                 let wanted: Vec<_> = texts.iter().map(|(at, text)| (*at, &**text)).collect();
                 Bool::Among(read, self.set(names, &wanted)?)
             }
             Typed::Text(value) => {
-                let list = self.constants(listed, "a text literal", text)?;
+                let list = self.constants(listed, "a text literal", |_, typed| text(typed))?;
                 Bool::text_in(value, list.into_iter().map(|(_, text)| text).collect())
             }
             Typed::Whole(unit, value) => {
@@ -154,18 +157,20 @@ impl<S: Schema> Checker<'_, S> {
                     Unit::Duration => "a duration(\"…\")",
                     Unit::Time | Unit::Money => "a value of its own kind, which has no literals",
                 };
-                let list = self.constants(listed, expected, |typed| match typed {
+                let list = self.constants(listed, expected, |_, typed| match typed {
                     Typed::Whole(same, Whole::Constant(value)) if same == unit => Some(value),
                     _ => None,
                 })?;
                 Bool::whole_in(value, list.into_iter().map(|(_, value)| value).collect())
             }
             Typed::Float(value) => {
-                let list = self.constants(listed, "a number", float)?;
+                let list = self.constants(listed, "a number", |_, typed| float(typed))?;
                 Bool::float_in(value, list.into_iter().map(|(_, value)| value).collect())
             }
             Typed::Single(value) => {
-                let list = self.constants(listed, "a number", |typed| float(rounded(typed)))?;
+                let list = self.constants(listed, "a number", |node, typed| {
+                    float(rounded(node, typed))
+                })?;
                 Bool::float_in(value, list.into_iter().map(|(_, value)| value).collect())
             }
             other => {
@@ -180,12 +185,15 @@ impl<S: Schema> Checker<'_, S> {
         &mut self,
         list: impl Iterator<Item = (&'n Node, Typed<S::Leaves>)>,
         expected: &str,
-        constant: impl Fn(Typed<S::Leaves>) -> Option<T>,
+        constant: impl Fn(&Node, Typed<S::Leaves>) -> Option<T>,
     ) -> Option<Vec<(usize, T)>> {
         let mut constants = Some(Vec::new());
         for (node, typed) in list {
-            let name = typed.name();
-            match (constant(typed), &mut constants) {
+            let name = match node.kind {
+                Kind::Path(_) | Kind::Binary(..) => "a value that is no literal".into(),
+                _ => typed.name(),
+            };
+            match (constant(node, typed), &mut constants) {
                 (Some(value), Some(constants)) => constants.push((node.at, value)),
                 (Some(_), None) => {}
                 (None, _) => constants = self.unexpected(node.at, name, expected),
@@ -211,19 +219,17 @@ fn float<L: Leaves>(typed: Typed<L>) -> Option<f64> {
 }
 
 /// A literal as a field of 32 bits would keep it: 4.1 is no such number, and would equal none.
-fn rounded<L: Leaves>(typed: Typed<L>) -> Typed<L> {
-    match float_of(&typed) {
-        Some(value) if (value as f32).is_finite() => {
-            Typed::Float(Float::Constant(f64::from(value as f32)))
-        }
-        _ => typed,
-    }
-}
-
-fn float_of<L: Leaves>(typed: &Typed<L>) -> Option<f64> {
+fn rounded<L: Leaves>(node: &Node, typed: Typed<L>) -> Typed<L> {
+    let is_literal = match &node.kind {
+        Kind::Float(_) => true,
+        Kind::Negate(inner) => matches!(inner.kind, Kind::Float(_)),
+        _ => false,
+    };
     match typed {
-        Typed::Float(Float::Constant(value)) => Some(*value),
-        _ => None,
+        Typed::Float(Float::Constant(value)) if is_literal => {
+            Typed::Float(Float::Constant(finite(f64::from(value as f32))))
+        }
+        other => other,
     }
 }
 
