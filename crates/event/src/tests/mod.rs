@@ -5,6 +5,7 @@
 mod encodings;
 mod hostile;
 mod random;
+mod readable;
 mod rejections;
 
 use std::sync::LazyLock;

@@ -83,7 +83,7 @@ impl<L: Leaves> Typed<L> {
             Typed::Whole(Unit::Money, _) => "a Money",
             Typed::Float(_) | Typed::Single(_) => "a Float",
             Typed::Text(_) => "a Text",
-            Typed::Enum(names, _) => return format!("a {}", names.name).into(),
+            Typed::Enum(names, _) => return format!("an enum, {}", names.name).into(),
             Typed::Texts(..) => "a list of texts",
             Typed::List(_) => "a list",
         })

@@ -55,7 +55,7 @@ pub enum Problem {
 /// The most of a text from the source that an error repeats, in characters.
 const SHOWN_CHARS_MAX: usize = 80;
 /// The longest list of names that an error gives, in characters.
-const HINT_CHARS_MAX: usize = 1_000;
+const HINT_CHARS_MAX: usize = 300;
 
 impl Error {
     pub(super) fn unknown<'k>(
@@ -115,17 +115,26 @@ fn shown(text: &str, chars_max: usize) -> String {
 /// The longest name that is compared with the known ones.
 const NAME_BYTES_COMPARED_MAX: usize = 256;
 
-/// The known name within three edits of `name` that are also at most half of it.
+/// The known name within three edits of `name` that are also at most half of it; else one that
+/// `name` is the end or the beginning of, as `quantity` is of `line.quantity`.
 pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     // What is far longer than any name is near to none, and comparing it would cost its square.
     if name.len() > NAME_BYTES_COMPARED_MAX {
         return None;
     }
     let most = (name.chars().count() / 2).min(3);
+    let is_part = |known: &str| {
+        let rest = known.strip_suffix(name).map(|rest| rest.ends_with('.'));
+        let rest = rest.or(known.strip_prefix(name).map(|rest| rest.starts_with('.')));
+        rest == Some(true)
+    };
     known
         .into_iter()
-        .map(|known| (strsim::damerau_levenshtein(name, known), known))
-        .filter(|(edits, _)| *edits <= most)
+        .filter_map(|known| match strsim::damerau_levenshtein(name, known) {
+            edits if edits <= most => Some((edits, known)),
+            _ if is_part(known) => Some((usize::MAX, known)),
+            _ => None,
+        })
         .min()
         .map(|(_, known)| known)
 }

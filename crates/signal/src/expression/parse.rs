@@ -96,9 +96,9 @@ pub(super) fn parse(source: &str) -> Result<Node, Errors> {
 /// What people mean who write this where an operator should be.
 fn after(token: &Token<'_>) -> &'static str {
     match token {
-        Token::Name("and" | "AND") => "&&",
-        Token::Name("or" | "OR") => "||",
-        Token::Mark("=") => "==",
+        Token::Name("and" | "AND") => "\"&&\"",
+        Token::Name("or" | "OR") => "\"||\"",
+        Token::Mark("=") => "\"==\"",
         _ => "an operator or the end",
     }
 }

@@ -47,7 +47,9 @@ impl<S: Schema> Checker<'_, S> {
         arguments: &[Node],
         expected: &str,
     ) -> Option<T> {
-        let found = format!("{name} with {} arguments", arguments.len());
+        let count = arguments.len();
+        let plural = if count == 1 { "" } else { "s" };
+        let found = format!("{name} with {count} argument{plural}");
         self.unexpected(node.at, found, expected)
     }
 

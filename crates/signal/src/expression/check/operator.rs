@@ -67,8 +67,11 @@ impl<S: Schema> Checker<'_, S> {
                 return Some(Typed::Bool(among(comparison, Bool::Among(read, set))));
             }
             (Typed::Enum(names, _), _) | (_, Typed::Enum(names, _)) => {
-                let found = "another comparison of an enum";
-                let expected = format!("== or != with the name of a {} in quotes", names.name);
+                let found = match is_equality {
+                    true => "an enum beside what is no literal",
+                    false => "an order of an enum's values",
+                };
+                let expected = format!("== or != with a name of {} in quotes", names.name);
                 return self.unexpected(right.at, found, expected);
             }
             (Typed::Single(one), other) => (Typed::Single(one), rounded(right, other)),
@@ -186,7 +189,10 @@ impl<S: Schema> Checker<'_, S> {
     ) -> Option<Vec<(usize, T)>> {
         let mut constants = Some(Vec::new());
         for (node, typed) in list {
-            let name = typed.name();
+            let name = match node.kind {
+                Kind::Path(_) | Kind::Binary(..) => "a value that is no literal".into(),
+                _ => typed.name(),
+            };
             match (constant(node, typed), &mut constants) {
                 (Some(value), Some(constants)) => constants.push((node.at, value)),
                 (Some(_), None) => {}

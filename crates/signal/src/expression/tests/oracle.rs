@@ -375,12 +375,10 @@ fn number(sign: &str, left: f64, right: f64) -> f64 {
         "/" => left / right,
         _ => left % right,
     };
-    if value > f64::MAX {
-        f64::MAX
-    } else if value < -f64::MAX {
-        -f64::MAX
-    } else {
-        value
+    match value {
+        f64::INFINITY => f64::MAX,
+        f64::NEG_INFINITY => f64::MIN,
+        value => value,
     }
 }
 
