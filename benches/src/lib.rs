@@ -83,11 +83,13 @@ pub fn config() -> TopologyConfig {
         stream: Stream::Orders,
         lateness_ms: 5_000,
     };
-    let rules = Rules::builtin(&fenghuo_signal::catalogue::names());
+    let catalogue = fenghuo_signal::Catalogue::built_in();
+    let rules = Rules::builtin(&catalogue.signal_names());
     TopologyConfig {
         group: "bench".to_owned(),
         instance: "0".to_owned(),
         ingest: IngestConfig {
+            catalogue,
             topics: vec![orders],
             shop: None,
             currency: None,

@@ -52,7 +52,8 @@ pub(crate) fn overlay(
         let at = error.span().map_or(0, |span| span.start);
         reader.error(at, Problem::syntax(error.message()))
     })?;
-    reader.check_keys("", root.get_ref(), &["rule"])?;
+    // A file of the catalogue holds rules beside what it is made for.
+    reader.check_keys("", root.get_ref(), &["rule", "measure", "signal"])?;
     let tables = match root.get_ref().get("rule") {
         None => &[][..],
         Some(list) => match list.get_ref() {

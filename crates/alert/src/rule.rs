@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use fenghuo_signal::{Entity, Kind, Reading};
+use fenghuo_signal::{Entity, Kind, Reading, catalogue};
 use serde::{Deserialize, Serialize};
 
 use crate::error::RuleError;
@@ -167,6 +167,9 @@ fn glob(pattern: &str, text: &str) -> bool {
     text.ends_with(pattern)
 }
 
+/// In a file of the catalogue, what follows are rules.
+const RULES_MARK: &str = "\n# --- Rules\n";
+
 /// A validated rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
@@ -243,11 +246,22 @@ impl Rules {
 
     /// The built-in rules: the defaults of every signal.
     pub fn builtin(signals: &[&str]) -> Result<Rules, RuleError> {
-        Rules::parse("builtin.toml", Rules::BUILTIN, signals)
+        let files = catalogue::BUILT_IN.iter();
+        files.fold(Ok(Rules::default()), |rules, (file, text)| {
+            rules?.with(file, text, signals)
+        })
     }
 
-    /// The text of the built-in rules, in the form of a rules file.
-    pub const BUILTIN: &str = include_str!("builtin.toml");
+    /// The text of the built-in rules, in the form of a rules file, with what each key may hold.
+    pub fn builtin_text() -> String {
+        let mut out = include_str!("rules_head.toml").to_owned();
+        for (_, text) in catalogue::BUILT_IN {
+            if let Some((_, rules)) = text.split_once(RULES_MARK) {
+                out.push_str(rules);
+            }
+        }
+        out
+    }
 
     /// These rules with those of a further text laid over them: a rule with the name of one that
     /// is there takes its place whole, `enabled = false` takes it out, any other is added.

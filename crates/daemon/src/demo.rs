@@ -197,6 +197,7 @@ fn shown(
     prometheus: metrics_exporter_prometheus::PrometheusHandle,
 ) -> Shown {
     Shown {
+        catalogue: fenghuo_signal::Catalogue::built_in(),
         board: Arc::clone(board),
         identity: Arc::new(Identity::new(Known {
             shop: Some(shop.shop_id.clone()),

@@ -316,6 +316,7 @@ fn shown(
     let (for_held, for_elsewhere) = (shared.holdings.clone(), Arc::clone(shared));
     let members = Mutex::new(None);
     Shown {
+        catalogue: Arc::clone(&config.catalogue),
         board: Arc::clone(&shared.board),
         identity: Arc::clone(&shared.identity),
         token,

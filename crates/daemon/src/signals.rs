@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use fenghuo_alert::Rules;
-use fenghuo_signal::catalogue;
+use fenghuo_signal::Catalogue;
 use serde_json::{Value, json};
 
 use crate::cli;
@@ -12,7 +12,7 @@ use crate::exit::Exit;
 /// Prints the signals or the rules.
 pub fn run(args: &cli::Signals) -> Exit {
     if args.rules {
-        print(Rules::BUILTIN)
+        print(&Rules::builtin_text())
     } else if args.json {
         print(&format!("{:#}\n", as_json()))
     } else {
@@ -34,11 +34,12 @@ pub fn print(text: &str) -> Exit {
 }
 
 fn as_json() -> Value {
-    let signals = catalogue::ALL.iter().map(|signal| {
+    let catalogue = Catalogue::built_in();
+    let signals = catalogue.signals().iter().map(|signal| {
         let kinds: Vec<&str> = signal.kinds.iter().map(|kind| kind.name()).collect();
         let streams: Vec<&str> = signal.streams.iter().map(|stream| stream.topic()).collect();
         json!({
-            "name": signal.name,
+            "name": &*signal.name,
             "unit": signal.unit,
             "about": signal.about,
             "formula": signal.formula,
@@ -51,13 +52,13 @@ fn as_json() -> Value {
 
 fn as_table() -> String {
     let mut rows = vec![["SIGNAL", "UNIT", "OF", "TELLS"].map(str::to_owned)];
-    for signal in catalogue::ALL {
+    for signal in Catalogue::built_in().signals() {
         let kinds: Vec<&str> = signal.kinds.iter().map(|kind| kind.name()).collect();
         rows.push([
-            signal.name.to_owned(),
-            signal.unit.to_owned(),
+            signal.name.to_string(),
+            signal.unit.to_string(),
             kinds.join(" "),
-            signal.about.to_owned(),
+            signal.about.to_string(),
         ]);
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
@@ -78,8 +79,11 @@ mod tests {
     fn every_signal_is_told() {
         let table = as_table();
         let json = as_json();
-        assert_eq!(table.lines().count(), 1 + catalogue::ALL.len());
-        for (index, name) in catalogue::names().into_iter().enumerate() {
+        assert_eq!(table.lines().count(), 1 + Catalogue::built_in().signals().len());
+        for (index, name) in Catalogue::built_in()
+            .signal_names()
+            .into_iter()
+            .enumerate() {
             assert!(table.contains(&format!("\n{name} ")), "{name}");
             assert_eq!(json[index]["name"], name);
         }

@@ -17,8 +17,8 @@ use fenghuo_engine::{Board, Evaluate, EvaluateConfig, record};
 use fenghuo_event::Stream;
 use fenghuo_log::{Assigned, Record, Stage, TopicPartition};
 use fenghuo_signal::fact::CatalogFact;
-use fenghuo_signal::{Fact, Kind, catalogue, series};
-use record::{CommitRecord, Delta, EntityName, FactRow, SourceRange};
+use fenghuo_signal::{Catalogue, Entity, Fact, Kind};
+use record::{CommitRecord, EntityTable, FactRow, MeasureRows, SourceRange};
 
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -37,7 +37,8 @@ fn main() {
     let board = Arc::new(Board::new());
     let streams = [Stream::Orders, Stream::Inventory, Stream::Catalog];
     let config = EvaluateConfig {
-        rules: Arc::new(Rules::builtin(&catalogue::names()).unwrap_or_default()),
+        rules: Arc::new(Rules::builtin(&Catalogue::built_in().signal_names()).unwrap_or_default()),
+        catalogue: Catalogue::built_in(),
         topics: streams
             .map(|stream| (stream.topic().into(), stream))
             .to_vec(),
@@ -102,45 +103,49 @@ fn commit(first: u64, at_ms: i64, is_full: bool, streams: [Stream; 3]) -> Commit
             ..SourceRange::default()
         });
     }
-    for number in first..first + 1_000 {
-        let entity = commit.entities.len() as u32;
-        let name = |kind: Kind, second: &str| EntityName {
-            kind: kind as u32,
-            first: format!("sku-{number:09}"),
-            second: second.to_owned(),
-        };
-        commit.entities.push(name(Kind::SKU, ""));
-        let told = [
-            &series::SALES,
-            &series::TOTALS,
-            &series::COMMITTED,
-            &series::PRICE,
-        ];
-        if is_full {
-            commit.entities.push(name(Kind::SKU_LOCATION, "warehouse-1"));
-            commit.deltas.push(Delta {
-                series: u32::from(series::STOCK.id),
-                entity: entity + 1,
-                start_ms: 0,
-                values: vec![1; series::STOCK.width()],
-            });
-            let floor = CatalogFact {
-                pack_units: 1,
-                price_floor_minor: Some(1),
-            };
-            commit.facts.push(FactRow {
-                entity,
-                fact: Some(Fact::Catalog(floor)),
-            });
-        }
-        for series in told {
-            commit.deltas.push(Delta {
-                series: u32::from(series.id),
-                entity,
-                start_ms: series.cell_start(at_ms),
-                values: vec![1; series.width()],
-            });
-        }
+    let catalogue = Catalogue::built_in();
+    let mut entities = EntityTable::default();
+    let mut rows = |measure: &str, of: &[u32]| {
+        let series = catalogue.series_of(measure);
+        let width = series.width();
+        let mut starts = vec![0; of.len()];
+        starts[0] = series.cell_start(at_ms);
+        commit.rows.push(MeasureRows {
+            id: catalogue.id(series.number),
+            entities: of.to_vec(),
+            starts: match series.tiers() {
+                [] => Vec::new(),
+                _ => starts,
+            },
+            columns: (1 << width) - 1,
+            values: vec![1; width * of.len()],
+        });
+    };
+    let name = |number: u64| format!("sku-{number:09}");
+    let skus: Vec<u32> = (first..first + 1_000)
+        .map(|number| entities.push(&Entity::one(Kind::SKU, &name(number))))
+        .collect();
+    for measure in ["sold", "totals", "committed", "price"] {
+        rows(measure, &skus);
     }
+    if is_full {
+        let places: Vec<u32> = (first..first + 1_000)
+            .map(|number| {
+                let place = Entity::pair(Kind::SKU_LOCATION, &name(number), "warehouse-1");
+                entities.push(&place)
+            })
+            .collect();
+        rows("stock", &places);
+        let floor = CatalogFact {
+            pack_units: 1,
+            price_floor_minor: Some(1),
+        };
+        let facts = skus.iter().map(|entity| FactRow {
+            entity: *entity,
+            fact: Some(Fact::Catalog(floor.clone())),
+        });
+        commit.facts.extend(facts);
+    }
+    commit.entities = Some(entities);
     commit
 }

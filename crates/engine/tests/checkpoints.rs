@@ -10,7 +10,7 @@ use fenghuo_engine::record::{AlertRecord, topic};
 use fenghuo_engine::{Board, Evaluate, Ingest, Topology};
 use fenghuo_event::{Stream, pb};
 use fenghuo_log::{Error, Log, Runner, SessionSpec, Start, TopicPartition};
-use fenghuo_signal::catalogue;
+use fenghuo_signal::Catalogue;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -220,7 +220,8 @@ fn a_rule_that_is_gone_ends_its_episodes_and_a_new_one_judges_what_is_there() {
     shop.pass(90);
     assert_eq!(shop.topology.board().open().len(), 1);
 
-    let names = catalogue::names();
+    let catalogue = Catalogue::built_in();
+    let names = catalogue.signal_names();
     let others = "[[rule]]\nname = \"price-floor\"\nenabled = false\n\
                   [[rule]]\nname = \"any-low-price\"\nsignal = \"price.floor\"\n\
                   page = [{ read = \"value\", below = 1.0, clear = 1.0 }]\n\

@@ -12,7 +12,7 @@ use fenghuo_event::Stream;
 use fenghuo_event::bounds::{ID_BYTES_MAX, MESSAGE_BYTES_MAX};
 use fenghuo_log::memory::MemoryLog;
 use fenghuo_log::{Append, Log, SessionSpec, Start, TopicPartition};
-use fenghuo_signal::catalogue;
+use fenghuo_signal::Catalogue;
 
 const START_MS: i64 = 1_794_398_400_000;
 
@@ -360,7 +360,7 @@ fn assert_bounded(topology: &Topology, config: &TopologyConfig, orders: usize) {
         held("duplicates") <= 2 * config.ingest.duplicates.entries_max,
         "{entries:?}"
     );
-    assert!(board.readings().len() <= entities * catalogue::ALL.len());
+    assert!(board.readings().len() <= entities * Catalogue::built_in().signals().len());
     assert!(board.totals().len() <= entities && board.charts().len() <= entities);
     // What is about the shop was there before there was no room, and counts on.
     let totals = board.totals();

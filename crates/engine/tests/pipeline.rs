@@ -274,7 +274,7 @@ fn a_silent_source_is_told_and_speaks_for_its_children() {
 }
 
 #[test]
-fn what_was_never_told_reads_unknown() {
+fn nothing_is_read_of_what_was_never_told() {
     let mut shop = Shop::open();
     shop.send(
         Stream::Orders,
@@ -288,8 +288,8 @@ fn what_was_never_told_reads_unknown() {
         "stock.hours_of_cover",
         "sales.pace",
     ] {
-        let published = shop.topology.board().reading(signal, &sku).unwrap();
-        assert_eq!(published.reading.state, ReadingState::Unknown, "{signal}");
+        let published = shop.topology.board().reading(signal, &sku);
+        assert_eq!(published, None, "{signal}");
     }
     let inventory = pb::Inventory {
         r#type: pb::inventory::Type::Snapshot.into(),

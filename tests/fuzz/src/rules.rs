@@ -2,7 +2,7 @@
 //! readable length that names a line of the text; and an error is no surprise, but the same again.
 
 use fenghuo_alert::Rules;
-use fenghuo_signal::catalogue;
+use fenghuo_signal::Catalogue;
 
 /// The most that an error says: a few lines for a person, the longest of them the list of signals.
 const ERROR_CHARS_MAX: usize = 2_000;
@@ -11,7 +11,8 @@ pub(crate) fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };
-    let signals = catalogue::names();
+    let catalogue = Catalogue::built_in();
+    let signals = catalogue.signal_names();
     match Rules::parse("fuzz.toml", text, &signals) {
         Ok(rules) => {
             assert!(rules.len() <= Rules::COUNT_MAX);

@@ -76,7 +76,8 @@ fn shop(target: Target) -> Vec<Vec<u8>> {
 
 /// The built-in rules, each alone.
 fn rules() -> Vec<Vec<u8>> {
-    let rules = Rules::BUILTIN.split("[[rule]]").skip(1);
+    let builtin = Rules::builtin_text();
+    let rules = builtin.split("[[rule]]").skip(1);
     rules
         .map(|rule| format!("[[rule]]{rule}").into_bytes())
         .collect()

@@ -22,6 +22,7 @@ use fenghuo_engine::{
 use fenghuo_event::Stream;
 use fenghuo_kafka::KafkaConfig;
 use fenghuo_log::{Start, TopicSpec};
+use fenghuo_signal::Catalogue;
 use fenghuo_notify::{ChannelConfig, ChannelKind, Secret, SecretSource};
 
 pub use plan::Plans;
@@ -56,6 +57,8 @@ pub struct Config {
     pub watchdog: Option<Watchdog>,
     /// `[http]`
     pub http: Http,
+    /// `[catalogue]`: what is counted and read, the built-in files with a shop's own.
+    pub catalogue: Arc<Catalogue>,
     /// `[rules]`: the built-in ones with those of the files over them.
     pub rules: Arc<Rules>,
     /// `[plans]`: campaigns and skus.
@@ -273,6 +276,9 @@ pub enum ConfigError {
     /// A rule is wrong.
     #[error(transparent)]
     Rule(#[from] RuleError),
+    /// A file of the catalogue is wrong.
+    #[error(transparent)]
+    Catalogue(#[from] fenghuo_signal::document::Mistakes),
     /// A mapping is wrong.
     #[error(transparent)]
     Mapping(#[from] fenghuo_intake::MappingError),
@@ -385,6 +391,7 @@ impl Config {
             group: self.kafka.group.clone(),
             instance: self.kafka.instance.clone(),
             ingest: IngestConfig {
+                catalogue: Arc::clone(&self.catalogue),
                 topics: self.topics.sources.clone(),
                 shop: self.shop.id.clone(),
                 currency: self.shop.currency.clone(),

@@ -21,6 +21,7 @@ pub struct Raw {
     pub ingest: Ingest,
     pub evaluate: Evaluate,
     pub http: Http,
+    pub catalogue: Catalogue,
     pub rules: Rules,
     pub plans: Plans,
     pub shutdown: Shutdown,
@@ -164,6 +165,12 @@ pub struct Http {
 #[serde(deny_unknown_fields, default)]
 pub struct Rules {
     pub builtin: Option<bool>,
+    pub files: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Catalogue {
     pub files: Vec<String>,
 }
 

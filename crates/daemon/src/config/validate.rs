@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use fenghuo_alert::Rules;
 use fenghuo_engine::{DuplicateBounds, TrackerBounds};
+use fenghuo_signal::Catalogue;
+use fenghuo_signal::catalogue::File;
 use fenghuo_notify::{ChannelConfig, SecretSource, utc_offset_min};
 
 use super::document::{CONFIG_BYTES_MAX, Document, PLAN_BYTES_MAX, read_text};
@@ -48,7 +50,8 @@ pub fn config(document: &Document<'_>) -> Result<Config, ConfigError> {
     let plans = plans(at, &raw.plans.files, currency)?;
     let mut warnings = Vec::new();
     let channels = channels(at, &raw, &shop)?;
-    let routes = routes(at, &raw, &channels, &mut warnings)?;
+    let catalogue = catalogue(at, &raw.catalogue)?;
+    let routes = routes(at, &raw, &channels, &catalogue, &mut warnings)?;
     let http = http(at, &raw.http)?;
     let watched = watched(at, &raw.intake, &shop)?;
     let topics = topics(at, &raw.topics, &raw.ingest.lateness, watched.as_ref())?;
@@ -61,7 +64,8 @@ pub fn config(document: &Document<'_>) -> Result<Config, ConfigError> {
         ingest: ingest(at, &raw.ingest)?,
         evaluate: evaluate(at, &raw.evaluate)?,
         http,
-        rules: Arc::new(rules(at, &raw.rules)?),
+        rules: Arc::new(rules(at, &raw.rules, &catalogue, &raw.catalogue)?),
+        catalogue,
         shutdown_deadline: match &raw.shutdown.deadline {
             None => 10 * SECOND,
             Some(text) => at.duration("shutdown.deadline", text, SECOND..=10 * MINUTE)?,
@@ -372,13 +376,35 @@ fn files<'f>(
     }
 }
 
-fn rules(at: &Document<'_>, raw: &raw::Rules) -> Result<Rules, ConfigError> {
-    let signals = fenghuo_signal::catalogue::names();
+/// The built-in catalogue with the files of a shop's own.
+fn catalogue(at: &Document<'_>, raw: &raw::Catalogue) -> Result<Arc<Catalogue>, ConfigError> {
+    let mut own = Vec::new();
+    for file in files(at, "catalogue.files", &raw.files)? {
+        let path = at.path(file);
+        own.push(File {
+            name: path.display().to_string(),
+            text: read_text(&path, CONFIG_BYTES_MAX)?,
+        });
+    }
+    if own.is_empty() {
+        return Ok(Catalogue::built_in());
+    }
+    Ok(Arc::new(Catalogue::compile(&own)?))
+}
+
+fn rules(
+    at: &Document<'_>,
+    raw: &raw::Rules,
+    catalogue: &Catalogue,
+    own: &raw::Catalogue,
+) -> Result<Rules, ConfigError> {
+    let signals = catalogue.signal_names();
     let mut rules = match raw.builtin.unwrap_or(true) {
         true => Rules::builtin(&signals)?,
         false => Rules::default(),
     };
-    for file in files(at, "rules.files", &raw.files)? {
+    let own = files(at, "catalogue.files", &own.files)?;
+    for file in own.iter().chain(files(at, "rules.files", &raw.files)?) {
         let path = at.path(file);
         rules = rules.with(
             &path.display().to_string(),

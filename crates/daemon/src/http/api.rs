@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use fenghuo_alert::Transition;
 use fenghuo_engine::board::{self, Totals};
-use fenghuo_signal::{Entity, Kind, Reading, catalogue};
+use fenghuo_signal::{Entity, Kind, Reading, Signal};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -233,14 +233,18 @@ async fn picture(State(context): Here) -> Response {
     .await
 }
 
-async fn signals() -> Json<Value> {
-    let rows: Vec<Value> = catalogue::ALL
+async fn signals(State(context): Here) -> Json<Value> {
+    let rows: Vec<Value> = context
+        .shown
+        .catalogue
+        .signals()
         .iter()
         .map(|signal| {
             let kinds: Vec<_> = signal.kinds.iter().map(|kind| kind.name()).collect();
             let streams: Vec<_> = signal.streams.iter().map(|of| of.topic()).collect();
             json!({
-                "name": signal.name,
+                "name": &*signal.name,
+                "title": signal.title,
                 "unit": signal.unit,
                 "about": signal.about,
                 "formula": signal.formula,
@@ -255,8 +259,8 @@ async fn signals() -> Json<Value> {
 /// A reading of `/api/v1/readings`.
 #[derive(Serialize)]
 struct ReadingRow {
-    signal: &'static str,
-    unit: &'static str,
+    signal: String,
+    unit: String,
     entity: Entity,
     name: String,
     at: Option<String>,
@@ -265,7 +269,7 @@ struct ReadingRow {
 }
 
 async fn readings(State(context): Here, Ask(asked): Ask<ReadingsAsk>) -> Response {
-    let wanted = match asked.check() {
+    let wanted = match asked.check(&context.shown.catalogue) {
         Ok(wanted) => wanted,
         Err(text) => return bad(&text),
     };
@@ -276,10 +280,10 @@ async fn readings(State(context): Here, Ask(asked): Ask<ReadingsAsk>) -> Respons
 }
 
 fn page_of_readings(shown: &Shown, wanted: &ReadingsWanted) -> Vec<u8> {
-    let mut signals = catalogue::ALL.to_vec();
-    signals.sort_by_key(|signal| signal.name);
-    signals.retain(|signal| wanted.signal.is_none_or(|only| only.name == signal.name));
-    let names = signals.iter().map(|signal| signal.name);
+    let mut signals: Vec<&Signal> = shown.catalogue.signals().iter().collect();
+    signals.sort_by_key(|signal| &signal.name);
+    signals.retain(|signal| wanted.signal.as_ref().is_none_or(|only| *only == signal.name));
+    let names = signals.iter().map(|signal| &*signal.name);
     let count: usize = names.map(|name| shown.board.readings_count(name)).sum();
     let is_wanted = |entity: &Entity| {
         wanted.entity.as_ref().is_none_or(|only| only == entity)
@@ -298,10 +302,10 @@ fn page_of_readings(shown: &Shown, wanted: &ReadingsWanted) -> Vec<u8> {
         }
         let found = shown
             .board
-            .readings_after(signal.name, after, left, &is_wanted);
+            .readings_after(&signal.name, after, left, &is_wanted);
         rows.extend(found.into_iter().map(|(entity, published)| ReadingRow {
-            signal: signal.name,
-            unit: signal.unit,
+            signal: signal.name.to_string(),
+            unit: signal.unit.to_string(),
             name: entity.to_string(),
             entity,
             at: time(published.at_ms),

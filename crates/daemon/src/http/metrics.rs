@@ -5,13 +5,11 @@
 use fenghuo_alert::{Severity, State};
 use fenghuo_engine::Board;
 use fenghuo_event::Reason;
-use fenghuo_signal::catalogue;
+use fenghuo_signal::Catalogue;
+use fenghuo_signal::catalogue::ShownAs;
 
 use super::exposition::{Exposition, Type};
 use super::{Held, Shown};
-
-/// Signals whose readings can be added up; of the others a sum means nothing.
-const ADDITIVE: [&str; 1] = ["stock.available_to_promise"];
 
 /// The whole text: what the process measured, then what the board knows.
 pub(super) fn render(shown: &Shown) -> String {
@@ -26,7 +24,7 @@ pub(super) fn render(shown: &Shown) -> String {
     watermarks(&shown.board, (shown.now_ms)(), &mut out);
     entries(shown, &mut out);
     alerts(&shown.board, &mut out);
-    readings(&shown.board, shown.top_entities, &mut out);
+    readings(&shown.board, &shown.catalogue, shown.top_entities, &mut out);
     out.finish()
 }
 
@@ -176,7 +174,7 @@ fn alerts(board: &Board, out: &mut Exposition) {
 }
 
 /// Readings that can be judged, of the entities with the most traffic, and counts of all.
-fn readings(board: &Board, top: usize, out: &mut Exposition) {
+fn readings(board: &Board, catalogue: &Catalogue, top: usize, out: &mut Exposition) {
     let mut counts = Vec::new();
     let mut family = out.family(
         "fenghuo_reading",
@@ -184,18 +182,20 @@ fn readings(board: &Board, top: usize, out: &mut Exposition) {
         "Value of a signal, in its unit, for the entities with the most traffic; insufficient and unknown \
          readings are left out.",
     );
-    for signal in catalogue::ALL {
-        let summary = board.summary(signal.name, top);
+    for signal in catalogue.signals() {
+        let name = &*signal.name;
+        let summary = board.summary(name, top);
         for (entity, reading) in &summary.top {
-            let labels = [("signal", signal.name), ("entity", &entity.to_string())];
+            let labels = [("signal", name), ("entity", &entity.to_string())];
             family.sample(&labels, reading.value);
         }
         let (rest, sum) = summary.rest;
-        if ADDITIVE.contains(&signal.name) && rest > 0 {
-            family.sample(&[("signal", signal.name), ("entity", "other")], sum);
+        // Of shares and hours a sum means nothing.
+        if signal.shown_as == ShownAs::Count && rest > 0 {
+            family.sample(&[("signal", name), ("entity", "other")], sum);
         }
         let of_signal = summary.counts.into_iter();
-        counts.extend(of_signal.map(|(state, count)| (signal.name, state, count)));
+        counts.extend(of_signal.map(|(state, count)| (name, state, count)));
     }
     let mut family = out.family(
         "fenghuo_readings",

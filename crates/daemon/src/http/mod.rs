@@ -26,6 +26,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use fenghuo_signal::Catalogue;
 use fenghuo_engine::Board;
 use fenghuo_notify::Secret;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -43,6 +44,8 @@ pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What is shown, and to whom.
 pub struct Shown {
+    /// What is counted and read.
+    pub catalogue: Arc<Catalogue>,
     /// What the stages know.
     pub board: Arc<Board>,
     /// What shop this is.

@@ -9,8 +9,9 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use fenghuo_alert::Severity;
 use fenghuo_engine::board::{AlertPlace, EpisodePlace};
-use fenghuo_signal::catalogue::{self, Signal};
-use fenghuo_signal::{Entity, Kind};
+use std::sync::Arc;
+
+use fenghuo_signal::{Catalogue, Entity, Kind};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -55,12 +56,12 @@ pub(super) struct ReadingsAsk {
 /// Which readings are asked for.
 #[derive(Debug)]
 pub(super) struct ReadingsWanted {
-    pub(super) signal: Option<&'static Signal>,
+    pub(super) signal: Option<Arc<str>>,
     pub(super) entity: Option<Entity>,
     pub(super) kind: Option<Kind>,
     pub(super) limit: usize,
     /// The last one of the page before.
-    pub(super) after: Option<(&'static str, Entity)>,
+    pub(super) after: Option<(Arc<str>, Entity)>,
 }
 
 /// Parameters of a route that gives a page of rows.
@@ -92,9 +93,10 @@ fn short(name: &str, text: &str) -> Result<(), String> {
     }
 }
 
-fn signal(name: &str) -> Result<&'static Signal, String> {
-    catalogue::by_name(name).ok_or_else(|| {
-        let names = catalogue::names().join(", ");
+fn signal(catalogue: &Catalogue, name: &str) -> Result<Arc<str>, String> {
+    let found = catalogue.signal(name);
+    found.map(|signal| Arc::clone(&signal.name)).ok_or_else(|| {
+        let names = catalogue.signal_names().join(", ");
         format!("there is no signal {name:?}; there are {names}")
     })
 }
@@ -115,17 +117,21 @@ fn kind(name: &str) -> Result<Kind, String> {
 }
 
 impl ReadingsAsk {
-    pub(super) fn check(&self) -> Result<ReadingsWanted, String> {
+    pub(super) fn check(&self, catalogue: &Catalogue) -> Result<ReadingsWanted, String> {
         let after = self.after.as_deref().map(|cursor| {
             short("after", cursor)?;
             let wrong = || "after must be the `next` of the page before".to_owned();
             let (name, text) = cursor.split_once('/').ok_or_else(wrong)?;
-            let signal = catalogue::by_name(name).ok_or_else(wrong)?;
+            let signal = catalogue.signal(name).ok_or_else(wrong)?;
             let entity: Entity = text.parse().map_err(|_| wrong())?;
-            Ok::<_, String>((signal.name, entity))
+            Ok::<_, String>((Arc::clone(&signal.name), entity))
         });
         Ok(ReadingsWanted {
-            signal: self.signal.as_deref().map(signal).transpose()?,
+            signal: self
+                .signal
+                .as_deref()
+                .map(|name| signal(catalogue, name))
+                .transpose()?,
             entity: self.entity.as_deref().map(entity).transpose()?,
             kind: self.kind.as_deref().map(kind).transpose()?,
             limit: bounded(self.limit)?,

@@ -83,6 +83,7 @@ fn fill() -> (Arc<Board>, i64) {
 pub(super) fn shown() -> Shown {
     let (board, now_ms) = filled();
     Shown {
+        catalogue: fenghuo_signal::Catalogue::built_in(),
         board,
         identity: Arc::new(Identity::new(Known {
             shop: Some("42".to_owned()),

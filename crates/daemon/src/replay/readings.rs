@@ -72,7 +72,7 @@ impl<W: Write> Readings<W> {
             };
             self.out.write_record([
                 &at,
-                signal,
+                &*signal,
                 &entity.to_string(),
                 &number(reading.value),
                 &number(reading.lower),

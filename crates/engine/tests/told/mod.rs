@@ -10,7 +10,7 @@ use fenghuo_engine::{
 use fenghuo_event::Stream;
 use fenghuo_log::memory::MemoryLog;
 use fenghuo_log::{Log as _, Start, TopicSpec};
-use fenghuo_signal::catalogue;
+use fenghuo_signal::Catalogue;
 
 pub fn config(streams: &[Stream]) -> TopologyConfig {
     let topics = streams.iter().map(|stream| SourceTopic {
@@ -22,6 +22,7 @@ pub fn config(streams: &[Stream]) -> TopologyConfig {
         group: "fenghuo".to_owned(),
         instance: "test".to_owned(),
         ingest: IngestConfig {
+            catalogue: Catalogue::built_in(),
             topics: topics.collect(),
             shop: None,
             currency: Some("CNY".to_owned()),
@@ -38,7 +39,7 @@ pub fn config(streams: &[Stream]) -> TopologyConfig {
             panes_partitions: 3,
             seed: 7,
         },
-        rules: Arc::new(Rules::builtin(&catalogue::names()).unwrap()),
+        rules: Arc::new(Rules::builtin(&Catalogue::built_in().signal_names()).unwrap()),
         routes: Routes::default(),
         entities_max: 10_000,
         behind_ms_max: 60_000,

@@ -14,11 +14,11 @@ use fenghuo_engine::record::{
 use fenghuo_engine::{Board, Evaluate, TopologyConfig};
 use fenghuo_log::memory::MemoryLog;
 use fenghuo_log::{Append, Error, Log, Runner, Session, SessionSpec, Start, TopicPartition};
-use fenghuo_signal::{Entity, Kind, ReadingState, series};
+use fenghuo_signal::{Entity, Kind, ReadingState};
 
 use super::Violation;
 use super::kept::Kept;
-use super::oracle::{Oracle, Sums, counted};
+use super::oracle::{Oracle, Sums, counted, id_of, name_of, width};
 use super::scenario::{HOMES, SOURCES, source};
 
 /// The steps of every episode, by its id.
@@ -175,24 +175,21 @@ impl Audit {
         let record: CommitRecord = prost::Message::decode(&bytes[..]).map_err(broken)?;
         let home = &mut self.homes[at];
         let place = format!("offset {offset} of {}", panes(at));
-        let name = |index: u32| {
-            let name = record.entities.get(index as usize)?;
-            let kind = Kind::from_number(name.kind)?;
-            Some(Entity::pair(kind, &name.first, &name.second))
-        };
-        for delta in &record.deltas {
-            let Some(fields) = counted(delta.series) else {
-                continue;
+        let mut unnamed = false;
+        each_row(&record, &mut |id, entity, start_ms, values| {
+            let Some(fields) = counted(id) else { return };
+            let Some(entity) = entity else {
+                unnamed = true;
+                return;
             };
-            let Some(entity) = name(delta.entity) else {
-                return Err(broken(format!("{place}: an entity is not named")));
-            };
-            let width = series::by_id(delta.series).map_or(0, |series| series.fields.len());
-            let cell = (delta.series, entity, delta.start_ms);
-            let sums = home.sums.entry(cell).or_insert_with(|| vec![0; width]);
+            let cell = (id, entity, start_ms);
+            let sums = home.sums.entry(cell).or_insert_with(|| vec![0; width(id)]);
             for field in fields {
-                sums[field] += delta.values[field];
+                sums[field] += values[field];
             }
+        });
+        if unnamed {
+            return Err(broken(format!("{place}: an entity is not named")));
         }
         if !record.continues {
             let mut expected = Sums::new();
@@ -317,20 +314,19 @@ impl Audit {
             && piece.offset < offset
         {
             home.counted += 1;
-            for delta in &piece.record.deltas {
-                if delta.series != u32::from(series::TOTALS.id) {
-                    continue;
-                }
-                let name = &piece.record.entities[delta.entity as usize];
-                let Some(kind) = Kind::from_number(name.kind) else {
-                    continue;
+            let totals = &mut home.totals;
+            each_row(&piece.record, &mut |id, entity, _, values| {
+                let at = match id {
+                    _ if id == id_of("totals") => 0..6,
+                    _ if id == id_of("placed") => 6..7,
+                    _ => return,
                 };
-                let entity = Entity::pair(kind, &name.first, &name.second);
-                let totals = home.totals.entry(entity).or_default();
-                for (into, value) in totals.iter_mut().zip(&delta.values) {
+                let Some(entity) = entity else { return };
+                let totals = &mut totals.entry(entity).or_default()[at];
+                for (into, value) in totals.iter_mut().zip(values) {
                     *into += value;
                 }
-            }
+            });
         }
         let shown = board.totals();
         let mut shown = shown.iter().filter(|(entity, _)| home_of(entity) == at);
@@ -564,13 +560,48 @@ fn in_order(totals: &fenghuo_engine::board::Totals) -> Totals {
     ]
 }
 
+/// Calls `each` with measure, entity, start and columns of every row of a commit record. What is
+/// packed column by column is laid out anew here, apart from the product's own reader.
+fn each_row(
+    record: &CommitRecord,
+    each: &mut dyn FnMut(u32, Option<Entity>, i64, &[i64]),
+) {
+    let mut entities = Vec::new();
+    if let Some(table) = &record.entities {
+        let mut names = table.names.as_str();
+        for (at, kind) in table.kind.iter().enumerate() {
+            let (first, rest) = names.split_at(table.lengths[2 * at] as usize);
+            let (second, rest) = rest.split_at(table.lengths[2 * at + 1] as usize);
+            names = rest;
+            let kind = Kind::from_name(&table.kinds[*kind as usize]);
+            entities.push(kind.map(|kind| Entity::pair(kind, first, second)));
+        }
+    }
+    for rows in &record.rows {
+        let (count, mut start_ms) = (rows.entities.len(), 0);
+        for row in 0..count {
+            start_ms += rows.starts.get(row).copied().unwrap_or(0);
+            let mut values = [0; 64];
+            let mut place = 0;
+            for (column, value) in values.iter_mut().enumerate() {
+                if rows.columns >> column & 1 == 1 {
+                    *value = rows.values[place * count + row];
+                    place += 1;
+                }
+            }
+            let entity = entities.get(rows.entities[row] as usize);
+            each(rows.id, entity.cloned().flatten(), start_ms, &values);
+        }
+    }
+}
+
 /// The first cell in which two sums differ.
 fn difference(found: &Sums, expected: &Sums) -> Option<String> {
     let cells: BTreeSet<_> = found.keys().chain(expected.keys()).collect();
     let cell = cells
         .into_iter()
         .find(|cell| found.get(cell) != expected.get(cell))?;
-    let name = series::by_id(cell.0).map_or("?", |series| series.name);
+    let name = name_of(cell.0);
     Some(format!(
         "{name} of {} at {}: {:?}, expected {:?}",
         cell.1,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fenghuo_event::pb::{courier::Status, order::Type};
 use fenghuo_log::TopicPartition;
-use fenghuo_signal::{Entity, Kind, series};
+use fenghuo_signal::{Catalogue, Entity, Kind};
 
 use super::input::{CAMPAIGN, CHANNEL, Line, Meaning, Message, Said, parcel_place};
 use super::scenario::{AHEAD_MS_MAX, DUPLICATES_MS, HORIZON_MS, LATENESS_MS, SOURCES, source};
@@ -18,23 +18,61 @@ const HOUR_MS: i64 = 3_600_000;
 const REVIEW_PANE_MS: i64 = 600_000;
 const SCAN_AGES_HOURS: [i64; 10] = [1, 2, 3, 4, 6, 8, 12, 24, 48, 72];
 
-/// A cell: number of its series, its entity, and when it begins, Unix ms.
+/// A cell: id of its measure, its entity, and when it begins, Unix ms.
 pub type Cell = (u32, Entity, i64);
 
 /// What cells hold: the fields of each that are sums.
 pub type Sums = BTreeMap<Cell, Vec<i64>>;
 
-/// How many leading fields of a series are sums that the oracle counts, and the first of them.
-pub fn counted(series: u32) -> Option<std::ops::Range<usize>> {
-    let is = |one: &fenghuo_window::Series| u32::from(one.id) == series;
-    match series {
-        _ if is(&series::TOTALS) => Some(0..7),
-        _ if is(&series::PRICE) => Some(2..3),
-        _ if is(&series::ARRIVED) => Some(0..1),
-        // Absolute levels follow the order of their source; they are not sums.
-        _ if is(&series::STOCK) || is(&series::STOCK_TOTAL) => None,
-        _ => series::by_id(series).map(|series| 0..series.fields.len()),
-    }
+/// The measures that the oracle counts, and which of their columns are sums.
+const COUNTED: [(&str, std::ops::Range<usize>); 10] = [
+    ("sold", 0..3),
+    ("totals", 0..6),
+    ("placed", 0..1),
+    ("committed", 0..2),
+    ("price", 2..3),
+    ("first_scan", 0..11),
+    ("promises", 0..2),
+    ("reviews", 0..2),
+    ("arrivals", 0..1),
+    ("arrived", 0..1),
+];
+
+/// Ids and widths of those measures, by place.
+fn measures() -> &'static [(u32, usize); 10] {
+    static MEASURES: std::sync::OnceLock<[(u32, usize); 10]> = std::sync::OnceLock::new();
+    MEASURES.get_or_init(|| {
+        let catalogue = Catalogue::built_in();
+        COUNTED.map(|(name, _)| {
+            let series = catalogue.series_of(name);
+            (catalogue.id(series.number), series.merges.len())
+        })
+    })
+}
+
+/// What the log calls a measure.
+pub fn id_of(measure: &str) -> u32 {
+    let at = COUNTED.iter().position(|(name, _)| *name == measure);
+    at.map_or(0, |at| measures()[at].0)
+}
+
+/// How many columns a measure has.
+pub fn width(id: u32) -> usize {
+    let found = measures().iter().find(|(of, _)| *of == id);
+    found.map_or(0, |(_, width)| *width)
+}
+
+/// The name of a measure.
+pub fn name_of(id: u32) -> &'static str {
+    let at = measures().iter().position(|(of, _)| *of == id);
+    at.map_or("?", |at| COUNTED[at].0)
+}
+
+/// The columns of a measure that are sums and counted here. Absolute levels are none: they follow
+/// the order of their source.
+pub fn counted(id: u32) -> Option<std::ops::Range<usize>> {
+    let at = measures().iter().position(|(of, _)| *of == id)?;
+    Some(COUNTED[at].1.clone())
 }
 
 /// What becomes of a message.
@@ -146,7 +184,7 @@ impl Oracle {
         };
         for (_, entry) in partition.entries.range(from..to) {
             for (cell, field, value) in entry.adds.iter().filter(|(cell, ..)| wanted(&cell.1)) {
-                let width = series::by_id(cell.0).map_or(0, |series| series.fields.len());
+                let width = width(cell.0);
                 let values = sums.entry(cell.clone()).or_insert_with(|| vec![0; width]);
                 values[*field] += value;
             }
@@ -188,32 +226,32 @@ struct Add<'a> {
 }
 
 impl Add<'_> {
-    fn level(&mut self, series: &fenghuo_window::Series, entity: Entity, values: &[(usize, i64)]) {
-        self.cell(series, entity, 0, values);
+    fn level(&mut self, measure: &str, entity: Entity, values: &[(usize, i64)]) {
+        self.cell(measure, entity, 0, values);
     }
 
     /// To the pane of the event; what is late is in none.
     fn pane(
         &mut self,
-        series: &fenghuo_window::Series,
+        measure: &str,
         entity: Entity,
         width_ms: i64,
         values: &[(usize, i64)],
     ) {
         if !self.late {
             let start_ms = self.at_ms - self.at_ms.rem_euclid(width_ms);
-            self.cell(series, entity, start_ms, values);
+            self.cell(measure, entity, start_ms, values);
         }
     }
 
     fn cell(
         &mut self,
-        series: &fenghuo_window::Series,
+        measure: &str,
         entity: Entity,
         start_ms: i64,
         values: &[(usize, i64)],
     ) {
-        let cell = (u32::from(series.id), entity, start_ms);
+        let cell = (id_of(measure), entity, start_ms);
         let adds = values.iter().filter(|(_, value)| *value != 0);
         self.adds
             .extend(adds.map(|(field, value)| (cell.clone(), *field, *value)));
@@ -221,8 +259,8 @@ impl Add<'_> {
 
     fn event(&mut self, source: &str, said: &Said, partition: &mut Partition) {
         let entity = Entity::one(Kind::SOURCE, source);
-        self.pane(&series::ARRIVALS, entity.clone(), PANE_MS, &[(0, 1)]);
-        self.level(&series::ARRIVED, entity, &[(0, 1)]);
+        self.pane("arrivals", entity.clone(), PANE_MS, &[(0, 1)]);
+        self.level("arrived", entity, &[(0, 1)]);
         match said {
             Said::Order { step, paid, lines } => self.order(*step, *paid, lines),
             Said::Parcel {
@@ -240,7 +278,7 @@ impl Add<'_> {
                 let entity = Entity::one(Kind::SKU, sku);
                 let negative = i64::from(*rating <= 2);
                 let values = [(0, 1), (1, negative)];
-                self.pane(&series::REVIEWS, entity, REVIEW_PANE_MS, &values);
+                self.pane("reviews", entity, REVIEW_PANE_MS, &values);
             }
             Said::Other => {}
         }
@@ -267,7 +305,7 @@ impl Add<'_> {
         let priced = matches!(step, Type::Placed | Type::Paid);
         for line in lines.iter().filter(|_| priced) {
             let entity = Entity::one(Kind::SKU, &line.sku);
-            self.pane(&series::PRICE, entity, PANE_MS, &[(2, 1)]);
+            self.pane("price", entity, PANE_MS, &[(2, 1)]);
         }
         let sign = match step {
             Type::Paid => 1,
@@ -281,13 +319,13 @@ impl Add<'_> {
                 units => [(0, sign * line.quantity * units)],
             };
             self.level(
-                &series::COMMITTED,
+                "committed",
                 Entity::one(Kind::SKU, &line.sku),
                 &values,
             );
             if !line.warehouse.is_empty() {
                 let place = Entity::pair(Kind::SKU_LOCATION, &line.sku, line.warehouse);
-                self.level(&series::COMMITTED, place, &values);
+                self.level("committed", place, &values);
             }
         }
         let each = skus
@@ -299,16 +337,16 @@ impl Add<'_> {
                 Type::Paid => {
                     let values = [(0, 1), (1, units), (2, revenue)];
                     if entity.kind != Kind::SHOP {
-                        self.pane(&series::SALES, entity.clone(), PANE_MS, &values);
+                        self.pane("sold", entity.clone(), PANE_MS, &values);
                     }
-                    self.level(&series::TOTALS, entity, &values);
+                    self.level("totals", entity, &values);
                 }
                 Type::Cancelled => {
                     let values = [(3, 1), (4, units), (5, revenue)];
-                    self.level(&series::TOTALS, entity, &values);
+                    self.level("totals", entity, &values);
                 }
                 Type::Placed if entity.kind != Kind::SKU => {
-                    self.level(&series::TOTALS, entity, &[(6, 1)]);
+                    self.level("placed", entity, &[(0, 1)]);
                 }
                 _ => {}
             }
@@ -325,7 +363,7 @@ impl Add<'_> {
         if status == Status::LabelCreated && life.labelled_ms.is_none() && !life.scanned {
             life.labelled_ms = Some(self.at_ms);
             self.cell(
-                &series::FIRST_SCAN,
+                "first_scan",
                 pair.clone(),
                 hour(self.at_ms),
                 &[(0, 1)],
@@ -339,7 +377,7 @@ impl Add<'_> {
                 Entity::one(Kind::CAMPAIGN, CAMPAIGN),
             ];
             for entity in entities.into_iter().filter(|_| counts) {
-                add.cell(&series::PROMISES, entity, hour(at_ms), &values);
+                add.cell("promises", entity, hour(at_ms), &values);
             }
         };
         if let Some(told_ms) = told_ms.filter(|told| life.promised_ms != Some(*told)) {
@@ -362,7 +400,7 @@ impl Add<'_> {
                     .position(|hours| age_ms <= hours * HOUR_MS);
                 if let Some(age) = age {
                     self.cell(
-                        &series::FIRST_SCAN,
+                        "first_scan",
                         pair.clone(),
                         hour(labelled_ms),
                         &[(1 + age, 1)],
@@ -380,7 +418,7 @@ impl Add<'_> {
             }
             Status::Cancelled => {
                 if let Some(labelled_ms) = life.labelled_ms.filter(|_| !life.scanned) {
-                    self.cell(&series::FIRST_SCAN, pair, hour(labelled_ms), &[(0, -1)]);
+                    self.cell("first_scan", pair, hour(labelled_ms), &[(0, -1)]);
                 }
                 if let Some(promised_ms) = life.promised_ms {
                     promise(self, promised_ms, [(0, -1)]);

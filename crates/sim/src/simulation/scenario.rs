@@ -11,7 +11,7 @@ use fenghuo_engine::{
 };
 use fenghuo_event::Stream;
 use fenghuo_log::Start;
-use fenghuo_signal::catalogue;
+use fenghuo_signal::Catalogue;
 
 use super::fault::Fault;
 use super::input::{self, Message};
@@ -248,7 +248,8 @@ pub fn config(instance: usize) -> TopologyConfig {
             lateness_ms: LATENESS_MS,
         })
         .collect();
-    let rules = Rules::parse("simulation", RULES, &catalogue::names());
+    let catalogue = Catalogue::built_in();
+    let rules = Rules::parse("simulation", RULES, &catalogue.signal_names());
     let route = |severity, channels: &[usize], fallback: &[usize]| Route {
         severity,
         channels: channels.iter().map(|at| CHANNELS[*at].to_owned()).collect(),
@@ -259,6 +260,7 @@ pub fn config(instance: usize) -> TopologyConfig {
         group: "fenghuo".to_owned(),
         instance: instance.to_string(),
         ingest: IngestConfig {
+            catalogue,
             topics,
             shop: None,
             currency: Some("CNY".to_owned()),

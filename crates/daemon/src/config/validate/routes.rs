@@ -4,7 +4,7 @@
 
 use fenghuo_engine::{Route, Routes};
 use fenghuo_notify::{ChannelConfig, ChannelKind, Colour};
-use fenghuo_signal::{Kind, catalogue};
+use fenghuo_signal::{Catalogue, Kind};
 
 use super::super::document::Document;
 use super::super::raw::Raw;
@@ -35,6 +35,7 @@ pub fn routes(
     at: &Document<'_>,
     raw: &Raw,
     channels: &[ChannelConfig],
+    catalogue: &Catalogue,
     warnings: &mut Vec<String>,
 ) -> Result<Routes, ConfigError> {
     if raw.route.is_empty() {
@@ -64,7 +65,7 @@ pub fn routes(
         return Err(at.error("route", problem));
     }
     for (index, route) in raw.route.iter().enumerate() {
-        check_route(at, &format!("route[{index}]"), route, channels)?;
+        check_route(at, &format!("route[{index}]"), route, channels, catalogue)?;
     }
     let takes_all = |route: &Route| {
         let all = Route {
@@ -100,6 +101,7 @@ fn check_route(
     path: &str,
     route: &Route,
     channels: &[ChannelConfig],
+    catalogue: &Catalogue,
 ) -> Result<(), ConfigError> {
     if route.channels.is_empty() {
         let problem = "is empty; expected the name of at least one channel";
@@ -113,7 +115,7 @@ fn check_route(
             }
         }
     }
-    let signals = catalogue::names();
+    let signals = catalogue.signal_names();
     for (index, name) in route.signal.iter().enumerate() {
         if !name.contains('*') && !signals.contains(&name.as_str()) {
             let key = format!("{path}.signal[{index}]");

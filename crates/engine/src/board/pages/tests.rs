@@ -32,8 +32,8 @@ fn board() -> Board {
             _ => ReadingState::Ok,
         };
         let published = reading(state, number as f64, 1000 - number as u64);
-        board.publish_reading("stock.hours_of_cover", sku(number), published);
-        board.publish_reading("price.floor", sku(number), published);
+        board.publish_reading(&"stock.hours_of_cover".into(), sku(number), published);
+        board.publish_reading(&"price.floor".into(), sku(number), published);
         if number % 2 == 0 {
             let orders = 10_000 + number as i64;
             let totals = Totals {
