@@ -79,11 +79,11 @@ mod tests {
     fn every_signal_is_told() {
         let table = as_table();
         let json = as_json();
-        assert_eq!(table.lines().count(), 1 + Catalogue::built_in().signals().len());
-        for (index, name) in Catalogue::built_in()
-            .signal_names()
-            .into_iter()
-            .enumerate() {
+        assert_eq!(
+            table.lines().count(),
+            1 + Catalogue::built_in().signals().len()
+        );
+        for (index, name) in Catalogue::built_in().signal_names().into_iter().enumerate() {
             assert!(table.contains(&format!("\n{name} ")), "{name}");
             assert_eq!(json[index]["name"], name);
         }

@@ -211,12 +211,7 @@ impl Board {
         self.revision.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn publish_reading(
-        &self,
-        signal: &Arc<str>,
-        entity: Entity,
-        published: Published,
-    ) {
+    pub(crate) fn publish_reading(&self, signal: &Arc<str>, entity: Entity, published: Published) {
         self.readings.publish(signal, entity, published);
         self.changed();
     }

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fenghuo_alert::{Rules, Severity, State as AlertState, Transition};
-use fenghuo_signal::Catalogue;
 use fenghuo_log::{Append, Assigned, Broken, Progress, Record, Restore, Stage, TopicPartition};
+use fenghuo_signal::Catalogue;
 
 use crate::board::Board;
 use crate::evaluate::{damaged, newer};

@@ -247,10 +247,7 @@ impl Shown {
 
     /// What was sold since the log began; `None` where nothing was.
     fn totals(&self, history: &History) -> Option<Totals> {
-        let (paid, placed) = (
-            history.amount(&self.totals),
-            history.amount(&self.placed),
-        );
+        let (paid, placed) = (history.amount(&self.totals), history.amount(&self.placed));
         if paid.or(placed).is_none() {
             return None;
         }
@@ -281,8 +278,7 @@ impl Shown {
         let minutes = (-120..30).map(|minute| {
             let at_ms = now_ms + minute * MINUTE_MS;
             let planned = plan.expected(at_ms, at_ms + MINUTE_MS).0;
-            let paid =
-                (minute < 0).then(|| history.sum(&self.sold, at_ms, at_ms + MINUTE_MS)[0]);
+            let paid = (minute < 0).then(|| history.sum(&self.sold, at_ms, at_ms + MINUTE_MS)[0]);
             ChartPoint {
                 at_ms,
                 planned,

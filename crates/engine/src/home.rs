@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use fenghuo_alert::{Alert, Origin, Rules, Transition};
-use fenghuo_signal::{
-    Entity, EntityRef, Fact, Facts, Judge, Kind, Reading, Signal, State, View,
-};
+use fenghuo_signal::{Entity, EntityRef, Fact, Facts, Judge, Kind, Reading, Signal, State, View};
 use fenghuo_window::{Clock, Clocks, History, Shape, SourceState};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;

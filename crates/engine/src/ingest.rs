@@ -379,13 +379,7 @@ impl Ingest {
 }
 
 impl Arrivals {
-    fn add(
-        &mut self,
-        program: &Program,
-        cells: &mut Combiner<Entity>,
-        source: &str,
-        at_ms: i64,
-    ) {
+    fn add(&mut self, program: &Program, cells: &mut Combiner<Entity>, source: &str, at_ms: i64) {
         let second_ms = at_ms - at_ms.rem_euclid(1_000);
         if second_ms != self.second_ms {
             self.flush(program, cells, source);
@@ -591,7 +585,9 @@ impl Stage for Ingest {
             partition.flush_at(at_ms, self.config.ahead_ms_max);
             let id = &partition.id;
             let program = self.config.catalogue.program();
-            partition.arrivals.flush(program, &mut self.cells, &id.topic);
+            partition
+                .arrivals
+                .flush(program, &mut self.cells, &id.topic);
             let trackers = TopicPartition::new(topic::trackers(&id.topic), id.partition);
             partition
                 .trackers

@@ -83,13 +83,14 @@ impl<'a> Document<'a> {
     pub fn mistake(&self, at: usize, what: impl Into<String>) {
         let before = self.text.as_bytes().get(..at).unwrap_or_default();
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let mistake = Mistake {
+            file: self.file.to_owned(),
+            line,
+            what: shown(&what.into(), 4 * NAMES_CHARS_MAX),
+        };
         let mut mistakes = self.mistakes.borrow_mut();
-        if mistakes.len() < MISTAKES_MAX {
-            mistakes.push(Mistake {
-                file: self.file.to_owned(),
-                line,
-                what: shown(&what.into(), 4 * NAMES_CHARS_MAX),
-            });
+        if mistakes.len() < MISTAKES_MAX && !mistakes.contains(&mistake) {
+            mistakes.push(mistake);
         }
     }
 
@@ -114,7 +115,10 @@ impl<'a> Document<'a> {
             return Vec::new();
         };
         let DeValue::Array(values) = value.get_ref() else {
-            let what = format!("{name} is {}; expected tables, each begun by [[{name}]]", found(value));
+            let what = format!(
+                "{name} is {}; expected tables, each begun by [[{name}]]",
+                found(value)
+            );
             self.mistake(value.span().start, what);
             return Vec::new();
         };
@@ -319,7 +323,10 @@ pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
         None => {
             let mut known = known.to_vec();
             known.sort_unstable();
-            format!("expected one of {}", shown(&known.join(", "), NAMES_CHARS_MAX))
+            format!(
+                "expected one of {}",
+                shown(&known.join(", "), NAMES_CHARS_MAX)
+            )
         }
     };
     format!("unknown {what} {name:?}; {hint}")
@@ -354,7 +361,16 @@ mod tests {
         ] {
             assert_eq!(duration_ms(text), Some(ms), "{text}");
         }
-        for text in ["", "10", "s", "-1s", "1.5h", "1y", "0s", "99999999999999999d"] {
+        for text in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1.5h",
+            "1y",
+            "0s",
+            "99999999999999999d",
+        ] {
             assert_eq!(duration_ms(text), None, "{text}");
         }
     }

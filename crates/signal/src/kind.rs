@@ -119,7 +119,8 @@ impl Kind {
         };
         // `kind` is the key that names it in the JSON form of an entity.
         let mut parts = name.split(',');
-        let is_kind = parts.clone().count() <= 2 && parts.all(|part| is_part(part) && part != "kind");
+        let is_kind =
+            parts.clone().count() <= 2 && parts.all(|part| is_part(part) && part != "kind");
         if !is_kind {
             return Err(KindError::Form(crate::shown(name, 80)));
         }

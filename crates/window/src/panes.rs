@@ -229,9 +229,7 @@ impl Panes {
             let last = ring.find(to_ms, stride).max(first);
             &ring.kept()[first * stride..last * stride]
         });
-        cells
-            .chunks_exact(stride)
-            .map(|cell| (cell[0], &cell[1..]))
+        cells.chunks_exact(stride).map(|cell| (cell[0], &cell[1..]))
     }
 }
 

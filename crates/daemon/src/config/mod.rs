@@ -22,8 +22,8 @@ use fenghuo_engine::{
 use fenghuo_event::Stream;
 use fenghuo_kafka::KafkaConfig;
 use fenghuo_log::{Start, TopicSpec};
-use fenghuo_signal::Catalogue;
 use fenghuo_notify::{ChannelConfig, ChannelKind, Secret, SecretSource};
+use fenghuo_signal::Catalogue;
 
 pub use plan::Plans;
 

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use fenghuo_alert::Rules;
 use fenghuo_engine::{DuplicateBounds, TrackerBounds};
+use fenghuo_notify::{ChannelConfig, SecretSource, utc_offset_min};
 use fenghuo_signal::Catalogue;
 use fenghuo_signal::catalogue::File;
-use fenghuo_notify::{ChannelConfig, SecretSource, utc_offset_min};
 
 use super::document::{CONFIG_BYTES_MAX, Document, PLAN_BYTES_MAX, read_text};
 use super::plan::Plans;

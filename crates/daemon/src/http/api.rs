@@ -282,7 +282,12 @@ async fn readings(State(context): Here, Ask(asked): Ask<ReadingsAsk>) -> Respons
 fn page_of_readings(shown: &Shown, wanted: &ReadingsWanted) -> Vec<u8> {
     let mut signals: Vec<&Signal> = shown.catalogue.signals().iter().collect();
     signals.sort_by_key(|signal| &signal.name);
-    signals.retain(|signal| wanted.signal.as_ref().is_none_or(|only| *only == signal.name));
+    signals.retain(|signal| {
+        wanted
+            .signal
+            .as_ref()
+            .is_none_or(|only| *only == signal.name)
+    });
     let names = signals.iter().map(|signal| &*signal.name);
     let count: usize = names.map(|name| shown.board.readings_count(name)).sum();
     let is_wanted = |entity: &Entity| {

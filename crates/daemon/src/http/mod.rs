@@ -26,9 +26,9 @@ mod tests;
 
 use std::sync::Arc;
 
-use fenghuo_signal::Catalogue;
 use fenghuo_engine::Board;
 use fenghuo_notify::Secret;
+use fenghuo_signal::Catalogue;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 

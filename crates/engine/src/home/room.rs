@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use fenghuo_event::Stream;
 use fenghuo_signal::catalogue::Origin;
-use fenghuo_signal::{Catalogue, EntityRef, Entity, Fact, Kind};
+use fenghuo_signal::{Catalogue, Entity, EntityRef, Fact, Kind};
 
 use crate::record::CommitRecord;
 

@@ -69,6 +69,8 @@ struct Making {
     signals: Vec<Signal>,
     series: Vec<Series>,
     ids: Vec<u32>,
+    /// Names of measures with mistakes: what reads them has none of its own.
+    broken: Vec<String>,
 }
 
 impl Making {
@@ -87,11 +89,15 @@ impl Making {
         }
         let number = self.series.len() as u16;
         let Some(draft) = Draft::read(&table, name, number, is_own) else {
+            self.broken.push(name.to_owned());
             return;
         };
         for (series, id) in draft.series {
             if self.ids.contains(&id) {
-                table.mistake(table.at, "its id is that of another measure; rename a column");
+                table.mistake(
+                    table.at,
+                    "its id is that of another measure; rename a column",
+                );
             }
             self.series.push(series);
             self.ids.push(id);
@@ -114,7 +120,8 @@ impl Making {
             return table.mistake(table.at, &what);
         }
         let number = self.signals.len();
-        let read = super::signal::read(&table, name, number, &self.measures, is_own);
+        let read =
+            super::signal::read(&table, name, number, (&self.measures, &self.broken), is_own);
         self.signals.extend(read);
     }
 

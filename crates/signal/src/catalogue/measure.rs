@@ -94,9 +94,9 @@ impl Draft {
         let built = match (origin, life) {
             (Origin::Stream(_), Some(Some(life))) => {
                 let schema: &LifeSchema = life;
-                counting.life(number, &schema).map(|(kinds, columns, of)| {
-                    (kinds, columns, Built::Life(of))
-                })
+                counting
+                    .life(number, &schema)
+                    .map(|(kinds, columns, of)| (kinds, columns, Built::Life(of)))
             }
             (Origin::Stream(stream), Some(None)) => counting
                 .event(number, stream)
@@ -213,7 +213,10 @@ fn definition(table: &Table<'_, '_>) -> String {
 }
 
 fn origin(table: &Table<'_, '_>) -> Option<Origin> {
-    let name = table.required("stream", "the stream whose events it counts, such as \"orders\"")?;
+    let name = table.required(
+        "stream",
+        "the stream whose events it counts, such as \"orders\"",
+    )?;
     match name {
         "any" => Some(Origin::Any),
         "lost" => Some(Origin::Lost),
@@ -241,7 +244,10 @@ fn life_of(table: &Table<'_, '_>, origin: Origin) -> Option<Option<&'static Life
         return None;
     };
     if origin != Origin::Stream(life.stream) {
-        let what = format!("life {name:?} is folded from stream {:?}", life.stream.topic());
+        let what = format!(
+            "life {name:?} is folded from stream {:?}",
+            life.stream.topic()
+        );
         table.mistake(table.place("stream"), &what);
         return None;
     }
@@ -249,7 +255,8 @@ fn life_of(table: &Table<'_, '_>, origin: Origin) -> Option<Option<&'static Life
 }
 
 fn keep(table: &Table<'_, '_>) -> Option<Keep> {
-    const EXPECTED: &str = "\"level\", \"register\", or panes such as [{ pane = \"10s\", for = \"15m\" }]";
+    const EXPECTED: &str =
+        "\"level\", \"register\", or panes such as [{ pane = \"10s\", for = \"15m\" }]";
     let Some(value) = table.get("keep") else {
         table.missing("keep", EXPECTED);
         return None;
@@ -297,7 +304,9 @@ fn tiers(table: &Table<'_, '_>) -> Option<Keep> {
         "keep: expected panes from fine to coarse, each width a multiple of the one before, and each kept longer"
             .to_owned()
     } else if cells > CELLS_MAX {
-        format!("keep makes {cells} cells an entity; at most {CELLS_MAX} are kept; widen the panes or keep them shorter")
+        format!(
+            "keep makes {cells} cells an entity; at most {CELLS_MAX} are kept; widen the panes or keep them shorter"
+        )
     } else if (cohorts != 0) != table.get("at").is_some() {
         match cohorts {
             0 => "at is given, which is for cohorts; write cohort instead of pane in keep".to_owned(),
@@ -316,7 +325,10 @@ fn tiers(table: &Table<'_, '_>) -> Option<Keep> {
 /// The kind in which a register's changes are summed.
 fn total_kind(table: &Table<'_, '_>, kinds: &[Kind]) -> Option<Kind> {
     let place = table.place("total");
-    let name = table.required("total", "the kind in which its changes are summed, such as \"sku\"")?;
+    let name = table.required(
+        "total",
+        "the kind in which its changes are summed, such as \"sku\"",
+    )?;
     let kind = Kind::from_name(name);
     let fits = kind.is_some_and(|kind| {
         kind.parts().1.is_none() && kinds.iter().all(|of| of.parts().0 == kind.name())
@@ -545,7 +557,10 @@ impl Reading<'_, '_, '_> {
             "count" => Formula::Count,
             "set" => {
                 if table.get("add").is_none() {
-                    table.missing("add", "what an event that does not set it adds, such as 'delta'");
+                    table.missing(
+                        "add",
+                        "what an event that does not set it adds, such as 'delta'",
+                    );
                 }
                 Formula::Set(whole("set")?, whole("add")?)
             }
@@ -643,11 +658,16 @@ impl Reading<'_, '_, '_> {
                     self.table.mistake(value.span().start, &what);
                 }
                 Ok(kind) => kinds.push((kind, table)),
-                Err(error) => self.table.mistake(value.span().start, &format!("by: {error}")),
+                Err(error) => self
+                    .table
+                    .mistake(value.span().start, &format!("by: {error}")),
             }
         }
         if kinds.is_empty() || kinds.len() > KINDS_OF_MEASURE_MAX {
-            let what = format!("by has {} kinds; expected 1 to {KINDS_OF_MEASURE_MAX}", kinds.len());
+            let what = format!(
+                "by has {} kinds; expected 1 to {KINDS_OF_MEASURE_MAX}",
+                kinds.len()
+            );
             self.table.mistake(self.table.place("by"), &what);
             return None;
         }
@@ -691,10 +711,7 @@ fn is_bool(kind: Type) -> bool {
 }
 
 fn is_whole(kind: Type) -> bool {
-    matches!(
-        kind,
-        Type::Int | Type::Time | Type::Duration | Type::Money
-    )
+    matches!(kind, Type::Int | Type::Time | Type::Duration | Type::Money)
 }
 
 impl<L: Leaves> Counting<L> {
@@ -730,7 +747,12 @@ impl<L: Leaves> Counting<L> {
     }
 
     /// What is left to do for events of one type; `None` where they count for nothing.
-    pub(super) fn specialise(&self, field: &str, name: &str, series: &Series) -> Option<Counted<L>> {
+    pub(super) fn specialise(
+        &self,
+        field: &str,
+        name: &str,
+        series: &Series,
+    ) -> Option<Counted<L>> {
         let when = special(&self.when, field, name)?;
         let when_by_element = when.as_ref().is_some_and(Expression::uses_element);
         let mut columns = Vec::new();
@@ -762,7 +784,10 @@ impl<L: Leaves> Counting<L> {
                 }
                 Formula::Set(set, add) => {
                     let set = quantity(set.specialise(field, name))?;
-                    (What::Set(set, quantity(add.specialise(field, name))?), false)
+                    (
+                        What::Set(set, quantity(add.specialise(field, name))?),
+                        false,
+                    )
                 }
             };
             columns.push(Adding {

@@ -29,7 +29,10 @@ pub const BUILT_IN: [(&str, &str); 6] = [
     ("stock.toml", include_str!("../../catalogue/stock.toml")),
     ("price.toml", include_str!("../../catalogue/price.toml")),
     ("parcels.toml", include_str!("../../catalogue/parcels.toml")),
-    ("feedback.toml", include_str!("../../catalogue/feedback.toml")),
+    (
+        "feedback.toml",
+        include_str!("../../catalogue/feedback.toml"),
+    ),
     ("systems.toml", include_str!("../../catalogue/systems.toml")),
 ];
 

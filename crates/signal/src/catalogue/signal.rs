@@ -22,8 +22,7 @@ const LANGUAGES: [&str; 3] = ["en", "zh-Hans", "zh-Hant"];
 const NAME_BYTES_MAX: usize = 64;
 
 pub(super) fn name_of<'d>(table: &mut Table<'d, '_>) -> Option<&'d str> {
-    const EXPECTED: &str =
-        "a domain and a name with a point between them, such as \"payment.refused\", of lower-case letters, digits and '_'";
+    const EXPECTED: &str = "a domain and a name with a point between them, such as \"payment.refused\", of lower-case letters, digits and '_'";
     let name = table.required("name", EXPECTED)?;
     table.what = format!("signal {name:?}");
     let fits = name.len() <= NAME_BYTES_MAX
@@ -42,7 +41,7 @@ pub(super) fn read(
     table: &Table<'_, '_>,
     name: &str,
     number: usize,
-    measures: &[Measure],
+    (measures, broken): (&[Measure], &[String]),
     is_own: bool,
 ) -> Option<Signal> {
     let about = table.required("about", "what it tells, in half a sentence");
@@ -51,7 +50,7 @@ pub(super) fn read(
     let judge = judge(table);
     let kinds = kinds(table);
     let show = show(table);
-    let (estimator, inputs) = estimator(table, measures)?;
+    let (estimator, inputs) = estimator(table, measures, broken)?;
     let kinds = kinds?;
     let mut is_sound = true;
     let mut check = |kinds: &[Kind]| {
@@ -100,7 +99,12 @@ pub(super) fn read(
         name: Arc::from(name),
         title: title?,
         about: about?.into(),
-        formula: table.get("formula").and(table.text("formula")).unwrap_or("").trim().into(),
+        formula: table
+            .get("formula")
+            .and(table.text("formula"))
+            .unwrap_or("")
+            .trim()
+            .into(),
         unit: unit?.into(),
         kinds,
         streams,
@@ -127,7 +131,8 @@ fn title(table: &Table<'_, '_>) -> Option<BTreeMap<Box<str>, Box<str>>> {
 }
 
 fn judge(table: &Table<'_, '_>) -> Option<Judge> {
-    const EXPECTED: &str = "\"event\", or the width of the panes at whose end it is judged, such as \"1m\"";
+    const EXPECTED: &str =
+        "\"event\", or the width of the panes at whose end it is judged, such as \"1m\"";
     match table.required("judge", EXPECTED)? {
         "event" => Some(Judge::EachDelta),
         _ => {
@@ -193,6 +198,7 @@ fn show(table: &Table<'_, '_>) -> Option<(ShownAs, Box<str>)> {
 fn estimator(
     table: &Table<'_, '_>,
     measures: &[Measure],
+    broken: &[String],
 ) -> Option<(Box<dyn estimator::Estimator>, Inputs)> {
     const EXPECTED: &str = "an estimator with its arguments, such as { share = \"payment.failed / payment.tried\", window = \"5m\" }";
     let Some(value) = table.get("estimate") else {
@@ -212,7 +218,10 @@ fn estimator(
             (0, None) => format!("estimate is empty; expected {EXPECTED}"),
             _ => {
                 let found: Vec<&str> = found.iter().map(|named| named.name).collect();
-                format!("estimate names {}; expected one estimator", found.join(" and "))
+                format!(
+                    "estimate names {}; expected one estimator",
+                    found.join(" and ")
+                )
             }
         };
         table.mistake(value.span().start, &what);
@@ -228,6 +237,7 @@ fn estimator(
     let arguments = Arguments {
         table: &arguments,
         measures,
+        broken,
         inputs: RefCell::default(),
     };
     let estimator = (named.build)(&arguments)?;

@@ -15,7 +15,9 @@ pub(crate) static NAMED: Named = Named {
         let against = arguments.table.required("against", "\"price_floor\"")?;
         if against != "price_floor" {
             let what = format!("against is {against:?}; expected \"price_floor\"");
-            arguments.table.mistake(arguments.table.place("against"), &what);
+            arguments
+                .table
+                .mistake(arguments.table.place("against"), &what);
             return None;
         }
         let window_ms = arguments.window_ms("window", 600_000)?;

@@ -189,6 +189,8 @@ pub(crate) struct Arguments<'m, 'd, 'a> {
     pub table: &'m Table<'d, 'a>,
     /// Every measure there is.
     pub measures: &'m [Measure],
+    /// Names of measures that are there with mistakes of their own.
+    pub broken: &'m [String],
     /// Measures that change the reading as soon as they change, and those that are looked at with
     /// them.
     pub inputs: RefCell<Inputs>,
@@ -234,7 +236,9 @@ impl<'m> Arguments<'m, '_, '_> {
     pub fn resolve(&self, key: &str, text: &str) -> Option<Column> {
         let place = self.table.place(key);
         let Some((name, column)) = text.trim().split_once('.') else {
-            let what = format!("{key} is {text:?}; expected a measure and one of its columns, such as \"sold.orders\"");
+            let what = format!(
+                "{key} is {text:?}; expected a measure and one of its columns, such as \"sold.orders\""
+            );
             self.table.mistake(place, &what);
             return None;
         };
@@ -253,8 +257,14 @@ impl<'m> Arguments<'m, '_, '_> {
     }
 
     fn find(&self, key: &str, name: &str) -> Option<&'m Measure> {
-        let at = self.measures.iter().position(|measure| *measure.name == *name);
+        let at = self
+            .measures
+            .iter()
+            .position(|measure| *measure.name == *name);
         let Some(at) = at else {
+            if self.broken.iter().any(|broken| broken == name) {
+                return None;
+            }
             let known: Vec<&str> = self.measures.iter().map(|measure| &*measure.name).collect();
             let what = unknown(&format!("measure in {key}"), name, &known);
             self.table.mistake(self.table.place(key), &what);
@@ -274,7 +284,9 @@ impl<'m> Arguments<'m, '_, '_> {
         let name = self.required(key, "the name of a measure that keeps a level")?;
         let measure = self.find(key, name)?;
         if measure.is_paned() {
-            let what = format!("{key}: measure {name:?} keeps panes; expected one with keep = \"level\" or \"register\"");
+            let what = format!(
+                "{key}: measure {name:?} keeps panes; expected one with keep = \"level\" or \"register\""
+            );
             self.table.mistake(self.table.place(key), &what);
             return None;
         }
@@ -285,7 +297,9 @@ impl<'m> Arguments<'m, '_, '_> {
                 Some(found) => *field = found,
                 None => {
                     is_whole = false;
-                    let what = format!("{key}: measure {name:?} has no column {column:?}, which this estimator reads");
+                    let what = format!(
+                        "{key}: measure {name:?} has no column {column:?}, which this estimator reads"
+                    );
                     self.table.mistake(self.table.place(key), &what);
                 }
             }
@@ -306,7 +320,10 @@ impl<'m> Arguments<'m, '_, '_> {
     pub fn panes<const N: usize>(&self, key: &str, columns: [&str; N]) -> Option<[Column; N]> {
         let name = self.required(key, "the name of a measure")?;
         let found = columns.map(|column| self.resolve(key, &format!("{name}.{column}")));
-        let mut all = [Column { series: 0, field: 0 }; N];
+        let mut all = [Column {
+            series: 0,
+            field: 0,
+        }; N];
         for (column, found) in all.iter_mut().zip(found) {
             *column = found?;
             self.touch(*column);
@@ -344,7 +361,9 @@ impl<'m> Arguments<'m, '_, '_> {
     pub fn finest_ms(&self, column: Column) -> i64 {
         let of = |measure: &&Measure| measure.series == column.series;
         let measure = self.measures.iter().find(of);
-        measure.and_then(|measure| measure.finest_ms).unwrap_or(1_000)
+        measure
+            .and_then(|measure| measure.finest_ms)
+            .unwrap_or(1_000)
     }
 
     /// A list of two whole numbers.

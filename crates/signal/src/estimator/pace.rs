@@ -66,8 +66,8 @@ impl Pace {
         let pack_units = view.facts.pack_units() as f64;
         let [all_orders, all_packs] = view.level(&self.so_far).unwrap_or_default();
         // A pack an order until there are orders to tell.
-        let units_an_order = pack_units * (all_packs as f64 + LEARNT_ORDERS)
-            / (all_orders as f64 + LEARNT_ORDERS);
+        let units_an_order =
+            pack_units * (all_packs as f64 + LEARNT_ORDERS) / (all_orders as f64 + LEARNT_ORDERS);
         (units / units_an_order, paid)
     }
 }

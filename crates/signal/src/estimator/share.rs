@@ -9,11 +9,14 @@ pub(crate) static NAMED: Named = Named {
     name: "share",
     keys: &["share", "window", "base", "prior"],
     build: |arguments: &Arguments<'_, '_, '_>| {
-        const EXPECTED: &str = "two columns of one measure, such as \"reviews.negative / reviews.all\"";
+        const EXPECTED: &str =
+            "two columns of one measure, such as \"reviews.negative / reviews.all\"";
         let text = arguments.table.required("share", EXPECTED)?;
         let Some((part, of)) = text.split_once('/') else {
             let what = format!("share is {text:?}; expected {EXPECTED}");
-            arguments.table.mistake(arguments.table.place("share"), &what);
+            arguments
+                .table
+                .mistake(arguments.table.place("share"), &what);
             return None;
         };
         let (part, of) = (

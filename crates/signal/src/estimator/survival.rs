@@ -45,10 +45,7 @@ struct Survival {
 }
 
 fn age_index(hours: i64) -> usize {
-    AGES_HOURS
-        .iter()
-        .position(|age| *age == hours)
-        .unwrap_or(0)
+    AGES_HOURS.iter().position(|age| *age == hours).unwrap_or(0)
 }
 
 impl Survival {

@@ -84,7 +84,12 @@ impl Parcel {
     fn tell(&self, number: u32, at_ms: i64, each: &mut dyn FnMut(Change<'_>)) {
         each(Change {
             number,
-            wholes: [self.labelled_ms, self.promised_ms, at_ms - self.labelled_ms, 0],
+            wholes: [
+                self.labelled_ms,
+                self.promised_ms,
+                at_ms - self.labelled_ms,
+                0,
+            ],
             texts: [
                 &self.courier,
                 &self.warehouse,

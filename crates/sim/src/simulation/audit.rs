@@ -562,10 +562,7 @@ fn in_order(totals: &fenghuo_engine::board::Totals) -> Totals {
 
 /// Calls `each` with measure, entity, start and columns of every row of a commit record. What is
 /// packed column by column is laid out anew here, apart from the product's own reader.
-fn each_row(
-    record: &CommitRecord,
-    each: &mut dyn FnMut(u32, Option<Entity>, i64, &[i64]),
-) {
+fn each_row(record: &CommitRecord, each: &mut dyn FnMut(u32, Option<Entity>, i64, &[i64])) {
     let mut entities = Vec::new();
     if let Some(table) = &record.entities {
         let mut names = table.names.as_str();

@@ -231,26 +231,14 @@ impl Add<'_> {
     }
 
     /// To the pane of the event; what is late is in none.
-    fn pane(
-        &mut self,
-        measure: &str,
-        entity: Entity,
-        width_ms: i64,
-        values: &[(usize, i64)],
-    ) {
+    fn pane(&mut self, measure: &str, entity: Entity, width_ms: i64, values: &[(usize, i64)]) {
         if !self.late {
             let start_ms = self.at_ms - self.at_ms.rem_euclid(width_ms);
             self.cell(measure, entity, start_ms, values);
         }
     }
 
-    fn cell(
-        &mut self,
-        measure: &str,
-        entity: Entity,
-        start_ms: i64,
-        values: &[(usize, i64)],
-    ) {
+    fn cell(&mut self, measure: &str, entity: Entity, start_ms: i64, values: &[(usize, i64)]) {
         let cell = (id_of(measure), entity, start_ms);
         let adds = values.iter().filter(|(_, value)| *value != 0);
         self.adds
@@ -318,11 +306,7 @@ impl Add<'_> {
                 0 => [(1, sign * line.quantity)],
                 units => [(0, sign * line.quantity * units)],
             };
-            self.level(
-                "committed",
-                Entity::one(Kind::SKU, &line.sku),
-                &values,
-            );
+            self.level("committed", Entity::one(Kind::SKU, &line.sku), &values);
             if !line.warehouse.is_empty() {
                 let place = Entity::pair(Kind::SKU_LOCATION, &line.sku, line.warehouse);
                 self.level("committed", place, &values);
@@ -362,12 +346,7 @@ impl Add<'_> {
         let hour = |at_ms: i64| at_ms - at_ms.rem_euclid(HOUR_MS);
         if status == Status::LabelCreated && life.labelled_ms.is_none() && !life.scanned {
             life.labelled_ms = Some(self.at_ms);
-            self.cell(
-                "first_scan",
-                pair.clone(),
-                hour(self.at_ms),
-                &[(0, 1)],
-            );
+            self.cell("first_scan", pair.clone(), hour(self.at_ms), &[(0, 1)]);
         }
         let counts = life.from_the_start;
         let promise = |add: &mut Self, at_ms: i64, values: [(usize, i64); 1]| {

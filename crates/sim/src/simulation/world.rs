@@ -399,7 +399,9 @@ impl<'a> World<'a> {
                     "duplicates" => sources * 2 * scenario::DUPLICATES_MAX as u64,
                     "trackers" => sources * scenario::TRACKERS_MAX as u64,
                     "entities" | "totals" => entities,
-                    "readings" => entities * fenghuo_signal::Catalogue::built_in().signals().len() as u64,
+                    "readings" => {
+                        entities * fenghuo_signal::Catalogue::built_in().signals().len() as u64
+                    }
                     _ => continue,
                 };
                 if held > most {
