@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fenghuo_alert::Rules;
 use fenghuo_engine::{
-    DuplicateBounds, IngestConfig, Routes, SourceTopic, TopologyConfig, TrackerBounds,
+    DuplicateBounds, IngestConfig, Rewrite, Routes, SourceTopic, TopologyConfig, TrackerBounds,
 };
 use fenghuo_event::{Stream, pb};
 use fenghuo_log::Start;
@@ -101,8 +101,10 @@ pub fn config() -> TopologyConfig {
             },
             trackers: TrackerBounds {
                 entries_max: 1_000_000,
+                bytes_max: 1 << 30,
                 closed_ms: 86_400_000,
             },
+            rewrite: Rewrite::default(),
             panes_partitions: 1,
             seed: 0,
         },

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use fenghuo_embedded::{EmbeddedLog, FolderError};
+use fenghuo_engine::record::topic;
 use fenghuo_log::{TopicPartition, Whole};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -139,9 +140,17 @@ fn line(of: &TopicPartition, record: &Whole) -> Value {
         "offset": record.offset,
         "at": at.map(|at| at.to_string()),
         "key": record.key.as_deref().map(readable),
-        "value": record.value.as_deref().map(readable),
+        "value": record.value.as_deref().map(|value| shown(of, record, value)),
         "headers": headers,
     })
+}
+
+/// What is known of a source in words, anything else as it is.
+fn shown(of: &TopicPartition, record: &Whole, value: &[u8]) -> Value {
+    let is_trackers = of.topic.starts_with(&topic::trackers(""));
+    let key = record.key.as_deref().filter(|_| is_trackers);
+    let shown = key.and_then(|key| fenghuo_engine::kept::shown(key, value));
+    shown.unwrap_or_else(|| readable(value))
 }
 
 /// JSON as it is, text as text, and anything else in base64.

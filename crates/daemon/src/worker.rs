@@ -238,7 +238,10 @@ pub fn work<S: Stage>(
         match lived {
             Ok(()) => return,
             Err(
-                error @ (Error::Fatal(_) | Error::Fenced { .. } | Error::PartitionCount { .. }),
+                error @ (Error::Fatal(_)
+                | Error::Former { .. }
+                | Error::Fenced { .. }
+                | Error::PartitionCount { .. }),
             ) => {
                 return course.fail(format!("{name}: {}", chain(&error)));
             }

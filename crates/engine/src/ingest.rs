@@ -8,19 +8,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fenghuo_event::{Event, Rejected, Stream};
-use fenghuo_log::{Append, Assigned, Progress, Record, Restore, Stage, TopicPartition};
-use fenghuo_signal::{Catalogue, Entity, Fact, Fold, Program, life_key};
+use fenghuo_log::{Append, Assigned, Broken, Progress, Record, Restore, Stage, TopicPartition};
+use fenghuo_signal::{Catalogue, Entity, Fact, Fold, Parcel, Program, life_key};
 use fenghuo_window::{Combiner, STEP_MS};
 
 use crate::board::{Board, Heard, Outcome};
-use crate::duplicates::{DuplicateBounds, Duplicates};
-use crate::letters::{self, Letters};
+use crate::letters;
 use crate::record::{CommitRecord, SourceRange, VERSION, topic};
-use crate::trackers::{TrackerBounds, Trackers};
 
+pub(crate) mod duplicates;
+pub(crate) mod kept;
 mod pack;
+mod trackers;
 
+pub use duplicates::DuplicateBounds;
+pub use kept::Rewrite;
+pub use trackers::TrackerBounds;
+
+use duplicates::Duplicates;
+use kept::{Kept, Restored};
 use pack::Pack;
+use trackers::{Life, Trackers};
 
 /// Bytes of a rejected message that are kept.
 const DEAD_LETTER_BYTES_MAX: usize = 900 * 1024;
@@ -66,6 +74,8 @@ pub struct IngestConfig {
     pub duplicates: DuplicateBounds,
     /// Bounds of the trackers, for each partition.
     pub trackers: TrackerBounds,
+    /// When what is known is written down whole.
+    pub rewrite: Rewrite,
     /// Number of panes partitions.
     pub panes_partitions: u32,
     /// Seed of the combining table.
@@ -86,11 +96,15 @@ struct Partition {
     appended_ms: Option<i64>,
     oldest_append_ms: Option<i64>,
     duplicates: Duplicates,
-    trackers: Trackers,
+    trackers: Trackers<Parcel>,
+    /// How the two above are written down.
+    kept: Kept,
     arrivals: Arrivals,
     /// It begins before what was read of it: it was made anew.
     anew: bool,
-    restoring: Vec<Restoring>,
+    /// Its group has not read it before.
+    first: bool,
+    restoring: Option<Restored>,
 }
 
 impl Partition {
@@ -125,14 +139,6 @@ impl Partition {
     }
 }
 
-/// What a restore reads.
-#[derive(Clone, Copy)]
-enum Restoring {
-    Letters,
-    Source,
-    Trackers,
-}
-
 /// Events of one second that are not yet in a cell.
 #[derive(Default)]
 struct Arrivals {
@@ -150,7 +156,7 @@ pub struct Ingest {
     cells: Combiner<Entity>,
     facts: Vec<(Entity, Fact)>,
     dead_letters: Vec<Append>,
-    letters: Letters,
+    broken: Option<Broken>,
     /// What was heard of the shop's time since the last commit.
     heard: Option<Heard>,
     counts: BTreeMap<(Stream, Outcome), u64>,
@@ -170,9 +176,7 @@ impl Ingest {
     /// A stage without partitions.
     pub fn new(config: IngestConfig, board: Arc<Board>) -> Self {
         let cells = Combiner::new(config.seed);
-        let letters = Letters::new(config.duplicates.entries_max);
         Self {
-            letters,
             config,
             owner: board.new_owner(),
             board,
@@ -180,6 +184,7 @@ impl Ingest {
             cells,
             facts: Vec::new(),
             dead_letters: Vec::new(),
+            broken: None,
             heard: None,
             counts: BTreeMap::new(),
             reasons: BTreeMap::new(),
@@ -222,7 +227,7 @@ impl Ingest {
                 headers.push(("key-bytes", key.len().to_string().into_bytes()));
             }
         }
-        // What is late was taken: to a restart it is no refusal.
+        // What is late was taken, so it is under no place from which it could be submitted again.
         let key = match reason {
             LATE => LATE.as_bytes().to_vec(),
             _ => letters::key(id, record.offset),
@@ -313,7 +318,7 @@ impl Ingest {
             late,
         };
         match life_key(event) {
-            Some(life) => partition.trackers.with(life, newest_ms, |tracker| {
+            Some(life) => partition.trackers.with(life, |tracker| {
                 program.fold(event, tracker, &mut out);
             }),
             None => program.fold(event, &mut None, &mut out),
@@ -427,7 +432,7 @@ impl Stage for Ingest {
         if self.partitions.len() <= index {
             self.partitions.resize_with(index + 1, || None);
         }
-        let tracked = self.config.topics[source].stream == Stream::Couriers;
+        let to = TopicPartition::new(topic::trackers(&id.topic), id.partition);
         self.partitions[index] = Some(Partition {
             source,
             newest_ms: None,
@@ -438,75 +443,55 @@ impl Stage for Ingest {
             oldest_append_ms: None,
             duplicates: Duplicates::new(self.config.duplicates),
             trackers: Trackers::new(self.config.trackers),
+            kept: Kept::new(to.clone(), 0, self.config.rewrite),
             arrivals: Arrivals::default(),
             anew: assigned.committed.is_some_and(|committed| from < committed),
-            restoring: Vec::new(),
-            id: id.clone(),
+            first: assigned.committed.is_none(),
+            restoring: Some(Restored::new(to.clone())),
+            id,
         });
-        // The duplicate set and the watermark come from what was read before; a first read, or
-        // one that begins by the config's choice, has nothing before it.
-        let warm_from = match assigned.committed {
-            Some(_) => from
-                .saturating_sub(self.config.duplicates.entries_max as u64)
-                .max(assigned.low),
-            None => from,
-        };
-        // Letters first: they tell what of the source was refused when it came.
-        let letters = self.letters.restore();
-        let mut restores: Vec<Restore> = letters.into_iter().collect();
-        restores.push(Restore {
-            partition: id.clone(),
-            from: warm_from,
-            to: from,
-        });
-        if tracked {
-            let partition = TopicPartition::new(topic::trackers(&id.topic), id.partition);
-            restores.push(Restore::all(partition));
-        }
-        if let Some(Some(partition)) = self.partitions.get_mut(index) {
-            // As many as there are, in their order.
-            let order = [Restoring::Letters, Restoring::Source, Restoring::Trackers];
-            let without_letters = usize::from(restores[0].partition == id);
-            partition.restoring = order[without_letters..].to_vec();
-        }
-        restores
+        vec![Restore::all(to)]
     }
 
-    fn restore(&mut self, index: usize, which: usize, record: Record<'_>) {
+    fn restore(&mut self, index: usize, _which: usize, record: Record<'_>) {
         let Some(Some(partition)) = self.partitions.get_mut(index) else {
             return;
         };
-        match partition.restoring.get(which) {
-            Some(Restoring::Letters) => return self.letters.note(&record),
-            Some(Restoring::Source) => {}
-            Some(Restoring::Trackers) | None => {
-                let key = record.key.unwrap_or_default();
-                return partition.trackers.restore(key, record.value);
+        if let Some(restoring) = &mut partition.restoring
+            && let Err(broken) = restoring.take(&record)
+        {
+            self.broken.get_or_insert(broken);
+        }
+    }
+
+    fn restored(&mut self, index: usize, _which: usize) -> Option<Restore> {
+        let partition = self.partitions.get_mut(index)?.as_mut()?;
+        let restoring = partition.restoring.take()?;
+        if self.broken.is_some() {
+            return None;
+        }
+        let kind = match self.config.topics[partition.source].stream {
+            Stream::Couriers => Parcel::KIND,
+            _ => 0,
+        };
+        let (lives, duplicates) = (&mut partition.trackers.lives, &mut partition.duplicates);
+        match restoring.load(kind, self.config.rewrite, lives, duplicates) {
+            Ok((kept, newest_ms)) => {
+                partition.kept = kept;
+                (partition.newest_ms, partition.told_ms) = (newest_ms, newest_ms);
+            }
+            Err(broken) => {
+                self.broken = Some(broken);
+                return None;
             }
         }
-        // Judged by what was decided then, not by today's config and decoder: what was refused and
-        // is mended now may still come, and is no repeat of itself.
-        if self.letters.has(&partition.id, record.offset) {
-            return;
+        if std::mem::take(&mut partition.first) && !partition.kept.is_new() {
+            // What an earlier group saw may be read again by this one, as it is meant to.
+            partition.duplicates.clear();
+            (partition.newest_ms, partition.told_ms) = (None, None);
+            partition.kept.say();
         }
-        let Some(value) = record.value else { return };
-        if let Ok(event) = fenghuo_event::decode(value, record.content_type) {
-            let key = Duplicates::key(&event.meta.source, &event.meta.event_id);
-            let source = &self.config.topics[partition.source];
-            let checked = Self::check(
-                &self.config,
-                source,
-                &event,
-                &record,
-                &partition.duplicates,
-                key,
-            );
-            if checked.is_ok() {
-                partition.duplicates.insert(key, record.timestamp_ms);
-                let at_ms = event.meta.occurred_at.map_or(i64::MIN, |at| at.0);
-                partition.see(at_ms, record.timestamp_ms, self.config.ahead_ms_max);
-            }
-        }
+        None
     }
 
     fn revoke(&mut self, index: usize) {
@@ -571,8 +556,11 @@ impl Stage for Ingest {
         }
     }
 
+    fn broken(&self) -> Option<&Broken> {
+        self.broken.as_ref()
+    }
+
     fn flush(&mut self, at_ms: i64, progress: &[Progress], appends: &mut Vec<Append>) {
-        self.letters.age();
         let mut sources = Vec::with_capacity(progress.len());
         for progress in progress {
             let Some(Some(partition)) = self.partitions.get_mut(progress.index) else {
@@ -588,10 +576,10 @@ impl Stage for Ingest {
             partition
                 .arrivals
                 .flush(program, &mut self.cells, &id.topic);
-            let trackers = TopicPartition::new(topic::trackers(&id.topic), id.partition);
+            let (lives, duplicates) = (&mut partition.trackers.lives, &mut partition.duplicates);
             partition
-                .trackers
-                .flush(partition.newest_ms, &trackers, appends);
+                .kept
+                .flush(partition.newest_ms, lives, duplicates, appends);
             sources.push(SourceRange {
                 topic: id.topic.to_string(),
                 partition: id.partition,
@@ -635,6 +623,9 @@ impl Stage for Ingest {
         );
         self.board
             .set_entries(self.owner, "trackers", held(|p| p.trackers.len()) as u64);
+        let held_bytes = held(|p| p.trackers.held_bytes()) as u64;
+        self.board
+            .set_entries(self.owner, "trackers_bytes", held_bytes);
         let refused = self.partitions.iter().flatten();
         let refused = refused.map(|p| p.trackers.refused).sum::<u64>();
         self.board

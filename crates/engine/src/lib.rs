@@ -12,22 +12,19 @@ pub mod route;
 
 mod checkpoint;
 mod dispatch;
-mod duplicates;
 mod evaluate;
 mod home;
 mod ingest;
 mod letters;
 mod playback;
 mod topology;
-mod trackers;
 
 pub use board::{Board, Heard, Outcome};
 pub use dispatch::{Dispatch, DispatchConfig};
-pub use duplicates::DuplicateBounds;
 pub use evaluate::{Evaluate, EvaluateConfig};
 pub use home::PLAN_POINTS_MAX;
-pub use ingest::{Ingest, IngestConfig, SourceTopic};
+pub use ingest::kept::record as kept;
+pub use ingest::{DuplicateBounds, Ingest, IngestConfig, Rewrite, SourceTopic, TrackerBounds};
 pub use playback::Playback;
 pub use route::{Route, Routes};
 pub use topology::{Topology, TopologyConfig};
-pub use trackers::TrackerBounds;

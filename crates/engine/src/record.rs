@@ -31,7 +31,8 @@ pub mod topic {
     /// Which dead letters were re-submitted; one partition.
     pub const REPLAYED: &str = "fenghuo.dead-letter.replayed";
 
-    /// Trackers of the open lives of a source topic; compacted, with equal partitions.
+    /// What is known of a source topic: open lives, and fingerprints of its events; compacted, with
+    /// equal partitions.
     pub fn trackers(source: &str) -> String {
         format!("fenghuo.trackers.{source}")
     }

@@ -71,12 +71,7 @@ impl TopologyConfig {
             plain(topic::DELIVERIES, 1, None),
             plain(topic::DEAD_LETTER, 1, self.dead_letter_retention_ms),
         ];
-        for source in self
-            .ingest
-            .topics
-            .iter()
-            .filter(|s| s.stream == Stream::Couriers)
-        {
+        for source in &self.ingest.topics {
             topics.push(TopicSpec {
                 name: topic::trackers(&source.name),
                 partitions: source_partitions(&source.name),

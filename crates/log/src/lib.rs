@@ -264,6 +264,15 @@ pub enum Error {
     /// way to the newer one.
     #[error("{0}")]
     Newer(String),
+    /// A former build wrote the records of a topic in a form that this one does not read.
+    #[error(
+        "topic {topic} holds records in the form of a former build, which this build does not read; \
+         go on with that build, or begin anew with other topics"
+    )]
+    Former {
+        /// The topic.
+        topic: String,
+    },
     /// Will not get better by itself: wrong credentials, missing topic, missing right.
     #[error("{0}")]
     Fatal(String),

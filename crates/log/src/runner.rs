@@ -58,6 +58,11 @@ pub enum Broken {
     Newer(String),
     /// The record is damaged, or none that belongs there.
     Damaged(String),
+    /// A former build wrote the record in a form that is read no more.
+    Former {
+        /// The topic that it is in.
+        topic: String,
+    },
 }
 
 impl From<Broken> for Error {
@@ -65,6 +70,7 @@ impl From<Broken> for Error {
         match broken {
             Broken::Newer(why) => Error::Newer(why),
             Broken::Damaged(why) => Error::Fatal(why),
+            Broken::Former { topic } => Error::Former { topic },
         }
     }
 }

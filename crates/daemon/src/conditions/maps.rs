@@ -48,7 +48,7 @@ const MAPS: [Map; 4] = [
         name: "trackers",
         refused: "trackers_refused",
         lost: "parcels are not followed, and nothing about their delays is counted",
-        remedy: "raise ingest.trackers.entries_max, or shorten ingest.trackers.closed",
+        remedy: "raise ingest.trackers.entries_max and bytes_max, or shorten ingest.trackers.closed",
         severity: Severity::Page,
         told_ms: TOLD_MS,
     },

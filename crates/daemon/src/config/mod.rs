@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use fenghuo_alert::{RuleError, Rules};
 use fenghuo_engine::{
-    DuplicateBounds, IngestConfig, Routes, SourceTopic, TopologyConfig, TrackerBounds,
+    DuplicateBounds, IngestConfig, Rewrite, Routes, SourceTopic, TopologyConfig, TrackerBounds,
 };
 use fenghuo_event::Stream;
 use fenghuo_kafka::KafkaConfig;
@@ -399,6 +399,7 @@ impl Config {
                 ahead_ms_max: self.ingest.ahead_ms_max,
                 duplicates: self.ingest.duplicates,
                 trackers: self.ingest.trackers,
+                rewrite: Rewrite::default(),
                 panes_partitions: self.topics.panes_partitions,
                 seed: TABLE_SEED,
             },

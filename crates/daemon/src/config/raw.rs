@@ -138,6 +138,7 @@ pub struct Duplicates {
 #[serde(deny_unknown_fields, default)]
 pub struct Trackers {
     pub entries_max: Option<i64>,
+    pub bytes_max: Option<String>,
     pub closed: Option<String>,
 }
 

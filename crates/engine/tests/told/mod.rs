@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fenghuo_alert::Rules;
 use fenghuo_engine::{
-    DuplicateBounds, IngestConfig, Routes, SourceTopic, TopologyConfig, TrackerBounds,
+    DuplicateBounds, IngestConfig, Rewrite, Routes, SourceTopic, TopologyConfig, TrackerBounds,
 };
 use fenghuo_event::Stream;
 use fenghuo_log::memory::MemoryLog;
@@ -34,8 +34,10 @@ pub fn config(streams: &[Stream]) -> TopologyConfig {
             },
             trackers: TrackerBounds {
                 entries_max: 10_000,
+                bytes_max: 64 << 20,
                 closed_ms: 86_400_000,
             },
+            rewrite: Rewrite::default(),
             panes_partitions: 3,
             seed: 7,
         },

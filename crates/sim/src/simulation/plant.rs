@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use fenghuo_alert::State;
+use fenghuo_engine::kept::{Journal, Key, entries};
 use fenghuo_engine::record::{AlertRecord, topic};
 use fenghuo_log::{
     Append, Commit, Error, Log, Polled, Record, Session, SessionSpec, Start, TopicPartition,
@@ -17,6 +18,8 @@ pub enum Plant {
     OffsetsFirst,
     /// A restart forgets a tracker.
     ForgottenTracker,
+    /// Of what is written of a segment of trackers, only the first part lands.
+    HalfSegment,
     /// An episode whose reading cannot be told is resolved.
     ResolvedUnknown,
     /// What is appended is acknowledged before it is synced.
@@ -121,6 +124,7 @@ impl Session for PlantedSession {
                 let appends = Vec::new();
                 self.session.commit(Commit { appends, offsets })?;
             }
+            Plant::HalfSegment => commit.appends.retain(|append| !is_later_part(append)),
             Plant::ResolvedUnknown => commit.appends.iter_mut().for_each(resolve_unknown),
             _ => {}
         }
@@ -143,17 +147,40 @@ impl Session for PlantedSession {
         if self.plant != Plant::ForgottenTracker || !is_trackers {
             return self.session.read(partition, from, to, each);
         }
-        // That of the newest record: most likely its life is still open.
-        let mut forgotten = None;
+        // The last one of the newest journal record with any: most likely its life is still open.
+        let mut newest = None;
         self.session.read(partition, from, to, &mut |record| {
-            forgotten = record.key.map(<[u8]>::to_vec);
-        })?;
-        self.session.read(partition, from, to, &mut |record| {
-            if record.key != forgotten.as_deref() {
-                each(record);
+            let journal = record.value.filter(|_| is_journal(record.key));
+            if let Some(Ok(journal)) = journal.map(<Journal as prost::Message>::decode)
+                && !journal.changed.is_empty()
+            {
+                newest = Some((record.offset, journal));
             }
-        })
+        })?;
+        let forgetful = newest.map(|(offset, mut journal)| {
+            let lives: Vec<_> = entries(&journal.changed).flatten().collect();
+            let last = lives.last().map_or(0, |(_, life)| 17 + life.len());
+            journal.changed.truncate(journal.changed.len() - last);
+            (offset, prost::Message::encode_to_vec(&journal))
+        });
+        self.session
+            .read(partition, from, to, &mut |record| match &forgetful {
+                Some((offset, value)) if *offset == record.offset => each(Record {
+                    value: Some(value),
+                    ..record
+                }),
+                _ => each(record),
+            })
     }
+}
+
+fn is_later_part(append: &Append) -> bool {
+    let key = append.key.as_deref().and_then(Key::parse);
+    matches!(key, Some(Key::Lives(_, part)) if part > 0 && append.value.is_some())
+}
+
+fn is_journal(key: Option<&[u8]>) -> bool {
+    matches!(key.and_then(Key::parse), Some(Key::Journal(_)))
 }
 
 fn resolve_unknown(append: &mut Append) {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use fenghuo_alert::Rules;
 use fenghuo_engine::{
-    DuplicateBounds, IngestConfig, Route, Routes, SourceTopic, TopologyConfig, TrackerBounds,
+    DuplicateBounds, IngestConfig, Rewrite, Route, Routes, SourceTopic, TopologyConfig,
+    TrackerBounds,
 };
 use fenghuo_event::Stream;
 use fenghuo_log::Start;
@@ -53,6 +54,12 @@ pub const REPEATED_WITHIN: usize = DUPLICATES_MAX / 2;
 pub const DUPLICATES_MS: i64 = 30 * 60_000;
 /// Parcels that one partition tracks.
 pub const TRACKERS_MAX: usize = 400;
+/// Segments are written often here, the journal is short, and a segment is several records.
+pub const REWRITE: Rewrite = Rewrite {
+    journal_bytes_min: 512,
+    journal_records_max: 24,
+    part_bytes_max: 64,
+};
 /// Within this time a home has written down all that it knows, ms.
 pub const CHECKPOINT_MS: i64 = 20_000;
 /// Entities that one home keeps.
@@ -272,8 +279,10 @@ pub fn config(instance: usize) -> TopologyConfig {
             },
             trackers: TrackerBounds {
                 entries_max: TRACKERS_MAX,
+                bytes_max: 64 << 20,
                 closed_ms: 86_400_000,
             },
+            rewrite: REWRITE,
             panes_partitions: HOMES,
             seed: 7,
         },

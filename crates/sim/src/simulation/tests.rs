@@ -78,6 +78,14 @@ fn every_planted_bug_is_found_and_its_history_is_short() {
     }
 }
 
+/// A segment of trackers is written in several records and read again: where one of them were to be
+/// missing, a restart would stop rather than forget lives.
+#[test]
+fn a_segment_of_which_only_a_part_lands_is_found() {
+    let fails = |seed| run(&Scenario::new(seed), Some(Plant::HalfSegment)).is_err();
+    assert!((1..6).any(fails));
+}
+
 /// Guards: the idle tick of an ingest that stood still once landed after its partitions had moved.
 #[test]
 fn a_zombie_of_each_stage_changes_nothing() {

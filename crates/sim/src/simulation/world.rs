@@ -15,7 +15,7 @@ use super::kept::{Folder, Kept};
 use super::oracle::Oracle;
 use super::plant::{Plant, Planted};
 use super::process::{Did, Process, member};
-use super::scenario::{self, CHANNELS, HOMES, Mode, REPEATED_WITHIN, SOURCES, Scenario, source};
+use super::scenario::{self, CHANNELS, HOMES, Mode, SOURCES, Scenario, source};
 use super::sender::Receivers;
 use super::{Report, Violation};
 use crate::disk::Disk;
@@ -190,7 +190,7 @@ impl<'a> World<'a> {
         self.bounds()
     }
 
-    /// Now and then a folder drops what was read, but for what a repeat is known by.
+    /// Now and then a folder drops what was read: what a repeat is known by is written down.
     fn retain(&mut self) {
         let Some(folder) = self.kept.folder() else {
             return;
@@ -203,12 +203,11 @@ impl<'a> World<'a> {
                 let of = TopicPartition::new(source(stream), partition);
                 let read = folder.log.committed(&of).unwrap_or(0);
                 let (low, _) = folder.log.range(&of);
-                let before = read.saturating_sub(REPEATED_WITHIN as u64);
-                if before <= low {
+                if read <= low {
                     continue;
                 }
                 // Where the disk fails it is tried again.
-                if folder.log.forget(&of, before).is_ok() {
+                if folder.log.forget(&of, read).is_ok() {
                     self.report.dropped += folder.log.range(&of).0 - low;
                 }
             }

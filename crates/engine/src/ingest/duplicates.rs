@@ -2,7 +2,9 @@
 //!
 //! Two generations of keys: a key is surely known for the horizon, or for `entries_max` newer
 //! keys, whichever is shorter, and forgotten after at most twice that, pauses between keys left out. A
-//! generation is dropped whole, so there is no work for each key that ages.
+//! generation is dropped whole, so there is no work for each key that ages. Only events that were
+//! accepted are here, so what was refused is no repeat of itself when it is submitted again. How
+//! the keys are written down is with [`super::kept`].
 
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
@@ -21,6 +23,27 @@ pub struct DuplicateBounds {
     pub entries_max: usize,
 }
 
+/// Where in time the keys stand, in the form in which it travels in the log.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct SeenClock {
+    /// Number of the young generation; the old one has the number before.
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// Append time that passed since the young generation began, ms.
+    #[prost(int64, tag = "2")]
+    pub young_ms: i64,
+    /// Append time of the last key, Unix ms; absent before the first.
+    #[prost(int64, optional, tag = "3")]
+    pub last_ms: Option<i64>,
+}
+
+/// Keys of one generation that were not written down yet.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    pub(crate) generation: u64,
+    pub(crate) keys: Vec<u64>,
+}
+
 /// The keys seen, folded to 64 bits: that a billion events find one another's among 400,000 has a
 /// chance of 1 in 46,000, and it halves what they take.
 #[derive(Debug)]
@@ -28,9 +51,9 @@ pub(crate) struct Duplicates {
     bounds: DuplicateBounds,
     young: HashSet<u64, FixedState>,
     old: HashSet<u64, FixedState>,
-    /// Append time that passed since the generation began, and the last one told.
-    young_ms: i64,
-    last_ms: Option<i64>,
+    clock: SeenClock,
+    /// Keys that were not written down yet, in order.
+    fresh: Vec<Fresh>,
     /// Keys that were forgotten before their horizon, for there were too many.
     pub(crate) forgotten: u64,
 }
@@ -42,8 +65,8 @@ impl Duplicates {
             bounds,
             young: HashSet::default(),
             old: HashSet::default(),
-            young_ms: 0,
-            last_ms: None,
+            clock: SeenClock::default(),
+            fresh: Vec::new(),
             forgotten: 0,
         }
     }
@@ -68,19 +91,66 @@ impl Duplicates {
     pub(crate) fn insert(&mut self, key: u128, appended_ms: i64) {
         // A step of the clock ages nothing: less passes between two keys than a step may be, so a
         // key is at most known for longer than it has to be.
-        let last_ms = self.last_ms.replace(appended_ms).unwrap_or(appended_ms);
+        let last_ms = self.clock.last_ms.replace(appended_ms);
+        let last_ms = last_ms.unwrap_or(appended_ms);
         let passed_ms = appended_ms.saturating_sub(last_ms).clamp(0, PASSED_MS_MAX);
-        self.young_ms = self.young_ms.saturating_add(passed_ms);
-        let aged = self.young_ms >= self.bounds.horizon_ms;
+        self.clock.young_ms = self.clock.young_ms.saturating_add(passed_ms);
+        let aged = self.clock.young_ms >= self.bounds.horizon_ms;
         if aged || self.young.len() >= self.bounds.entries_max {
             if !aged {
                 self.forgotten += self.old.len() as u64;
             }
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
-            self.young_ms = 0;
+            self.clock.young_ms = 0;
+            self.clock.generation += 1;
         }
-        self.young.insert(folded(key));
+        let key = folded(key);
+        self.young.insert(key);
+        let generation = self.clock.generation;
+        match self.fresh.last_mut() {
+            Some(fresh) if fresh.generation == generation => fresh.keys.push(key),
+            _ => self.fresh.push(Fresh {
+                generation,
+                keys: vec![key],
+            }),
+        }
+    }
+
+    /// Where in time the keys stand.
+    pub(crate) fn clock(&self) -> SeenClock {
+        self.clock
+    }
+
+    /// The keys that came since this was asked last.
+    pub(crate) fn take_fresh(&mut self) -> Vec<Fresh> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Takes where in time the keys stood, before the keys.
+    pub(crate) fn restore_clock(&mut self, clock: SeenClock) {
+        self.clock = clock;
+    }
+
+    /// Takes a key that was written down.
+    pub(crate) fn restore(&mut self, generation: u64, key: u64) {
+        match self.clock.generation.checked_sub(generation) {
+            Some(0) => self.young.insert(key),
+            Some(1) => self.old.insert(key),
+            _ => false,
+        };
+    }
+
+    /// Forgets all, as if nothing had been seen.
+    pub(crate) fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+        self.fresh.clear();
+        // Of what was written down, nothing is of these generations.
+        self.clock = SeenClock {
+            generation: self.clock.generation + 2,
+            ..SeenClock::default()
+        };
     }
 
     /// Number of keys held.
