@@ -24,6 +24,24 @@ pub fn kcat(kafka: &Kafka, topic: &str, events: &[(String, Value)]) -> Result<()
     feed(&mut command, events)
 }
 
+/// The same under a clock that is wrong by so many seconds: the records are stamped as they are by
+/// brokers whose clock is wrong by that much and which stamp them themselves.
+pub fn kcat_stamping(
+    kafka: &Kafka,
+    topic: &str,
+    events: &[(String, Value)],
+    ahead_s: i64,
+) -> Result<()> {
+    let mut command = Command::new(debian::faketime()?);
+    command
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .args(["-f", &format!("{ahead_s:+}s")])
+        .arg(debian::kcat()?)
+        .args(["-P", "-b", &kafka.bootstrap(), "-t", topic, "-K"])
+        .arg(SEPARATOR.to_string());
+    feed(&mut command, events)
+}
+
 /// Produces with Apache Kafka's own console producer.
 pub fn console(kafka: &Kafka, topic: &str, events: &[(String, Value)]) -> Result<()> {
     let mut command = kafka.tool("org.apache.kafka.tools.ConsoleProducer");

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use fenghuo_tests::installation::{Installation, Process};
-use fenghuo_tests::{http, now_ms, rfc3339};
+use fenghuo_tests::shop::{floor, order};
+use fenghuo_tests::{http, now_ms, producer, rfc3339};
+use xtask::services::Kafka;
 
 const HOUR_MS: i64 = 3_600_000;
 const JUMPS_MS: [i64; 8] = [
@@ -130,8 +132,13 @@ fn a_start_with_a_wrong_clock_is_told_and_forgotten_once_it_is_right() -> Result
         process.until("the daemon to answer", |process| {
             process.get("/-/ready").ok()
         })?;
-        // Where it is an hour behind from the start, what is sold is refused, and that is told.
-        clocked.sell(&process)?;
+        // Where it is an hour behind from the start, what is sold is refused, and that is told. Nobody
+        // was away for ten years, so that such a clock is not followed.
+        let (sku, is_taken) = clocked.sell(&process)?;
+        if jump_ms > 8_760 * HOUR_MS {
+            ensure!(is_taken, "{}", process.log());
+            Clocked::is_paged(&process, &sku)?;
+        }
         if jump_ms.abs() > 60_000 {
             Clocked::is_told(&process, true)?;
         }
@@ -141,5 +148,41 @@ fn a_start_with_a_wrong_clock_is_told_and_forgotten_once_it_is_right() -> Result
         clocked.sale_is_paged(&process)?;
         process.terminate()?;
     }
+    Ok(())
+}
+
+/// A sale below the floor, in records that are stamped by a clock that is wrong by so many seconds.
+fn sell_on_kafka(kafka: &Kafka, sku: &str, ahead_s: i64) -> Result<()> {
+    let at_ms = now_ms();
+    let floors = [(sku.to_owned(), floor(sku, 1_800, at_ms))];
+    producer::kcat_stamping(kafka, "shop.catalog", &floors, ahead_s)?;
+    let order = order(&format!("o-{sku}"), sku, 180, at_ms);
+    producer::kcat_stamping(kafka, "shop.orders", &[(sku.to_owned(), order)], ahead_s)
+}
+
+#[test]
+fn brokers_whose_clock_is_wrong_are_told_of_and_a_sale_is_paged_once_it_is_right() -> Result<()> {
+    let kafka = Kafka::start()?;
+    let installation = Installation::new()?;
+    installation.configure(&kafka.bootstrap(), "shop.id = \"shop-42\"\n")?;
+    let process = installation.run()?;
+    sell_on_kafka(&kafka, "first", 0)?;
+    Clocked::is_paged(&process, "first")?;
+    // Of records that lie more than an hour ahead of it a broker takes none.
+    for ahead_s in [3_600, -3_600, -8 * 3_600] {
+        let (during, after) = (format!("during{ahead_s}"), format!("after{ahead_s}"));
+        sell_on_kafka(&kafka, &during, ahead_s)?;
+        process.until("the brokers' clock to be named", |process| {
+            let answer = process.get("/-/ready").ok()?;
+            answer.body.contains("\"clock.broker\"").then_some(())
+        })?;
+        if ahead_s > 0 {
+            Clocked::is_paged(&process, &during)?;
+        }
+        sell_on_kafka(&kafka, &after, 0)?;
+        Clocked::is_paged(&process, &after)?;
+        Clocked::is_told(&process, false)?;
+    }
+    process.terminate()?;
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! `fenghuo check`: says whether a config holds, and what it amounts to.
 //!
-//! It must never bind, connect or read a secret: it runs where a config is written, not where it
-//! is used.
+//! It must never bind or connect: it runs where a config is written, not where it is used. A secret
+//! that is there is looked at, so that one which an example says is found, and is never shown; one
+//! that is not there is no mistake.
 
 use std::fmt::{self, Write as _};
 
@@ -12,6 +13,7 @@ use crate::exit::Exit;
 /// Checks a config and prints what it holds; a mistake in it is the error.
 pub fn run(args: &cli::Check) -> anyhow::Result<Exit> {
     let config = Config::load(&args.config)?;
+    config.check_secrets()?;
     let mut text = format!("{} holds:\n", args.config.display());
     describe(&config, &mut text)?;
     Ok(crate::signals::print(&crate::for_terminal(&text)))

@@ -129,6 +129,28 @@ pub enum Log {
     Copy(LogCopy),
     /// Copy a folder of an earlier build into this one's format
     Upgrade(LogUpgrade),
+    /// Drop the damaged state of evaluate, so that the next start makes it again
+    Refold(LogRefold),
+}
+
+/// `fenghuo log refold`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo log refold                    ./fenghuo-data
+  fenghuo log refold --data /var/lib/fenghuo
+
+For a folder of which log verify says that fenghuo.state is damaged, and nothing else. The folder must
+be stopped. Everything but fenghuo.state is copied into a new file; the old one stays beside it as
+log.redb.damaged. The next start folds all of fenghuo.panes again under the rules of its config, which
+takes longer, and pages nobody for what is over.
+
+It refuses when retention has dropped panes already: what they said is in fenghuo.state alone, and a
+backup takes the folder's place then.")]
+pub struct LogRefold {
+    /// The folder.
+    #[arg(long, value_name = "DIR", default_value = "fenghuo-data")]
+    pub data: PathBuf,
 }
 
 /// `fenghuo log upgrade`

@@ -5,14 +5,12 @@
 //! did until the events that come in agree with the clock again, or, where none come, until it has
 //! stayed as it is for a while. [`told`] says what stands between the two.
 
-mod checked;
-
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use checked::Checked;
-pub use checked::{Standing, Verdict};
+use fenghuo_window::checked::Checked;
+pub use fenghuo_window::checked::{Standing, Verdict};
 
 /// Names a file that holds a signed number of ms, which is added to the machine's clock: for
 /// rehearsals of a clock that is wrong. It is read anew as often as [`OFFSET_EVERY`] allows; one

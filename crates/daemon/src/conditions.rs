@@ -15,6 +15,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use fenghuo_alert::Severity;
 use serde::Serialize;
 
+/// Every name of a condition: the screen has a word for each.
+#[cfg(test)]
+pub const NAMES: [&str; 8] = [
+    clock::NAMES[0],
+    clock::NAMES[1],
+    clock::NAMES[2],
+    clock::NAMES[3],
+    "map.full",
+    "disk.full",
+    crate::refusals::CONDITION,
+    crate::sender::STUCK,
+];
+
 /// Conditions that stand at a time; of more only the graver ones are kept.
 const STANDING_MAX: usize = 64;
 
@@ -119,6 +132,14 @@ impl Conditions {
     /// What stands now, in the order of names.
     pub fn all(&self) -> Vec<Standing> {
         self.lock().values().cloned().collect()
+    }
+
+    /// What stands now, the gravest and then the oldest first, no more than so many.
+    pub fn gravest(&self, limit: usize) -> Vec<Standing> {
+        let mut all = self.all();
+        all.sort_by_key(|one| (std::cmp::Reverse(one.condition.severity), one.since_ms));
+        all.truncate(limit);
+        all
     }
 
     /// Why the process is not ready, where a condition says so.

@@ -1,7 +1,7 @@
 //! `fenghuo log`: looking after a folder.
 //!
 //! Owns what a person asks of a folder: is it whole, what is in it, a copy of it, and its way to
-//! Kafka. It must never change a record.
+//! Kafka. It must never change a record; what can be made again from records may be dropped.
 
 pub mod copy;
 
@@ -30,6 +30,7 @@ pub fn run(args: &cli::Log) -> anyhow::Result<Exit> {
         cli::Log::Backup(args) => backup(args),
         cli::Log::Copy(args) => copy::run(args),
         cli::Log::Upgrade(args) => upgrade(&args.data),
+        cli::Log::Refold(args) => refold(&args.data),
     }
 }
 
@@ -61,6 +62,25 @@ fn upgrade(folder: &Path) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Drops the rows of evaluate's state.
+fn refold(folder: &Path) -> anyhow::Result<Exit> {
+    must_exist(folder)?;
+    let old = fenghuo_embedded::without(folder, topic::STATE, topic::PANES).with_context(|| {
+        format!(
+            "put the last backup in the place of {} (fenghuo log backup makes them)",
+            folder.display()
+        )
+    })?;
+    println!(
+        "{} holds no state of evaluate any more, and the next start makes it again from {}; what it was \
+         before is in {}",
+        folder.display(),
+        topic::PANES,
+        old.display()
+    );
+    Ok(Exit::Done)
+}
+
 /// Copies a folder, by itself or through the daemon that holds it.
 fn backup(args: &cli::LogBackup) -> anyhow::Result<Exit> {
     must_exist(&args.data)?;
@@ -78,8 +98,9 @@ fn verify(folder: &Path) -> anyhow::Result<Exit> {
     let log = existing(folder)?;
     let mut out = std::io::stdout().lock();
     let checked = log.check().context(
-        "put the last backup in the folder's place (fenghuo log backup makes them); fenghuo log \
-         dump --topic T prints what can still be read of the others",
+        "put the last backup in the folder's place (fenghuo log backup makes them); where fenghuo.state \
+         alone is damaged, fenghuo log refold makes it again; fenghuo log dump --topic T prints what can \
+         still be read of the others",
     )?;
     for topic in &checked {
         let (records, batches) = (topic.records, topic.batches);

@@ -22,7 +22,7 @@ use crate::watchdog::Watchdog;
 use queue::{Place, Queue};
 
 /// The condition of a channel whose receiver does not answer.
-const STUCK: &str = "channel.stuck";
+pub const STUCK: &str = "channel.stuck";
 
 /// Sends what dispatch has committed, and brings back what became of it.
 pub struct Sender {

@@ -30,11 +30,15 @@ const PART: &str = "log.part";
 /// A store of the first format that was copied into this one.
 const OLD: &str = "log.redb.old";
 
+/// A store of which rows were damaged, and which another one has replaced.
+const DAMAGED: &str = "log.redb.damaged";
+
 /// All that belongs into a folder: one with nothing else in it is this log's own.
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     STORE,
     PART,
     OLD,
+    DAMAGED,
     lock::NAME,
     mark::NAME,
     "identity.part",
@@ -312,6 +316,55 @@ pub fn upgrade(folder: &Path) -> Result<PathBuf, FolderError> {
     let file = |path: &PathBuf| open(path).map_err(|error| unopened(path, error));
     let (id, synced) = crate::upgrade::upgrade(file(&path)?, file(&part)?)
         .map_err(|source| in_folder(folder, source))?;
+    let named = std::fs::rename(&path, &old)
+        .and_then(|()| std::fs::rename(&part, &path))
+        .and_then(|()| File::open(folder)?.sync_all());
+    named.map_err(|error| unopened(&path, error))?;
+    let noted = Mark::make(folder, mark::Known { id, synced });
+    noted.map_err(|error| unopened(&folder.join(mark::NAME), error))?;
+    drop(held);
+    Ok(old)
+}
+
+/// Takes the rows of a compacted topic out of a folder, when they are damaged and can be made again
+/// from the records of the topic `from`. The old file stays beside the new one under another name,
+/// which is told.
+///
+/// # Errors
+/// When the folder is held, when anything else in it is damaged, or when `from` has not every record.
+pub fn without(folder: &Path, topic: &str, from: &str) -> Result<PathBuf, FolderError> {
+    let held = hold(folder)?;
+    let (path, old) = (folder.join(STORE), folder.join(DAMAGED));
+    if old.exists() {
+        let kept = format!("{} is there from before; move it away first", old.display());
+        return Err(in_folder(folder, StoreError::Strange(kept)));
+    }
+    let found = beginning(&path).map_err(|error| unopened(&path, error))?;
+    let (length, beginning) =
+        found.ok_or_else(|| unopened(&path, io::ErrorKind::NotFound.into()))?;
+    let id =
+        blocks::title(&beginning, length).map_err(|strange| in_folder(folder, strange.into()))?;
+    let mark = Mark::open(folder).map_err(|error| unopened(&folder.join(mark::NAME), error))?;
+    if mark
+        .and_then(|(_, noted)| noted)
+        .is_some_and(|noted| noted.id != id)
+    {
+        return Err(in_folder(folder, another(folder)));
+    }
+    let part = folder.join(PART);
+    match std::fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(unopened(&part, error));
+        }
+        _ => {}
+    }
+    let file = |path: &PathBuf| open(path).map_err(|error| unopened(path, error));
+    let store = Store::open(file(&path)?, false, false);
+    let store = store.map_err(|source| in_folder(folder, source))?;
+    let (id, synced) = store
+        .copy_without(topic, from, file(&part)?)
+        .map_err(|source| in_folder(folder, source))?;
+    drop(store);
     let named = std::fs::rename(&path, &old)
         .and_then(|()| std::fs::rename(&part, &path))
         .and_then(|()| File::open(folder)?.sync_all());

@@ -26,6 +26,7 @@ mod state;
 mod store;
 mod tidy;
 mod upgrade;
+mod without;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,7 +48,7 @@ use state::{Open, State};
 use store::{Change, Latest, Store};
 
 pub use check::Checked;
-pub use file::{FolderError, room, upgrade};
+pub use file::{FolderError, room, upgrade, without};
 pub use redb::StorageBackend;
 pub use tidy::Kept;
 

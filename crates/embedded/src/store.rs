@@ -202,7 +202,6 @@ impl Store {
     }
 
     /// Begins to read.
-    #[cfg(test)]
     pub fn reader(&self) -> Result<ReadTransaction, StoreError> {
         Ok(self.database.begin_read()?)
     }
@@ -217,7 +216,8 @@ impl Store {
         self.synced.load(Ordering::Relaxed)
     }
 
-    fn guarded<T>(&self, run: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// Runs something on the file, as [`guarded`] does.
+    pub fn guarded<T>(&self, run: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
         guarded(&self.damage, run)
     }
 
@@ -443,6 +443,11 @@ impl Store {
         .map_err(|error| behind(error, reached.get()))
     }
 
+    /// A copy goes on counting from where the file was that it was made of.
+    pub fn counts_from(&self, synced: u64) {
+        self.synced.store(synced, Ordering::Relaxed);
+    }
+
     /// Writes all that is committed now into another file, which holds it whole or not at all.
     pub fn copy_to(&self, file: Box<dyn StorageBackend>) -> Result<Copied, StoreError> {
         self.guarded(|| {
@@ -451,7 +456,7 @@ impl Store {
             let write = copy.database.begin_write()?;
             copy_table(&read, &write, NUMBERS)?;
             // Its numbers are those of the other file; from here on it counts on from there.
-            copy.synced.store(self.synced(), Ordering::Relaxed);
+            copy.counts_from(self.synced());
             copy_table(&read, &write, TOPICS)?;
             copy_table(&read, &write, ENDS)?;
             copy_table(&read, &write, OFFSETS)?;

@@ -17,7 +17,7 @@ use toml::{Table, Value};
 
 use crate::keys::{ConfigError, Keys};
 use crate::render::Templates;
-use crate::secret::SecretSource;
+use crate::secret::{Secret, SecretSource, is_placeholder};
 
 /// One channel, validated.
 #[derive(Clone, Debug)]
@@ -287,6 +287,58 @@ impl ChannelConfig {
         Templates::compile(channel.title.as_deref(), channel.text.as_deref())
             .map_err(|(key, problem)| keys.error(key, problem))?;
         Ok(channel)
+    }
+
+    /// The secrets that it needs, each with the key that names its place.
+    fn secrets(&self) -> Vec<(&'static str, &SecretSource)> {
+        let maybe = |key, source| Option::as_ref(source).map(|source| (key, source));
+        match &self.kind {
+            ChannelKind::Log { .. } => Vec::new(),
+            ChannelKind::Webhook {
+                url,
+                secrets,
+                authorization,
+            } => [
+                Some(("url", url)),
+                maybe("secret", secrets),
+                maybe("authorization", authorization),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            ChannelKind::PagerDuty { routing_key, .. } => vec![("routing_key", routing_key)],
+            ChannelKind::Alertmanager { authorization, .. } => {
+                maybe("authorization", authorization).into_iter().collect()
+            }
+            ChannelKind::Slack { url } => vec![("url", url)],
+        }
+    }
+
+    /// Looks at the secrets that can be read here. Those that cannot are no mistake: a config is
+    /// checked where it is written, too.
+    pub fn check_secrets(&self) -> Result<(), ConfigError> {
+        self.secrets().into_iter().try_for_each(|(key, source)| {
+            source
+                .read()
+                .map_or(Ok(()), |secret| self.check_secret(key, source, &secret))
+        })
+    }
+
+    /// What an example says keeps nothing secret, and reaches nobody.
+    pub(crate) fn check_secret(
+        &self,
+        key: &str,
+        source: &SecretSource,
+        secret: &Secret,
+    ) -> Result<(), ConfigError> {
+        // An address that stands in the config is no secret.
+        let is_plain = matches!(source, SecretSource::Given(_));
+        let mut each = secret.expose().split_whitespace();
+        if is_plain || !(is_placeholder(secret.expose()) || each.any(is_placeholder)) {
+            return Ok(());
+        }
+        let problem = format!("{source} holds what an example says; expected the secret itself");
+        Err(self.error(key, problem))
     }
 
     /// An error about this channel.

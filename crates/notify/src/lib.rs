@@ -33,7 +33,7 @@ pub use config::{ChannelConfig, ChannelKind, Colour, Sending, utc_offset_min};
 pub use health::Standing;
 pub use keys::ConfigError;
 pub use notifier::{Means, Notifier, Otherwise, describe_metrics};
-pub use secret::{Secret, SecretSource};
+pub use secret::{Secret, SecretSource, is_placeholder};
 pub use terminal::Terminal;
 
 /// What a page asks of its receiver.

@@ -145,6 +145,55 @@ impl SecretSource {
     }
 }
 
+/// Whether a text stands where a secret is to be put: what examples, comments and templates say.
+pub fn is_placeholder(text: &str) -> bool {
+    const WITHIN: [&str; 9] = [
+        "changeme",
+        "placeholder",
+        "replaceme",
+        "replacethis",
+        "yourkey",
+        "yoursecret",
+        "yourtoken",
+        "yourrouting",
+        "yourpassword",
+    ];
+    const WHOLE: [&str; 9] = [
+        "changeit", "fixme", "none", "null", "password", "secret", "tbd", "todo", "token",
+    ];
+    // An address of an example: the whole of it, or one of its parts.
+    if let Ok(url) = reqwest::Url::parse(text)
+        && url.has_host()
+    {
+        let host = url.host_str().unwrap_or_default();
+        let of_example = host.ends_with(".example")
+            || ["example.com", "example.org", "example.net"]
+                .iter()
+                .any(|example| host == *example || host.ends_with(&format!(".{example}")));
+        let mut parts = url.path().split('/').filter(|part| !part.is_empty());
+        return of_example || parts.any(is_placeholder);
+    }
+    let text = text.trim();
+    let text = text.strip_prefix("Bearer ").unwrap_or(text);
+    let text = text.strip_prefix("whsec_").unwrap_or(text);
+    let plain: String = text
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    let mut chars = text.chars();
+    let first = chars.next();
+    let is_one_char = text.chars().count() > 2 && chars.all(|c| Some(c) == first);
+    let is_elided = text.contains('…') || text.contains("...");
+    let is_bracketed = text.starts_with('<') && text.ends_with('>');
+    is_one_char
+        || is_elided
+        || is_bracketed
+        || WHOLE.contains(&plain.as_str())
+        || text.to_ascii_lowercase().starts_with("todo:")
+        || WITHIN.iter().any(|word| plain.contains(word))
+}
+
 impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -222,6 +271,40 @@ mod tests {
         }
         let innocent = "status 404: no such hook at hooks.example";
         assert_eq!(secret.redact(innocent.to_owned()), innocent);
+    }
+
+    #[test]
+    fn what_examples_say_is_no_secret() {
+        for text in [
+            "change-me",
+            "CHANGE_ME_PLEASE",
+            "xxx",
+            "XXXXXXXXXXXXXXXX",
+            "TODO",
+            "todo: ask ops",
+            "whsec_…",
+            "whsec_xxxxxxxx",
+            "<your token>",
+            "your-routing-key",
+            "Bearer change-me",
+            "secret",
+            "https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX",
+            "https://hooks.slack.com/services/change-me",
+            "https://incidents.example/fenghuo",
+            "https://hooks.example.com/a",
+        ] {
+            assert!(is_placeholder(text), "{text}");
+        }
+        for text in [
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "0123456789abcdef0123456789abcdef",
+            "https://hooks.slack.com/services/T024F7Q1A/B06AB2KQ9/Xm4tO1do5xxxQ9",
+            "http://127.0.0.1:4000/hook",
+            "Bearer 8b1c7f0e5d",
+            "R0UTINGKEY",
+        ] {
+            assert!(!is_placeholder(text), "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! shop: entities are a type parameter, series are described to it. Times are milliseconds since
 //! the Unix epoch.
 
+pub mod checked;
 mod clock;
 mod combine;
 mod history;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(disable_help_flag = true)]
 pub struct Arguments {
-    /// `--log embedded`, `--seeds N`, `--from S`, `--seed S`, `--plant BUG`, `--threads N`
+    /// `--log embedded` or `clocks`, `--seeds N`, `--from S`, `--seed S`, `--plant BUG`, `--threads N`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
@@ -29,6 +29,9 @@ const FRESH: u64 = 50;
 /// The same on the log in a folder, where a seed takes five times as long.
 const FIXED_IN_FOLDER: u64 = 40;
 const FRESH_IN_FOLDER: u64 = 10;
+
+/// Runs with a clock that jumps and comes back, each played twice.
+const FIXED_CLOCKS: u64 = 48;
 
 /// Plays what it is asked to.
 pub fn run(root: &Path, arguments: &Arguments) -> Result<()> {
@@ -52,7 +55,9 @@ pub fn fixed_and_fresh(root: &Path) -> Result<()> {
         play(root, &[&in_folder[..], &[seeds.as_str()], from].concat())
     };
     play_in_folder(FIXED_IN_FOLDER, &[])?;
-    play_in_folder(FRESH_IN_FOLDER, &["--from", &from])
+    play_in_folder(FRESH_IN_FOLDER, &["--from", &from])?;
+    let clocks = ["--log", "clocks", "--seeds"];
+    play(root, &[&clocks[..], &[&FIXED_CLOCKS.to_string()]].concat())
 }
 
 fn play(root: &Path, arguments: &[&str]) -> Result<()> {

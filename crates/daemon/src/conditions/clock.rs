@@ -3,6 +3,8 @@
 //! Nothing is decided here: [`crate::clock`] knows whether its clock was set, and the board what
 //! events and records say beside it.
 
+use std::collections::VecDeque;
+
 use fenghuo_alert::Severity;
 use fenghuo_engine::board::Heard;
 
@@ -31,6 +33,12 @@ const REFUSED_MIN: u32 = 3;
 /// clock is ahead.
 const BEHIND_MS_MAX: i64 = 600_000;
 
+/// Events of a shop that runs are told with delays that differ by less than this.
+const AGES_DIFFER_MS: i64 = 60_000;
+
+/// Ages that are kept.
+const AGES_MAX: usize = 64;
+
 const ADVICE: &str = "Set the machine's clock by NTP, and see that its hardware clock is in UTC";
 
 /// What is to be looked at.
@@ -40,6 +48,9 @@ pub struct Look {
     pub standing: Option<Standing>,
     /// What was heard of the shop's time, and of the log's.
     pub heard: Heard,
+    /// Whether how old events are changes faster than time passes: then a history is loaded, and no
+    /// clock is wrong.
+    pub is_history: bool,
     /// The longest time that a source may be late, ms.
     pub lateness_ms: i64,
     /// How far an event may lie ahead of the log, ms.
@@ -48,6 +59,35 @@ pub struct Look {
     pub is_elsewhere: bool,
     /// Now, Unix ms.
     pub now_ms: i64,
+}
+
+/// How old the events were that were heard lately.
+#[derive(Debug, Default)]
+pub struct Ages {
+    /// Number of the last commit that was seen.
+    commits: u64,
+    /// When it was seen, and how old its event was, ms; the newest last.
+    seen: VecDeque<(i64, i64)>,
+}
+
+impl Ages {
+    /// Takes what was heard, and says whether a history is loaded: events of a shop that runs stay as
+    /// old as the clock is wrong, those of a history become newer, or come as they please.
+    pub fn is_history(&mut self, heard: Heard, now_ms: i64) -> bool {
+        if std::mem::replace(&mut self.commits, heard.commits) != heard.commits
+            && let Some(occurred_ms) = heard.occurred_ms
+        {
+            self.seen
+                .push_back((now_ms, now_ms.saturating_sub(occurred_ms)));
+        }
+        let is_past = |(at_ms, _): &(i64, i64)| (now_ms - at_ms).abs() > HEARD_WITHIN_MS;
+        while self.seen.len() > AGES_MAX || self.seen.front().is_some_and(is_past) {
+            self.seen.pop_front();
+        }
+        let ages = || self.seen.iter().map(|(_, age_ms)| *age_ms);
+        let (least, most) = (ages().min().unwrap_or(0), ages().max().unwrap_or(0));
+        most.saturating_sub(least) > AGES_DIFFER_MS
+    }
 }
 
 /// What is wrong.
@@ -68,20 +108,21 @@ pub fn conditions(look: &Look) -> Vec<Condition> {
     }
     let late_ms = look.heard.occurred_ms.map(|at_ms| look.now_ms - at_ms);
     let late_ms = late_ms.filter(|late_ms| *late_ms > look.lateness_ms + BEHIND_MS_MAX);
-    if let Some(late_ms) = late_ms.filter(|_| is_fresh(look.heard.at_ms))
+    let late_ms = late_ms.filter(|_| is_fresh(look.heard.at_ms) && !look.is_history);
+    if let Some(late_ms) = late_ms
         && !is_known("clock.ahead", &all)
     {
         let by = span(late_ms);
         let text = format!(
-            "The events that come in are {by} old. If they are no history, this machine's clock is \
-             ahead. {ADVICE}."
+            "The events that come in are {by} old: this machine's clock is ahead, or what is sent is a \
+             history. {ADVICE}; a history needs nothing, and this ends once it is loaded."
         );
         all.push(condition("clock.ahead", Severity::Warn, false, text));
     }
     let differs = look.heard.log_ahead.filter(|_| look.is_elsewhere);
     let differs = differs.filter(|(_, at_ms)| is_fresh(*at_ms));
     if let Some((by_ms, _)) = differs.filter(|(by_ms, _)| by_ms.abs() > DIFFER_MS_MAX) {
-        let severity = match by_ms.abs() > look.ahead_ms_max {
+        let severity = match by_ms.abs() > look.ahead_ms_max / 2 {
             true => Severity::Page,
             false => Severity::Warn,
         };
@@ -107,8 +148,9 @@ fn set(standing: Standing) -> Condition {
     match verdict {
         Verdict::Open => {
             let text = format!(
-                "This machine's clock was set: it is {by} {side} the time that went on, which is kept \
-                 until events agree with the clock or it has stayed so for a while. {ADVICE}."
+                "This machine's clock was set: it is {by} {side} the time that went on from what was \
+                 written last, which is kept until events agree with the clock or it has stayed so for \
+                 a while. {ADVICE}."
             );
             condition(name, Severity::Page, true, text)
         }
@@ -171,6 +213,7 @@ mod tests {
                 at_ms: NOW_MS,
                 ..Heard::default()
             },
+            is_history: false,
             lateness_ms: 5_000,
             ahead_ms_max: 60_000,
             is_elsewhere: true,
@@ -208,6 +251,31 @@ mod tests {
             assert_eq!(names(&look), [("clock.stepped", Severity::Warn, false)]);
         }
         assert_eq!(names(&quiet()), []);
+    }
+
+    #[test]
+    fn a_history_that_is_loaded_is_no_clock_that_is_ahead() {
+        let play = |age_ms: &dyn Fn(i64) -> i64| {
+            let mut ages = Ages::default();
+            let mut told = 0;
+            for second in 0..120 {
+                let now_ms = NOW_MS + second * 1_000;
+                let mut look = quiet();
+                look.now_ms = now_ms;
+                look.heard.commits = second as u64 + 1;
+                look.heard.at_ms = now_ms;
+                look.heard.occurred_ms = Some(now_ms - age_ms(second));
+                look.is_history = ages.is_history(look.heard, now_ms);
+                told += usize::from(!names(&look).is_empty());
+            }
+            told
+        };
+        // An hour of history a second, from a month ago; and one in no order.
+        assert!(play(&|second| (720 - second) * HOUR_MS) <= 2);
+        assert!(play(&|second| (2 + second * 7 % 11) * HOUR_MS) <= 2);
+        // A clock that is ahead by an hour, and events that are told within some seconds.
+        assert_eq!(play(&|second| HOUR_MS + second * 7 % 11 * 1_000), 120);
+        assert_eq!(play(&|_| 2_000), 0);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use fenghuo_engine::{
 use fenghuo_event::Stream;
 use fenghuo_kafka::KafkaConfig;
 use fenghuo_log::{Start, TopicSpec};
-use fenghuo_notify::{ChannelConfig, ChannelKind, Secret, SecretSource};
+use fenghuo_notify::{ChannelConfig, ChannelKind, Secret, SecretSource, is_placeholder};
 use fenghuo_signal::Catalogue;
 
 pub use plan::Plans;
@@ -361,6 +361,34 @@ impl Config {
             .transpose()
     }
 
+    /// Looks at the secrets that can be read here: what an example says is a mistake. One that cannot
+    /// be read is none, since a config is checked where it is written, too.
+    pub fn check_secrets(&self) -> Result<(), ConfigError> {
+        let tokens = [
+            ("http.token", &self.http.token),
+            ("intake.token", &self.intake.token),
+        ];
+        for (key, source) in tokens {
+            if let Some(source) = source
+                && source.read().is_ok()
+            {
+                read_token(key, source)?;
+            }
+        }
+        if let Some(source) = &self.kafka.password
+            && let Ok(password) = source.read()
+            && is_placeholder(password.expose())
+        {
+            let key = "kafka.sasl.password";
+            let problem = format!("{source} holds what an example says; expected the password");
+            return Err(ConfigError::Secret { key, problem });
+        }
+        for channel in &self.channels {
+            channel.check_secrets()?;
+        }
+        Ok(())
+    }
+
     /// The name of a stream's topic, where it is read.
     pub fn topic_of(&self, stream: Stream) -> Option<&Arc<str>> {
         let mut sources = self.topics.sources.iter();
@@ -424,11 +452,7 @@ impl Config {
 /// Reads what senders or readers must know, which nobody may guess.
 fn read_token(key: &'static str, source: &SecretSource) -> Result<Secret, ConfigError> {
     let secret = read(key, source)?;
-    let plain = secret.expose().to_ascii_lowercase().replace(['-', '_'], "");
-    let is_placeholder = ["changeme", "replaceme", "yoursecret", "yourtoken"]
-        .iter()
-        .any(|example| plain.contains(example));
-    if secret.expose().len() < TOKEN_BYTES_MIN || is_placeholder {
+    if secret.expose().len() < TOKEN_BYTES_MIN || is_placeholder(secret.expose()) {
         let problem = format!(
             "what {source} holds can be guessed: expected {TOKEN_BYTES_MIN} bytes or more, as \
              `openssl rand -hex 32` prints them"

@@ -449,3 +449,62 @@ fn a_token_that_can_be_guessed_is_refused() {
     std::fs::write(folder.path().join("t"), "0123456789abcdef").unwrap();
     assert!(config.token().is_ok() && config.intake_token().is_ok());
 }
+
+/// Each with the key that is named. What is not there is no mistake: a config is checked where it is
+/// written, too.
+#[test]
+fn a_secret_that_an_example_says_is_refused_by_check_and_shown_to_nobody() {
+    for (key, table) in [
+        ("http.token", "http.token_file = \"s\""),
+        ("intake.token", "intake.token_file = \"s\""),
+        (
+            "kafka.sasl.password",
+            "kafka.sasl = { mechanism = \"PLAIN\", username = \"u\", password_file = \"s\" }",
+        ),
+        (
+            "routing_key",
+            "type = \"pagerduty\"\nrouting_key_file = \"s\"",
+        ),
+        (
+            "secret",
+            "type = \"webhook\"\nurl = \"http://127.0.0.1:9/\"\nsecret_file = \"s\"",
+        ),
+        (
+            "authorization",
+            "type = \"webhook\"\nurl = \"http://127.0.0.1:9/\"\nunsigned = true\nauthorization_file = \"s\"",
+        ),
+        (
+            "url",
+            "type = \"webhook\"\nurl_file = \"s\"\nunsigned = true",
+        ),
+        ("url", "type = \"slack\"\nurl_file = \"s\""),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("fenghuo.toml");
+        let text = match table.starts_with("type") {
+            true => format!("[[channel]]\nname = \"a\"\n{table}\n[[route]]\nchannels = [\"a\"]\n"),
+            false => table.to_owned(),
+        };
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(&file).unwrap();
+        config.check_secrets().unwrap();
+        let places = ["https://hooks.slack.com/services/T0/B0/XXXXXXXX"];
+        for secret in ["change-me", "xxxxxxxxxxxxxxxxxxxxxxxx", "TODO"]
+            .iter()
+            .chain(&places)
+        {
+            // An address is no placeholder of a key.
+            if secret.starts_with("https") && key != "url" {
+                continue;
+            }
+            std::fs::write(folder.path().join("s"), format!("{secret}\n")).unwrap();
+            let told = config.check_secrets().unwrap_err().to_string();
+            assert!(
+                told.contains(key) && !told.contains(secret),
+                "{key}: {told}"
+            );
+        }
+        std::fs::write(folder.path().join("s"), "http://127.0.0.1/8b1c7f0e5d2a4f60").unwrap();
+        config.check_secrets().unwrap();
+    }
+}

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Shown;
 use super::episode::{EpisodeRow, by_episode};
+use crate::conditions::Standing;
 
 const CAMPAIGNS_MAX: usize = 6;
 /// Skus with the most orders: the pool that those shown come from.
@@ -19,6 +20,7 @@ const PARCEL_ROWS_MAX: usize = 8;
 const GROUPS_MAX: usize = 24;
 const ALIKE_MAX: usize = 4;
 const PAST_MAX: usize = 20;
+const CONDITIONS_MAX: usize = 12;
 
 /// What is shown; times are Unix ms.
 #[derive(Serialize)]
@@ -31,6 +33,8 @@ struct Snapshot {
     utc_offset_assumed: bool,
     /// Why it is not ready, if so.
     not_ready: Option<String>,
+    /// What is wrong with the process itself, the gravest first.
+    conditions: Vec<Standing>,
     /// Of how many partitions of the panes this is all, where others hold the rest.
     panes: Option<(usize, usize)>,
     /// Messages taken since the process began.
@@ -119,6 +123,7 @@ pub(super) fn render(shown: &Shown) -> String {
         utc_offset_min: known.utc_offset_min.unwrap_or(0),
         utc_offset_assumed: known.utc_offset_min.is_none(),
         not_ready: (shown.ready)().err(),
+        conditions: shown.conditions.gravest(CONDITIONS_MAX),
         panes: Some((shown.board.homes(), shown.panes_partitions)).filter(|(held, all)| held < all),
         events,
         refused,

@@ -1,6 +1,7 @@
 //! The routes, asked in-process over a board that real stages have filled.
 
 mod hostile;
+mod large;
 
 use std::sync::{Arc, OnceLock};
 
@@ -574,6 +575,40 @@ async fn a_screen_gets_a_snapshot_and_its_stream_ends_with_the_process() {
 }
 
 #[tokio::test]
+async fn the_screen_is_told_what_is_wrong_with_the_process_the_gravest_first() {
+    use crate::conditions::Condition;
+    let shown = shown();
+    for (at_ms, name, severity) in [
+        (1, "clock.stepped", fenghuo_alert::Severity::Warn),
+        (2, "disk.full", fenghuo_alert::Severity::Page),
+    ] {
+        let condition = Condition {
+            name,
+            about: String::new(),
+            severity,
+            blocks_ready: false,
+            text: format!("{name}: what to do"),
+        };
+        shown.conditions.set(at_ms, condition);
+    }
+    let conditions = Arc::clone(&shown.conditions);
+    let (router, ..) = served(shown);
+    let told = async || -> Value {
+        let (_, text) = ask(&router, "/api/v1/snapshot", &[]).await;
+        serde_json::from_str(&text).unwrap()
+    };
+    let snapshot = told().await;
+    assert_eq!(snapshot["conditions"][0]["name"], "disk.full");
+    assert_eq!(snapshot["conditions"][0]["text"], "disk.full: what to do");
+    assert_eq!(snapshot["conditions"][0]["since_ms"], 2);
+    assert_eq!(snapshot["conditions"][1]["severity"], "warn");
+    conditions.clear("disk.full", "");
+    conditions.clear("clock.stepped", "");
+    let snapshot = told().await;
+    assert_eq!(snapshot["conditions"], serde_json::json!([]));
+}
+
+#[tokio::test]
 async fn screens_are_bounded() {
     let (router, ..) = served(shown());
     let mut open = Vec::new();
@@ -642,6 +677,10 @@ fn every_word_of_the_screen_is_in_every_language() {
     for call in script.split("word(\"").skip(1) {
         let key = call.split('"').next().unwrap();
         assert!(english.contains(key), "{key} is no word");
+    }
+    for name in crate::conditions::NAMES {
+        let key = format!("is_{}", name.replace('.', "_"));
+        assert!(english.contains(&key), "{key} is no word");
     }
     let page = include_str!("../screen/index.html");
     for mark in page.split("data-word=\"").skip(1) {

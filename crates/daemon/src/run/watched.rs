@@ -10,6 +10,7 @@ use fenghuo_alert::Severity;
 use super::{Shared, limits};
 use crate::clock::{self, Watch};
 use crate::conditions::alerts::Alerts;
+use crate::conditions::clock::Ages;
 use crate::conditions::maps::Maps;
 use crate::conditions::{self, Condition};
 use crate::log_lines;
@@ -25,7 +26,7 @@ pub(super) fn start(shared: &Arc<Shared>, refusals: Option<Arc<Refusals>>) -> Wo
     let shared = Arc::clone(shared);
     spawn("conditions".to_owned(), move |_| {
         let mut alerts: Option<Alerts> = None;
-        let mut maps = Maps::default();
+        let (mut maps, mut ages) = (Maps::default(), Ages::default());
         let mut watch = Watch::start();
         while !shared.course.is_stopping() {
             clock::wait(POLL_MAX);
@@ -33,6 +34,7 @@ pub(super) fn start(shared: &Arc<Shared>, refusals: Option<Arc<Refusals>>) -> Wo
                 continue;
             }
             watch = Watch::start();
+            look_at_clocks(&shared, &mut ages);
             look(&shared, &mut maps, refusals.as_deref());
             if let Err(error) = tell(&shared, &mut alerts) {
                 tracing::warn!(
@@ -45,11 +47,13 @@ pub(super) fn start(shared: &Arc<Shared>, refusals: Option<Arc<Refusals>>) -> Wo
 }
 
 /// Looks at the clocks.
-fn look_at_clocks(shared: &Shared) {
+fn look_at_clocks(shared: &Shared, ages: &mut Ages) {
     let topics = shared.topology.ingest.topics.iter();
+    let heard = shared.board.heard();
     let found = conditions::clock::conditions(&conditions::clock::Look {
         standing: clock::told(),
-        heard: shared.board.heard(),
+        is_history: ages.is_history(heard, clock::now_ms()),
+        heard,
         lateness_ms: topics.map(|topic| topic.lateness_ms).max().unwrap_or(0),
         ahead_ms_max: shared.topology.ingest.ahead_ms_max,
         is_elsewhere: matches!(shared.topics, Topics::Kafka(_)),
@@ -64,7 +68,6 @@ fn look_at_clocks(shared: &Shared) {
 
 /// Looks at what does not report by itself.
 fn look(shared: &Shared, maps: &mut Maps, refusals: Option<&Refusals>) {
-    look_at_clocks(shared);
     let full = shared.topics.full().map(|text| Condition {
         name: "disk.full",
         about: String::new(),

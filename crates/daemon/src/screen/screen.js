@@ -142,6 +142,24 @@ function showStrip(snapshot, campaign) {
   if (campaign) choice.value = campaign.name;
 }
 
+// ---- what is wrong with Fenghuo itself ----------------------------------------------------
+
+/** Pinned above everything while it stands; the text that says what to do is in English. */
+function showConditions(snapshot) {
+  by("conditions").hidden = snapshot.conditions.length === 0;
+  by("zone").hidden = !snapshot.utc_offset_assumed;
+  by("conditions-list").replaceChildren(...snapshot.conditions.map((standing) => {
+    const badge = make("span", `badge ${standing.severity}`, `${standing.severity === "page" ? "▲" : "◆"} ${word(standing.severity)}`);
+    const key = `is_${standing.name.replace(".", "_")}`;
+    const name = word(key) === key ? standing.name : word(key);
+    const about = standing.about ? `${name}: ${standing.about}` : name;
+    const text = make("span", "text", standing.text);
+    text.lang = "en";
+    const since = make("time", "", word("since", { time: when(new Date(standing.since_ms).toISOString()) }));
+    return make("li", standing.severity, null, badge, make("b", "", about), text, since);
+  }));
+}
+
 // ---- the panels --------------------------------------------------------------------------
 
 function showSales(snapshot, campaign) {
@@ -314,6 +332,7 @@ function announce(snapshot) {
 function show(snapshot) {
   const campaign = snapshot.campaigns.find((each) => each.name === state.campaign) ?? snapshot.campaigns[0];
   showStrip(snapshot, campaign);
+  showConditions(snapshot);
   showStanding();
   showSales(snapshot, campaign);
   showSkus(snapshot);

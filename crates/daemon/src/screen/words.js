@@ -35,6 +35,10 @@ const en = {
   late_empty: "No promise has fallen due. Courier events with promised_by fill this.",
   of: "of {n}",
   new_page: "New page: {summary}",
+  conditions_title: "Fenghuo itself", utc_assumed: "UTC, no time zone is known",
+  is_clock_behind: "the clock is behind", is_clock_ahead: "the clock is ahead, or events are old", is_clock_stepped: "the clock was set",
+  is_clock_broker: "the brokers' clock differs", is_disk_full: "the disk is full", is_map_full: "a map is full",
+  is_intake_refusing: "many events are refused", is_channel_stuck: "a channel is stuck",
 };
 
 const hans = {
@@ -72,6 +76,10 @@ const hans = {
   late_empty: "尚无到期的承诺。带 promised_by 的物流事件会填充这里。",
   of: "共 {n}",
   new_page: "新的紧急告警：{summary}",
+  conditions_title: "烽火自身", utc_assumed: "UTC，时区未知",
+  is_clock_behind: "时钟偏慢", is_clock_ahead: "时钟偏快，或事件是旧的", is_clock_stepped: "时钟被调整",
+  is_clock_broker: "broker 时钟不一致", is_disk_full: "磁盘已满", is_map_full: "表已满",
+  is_intake_refusing: "大量事件被拒收", is_channel_stuck: "通知渠道卡住",
 };
 
 const hant = {
@@ -109,6 +117,10 @@ const hant = {
   late_empty: "尚無到期的承諾。帶 promised_by 的物流事件會填入這裡。",
   of: "共 {n}",
   new_page: "新的緊急警報：{summary}",
+  conditions_title: "烽火自身", utc_assumed: "UTC，時區未知",
+  is_clock_behind: "時鐘偏慢", is_clock_ahead: "時鐘偏快，或事件是舊的", is_clock_stepped: "時鐘被調整",
+  is_clock_broker: "broker 時鐘不一致", is_disk_full: "磁碟已滿", is_map_full: "表已滿",
+  is_intake_refusing: "大量事件被拒收", is_channel_stuck: "通知管道卡住",
 };
 
 const languages = { en, "zh-Hans": hans, "zh-Hant": hant };

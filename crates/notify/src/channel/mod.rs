@@ -53,7 +53,11 @@ impl Receiver {
     /// Reads the secrets that the kind needs.
     pub(crate) fn new(config: &ChannelConfig, means: &Means) -> Result<Self, ConfigError> {
         let read = |key: &str, source: &SecretSource| {
-            source.read().map_err(|problem| config.error(key, problem))
+            let secret = source
+                .read()
+                .map_err(|problem| config.error(key, problem))?;
+            config.check_secret(key, source, &secret)?;
+            Ok(secret)
         };
         let maybe = |key: &str, source: &Option<SecretSource>| {
             source.as_ref().map(|source| read(key, source)).transpose()

@@ -41,6 +41,8 @@ enum Place {
     Memory,
     /// One instance on the log in a folder.
     Embedded,
+    /// Any of them, with a clock that jumps and comes back, and nothing else.
+    Clocks,
 }
 
 impl Arguments {
@@ -48,6 +50,7 @@ impl Arguments {
         match self.log {
             Place::Memory => Scenario::new(seed),
             Place::Embedded => Scenario::in_folder(seed),
+            Place::Clocks => Scenario::with_wrong_clock(seed),
         }
     }
 }
@@ -179,6 +182,7 @@ fn fail(seed: u64, violation: Violation, arguments: &Arguments) {
     let log = match arguments.log {
         Place::Memory => "",
         Place::Embedded => " --log embedded",
+        Place::Clocks => " --log clocks",
     };
     println!("again: cargo xtask simulate{log} --seed {seed}");
 }

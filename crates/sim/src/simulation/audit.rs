@@ -22,7 +22,7 @@ use super::oracle::{Oracle, Sums, counted, id_of, name_of, width};
 use super::scenario::{HOMES, SOURCES, source};
 
 /// The steps of every episode, by its id.
-type Episodes = BTreeMap<String, Vec<Transition>>;
+pub type Episodes = BTreeMap<String, Vec<Transition>>;
 
 /// Totals of an entity, in the order of their series.
 type Totals = [i64; 7];
@@ -362,6 +362,18 @@ impl Audit {
             }
         }
         Ok(())
+    }
+
+    /// Whether an episode of a rule about a sku fired.
+    pub fn has_fired(&self, rule: &str, sku: &str) -> bool {
+        let mut steps = self.episodes.values().flatten();
+        steps
+            .any(|step| step.rule == rule && &*step.entity.first == sku && step.to == State::Firing)
+    }
+
+    /// Every step of every episode, by its id.
+    pub fn episodes(self) -> Episodes {
+        self.episodes
     }
 
     /// How many episodes and intents there are.

@@ -123,10 +123,20 @@ pub enum Kind {
         /// By so much.
         ahead_ms: i64,
     },
+    /// The clock of the machine is wrong: that of every instance, and, but on Kafka, of the log.
+    Machine {
+        /// By so much.
+        ahead_ms: i64,
+    },
+    /// The clock of the log alone is wrong, as that of brokers may be.
+    Broker {
+        /// By so much.
+        ahead_ms: i64,
+    },
 }
 
 /// What clocks are wrong by: a service that was off, the time zone, a battery that is empty.
-const CLOCK_JUMPS_MS: [i64; 8] = [
+pub(super) const CLOCK_JUMPS_MS: [i64; 8] = [
     60_000,
     -60_000,
     3_600_000,
@@ -272,6 +282,8 @@ impl fmt::Display for Fault {
             Kind::Clock { instance, ahead_ms } => {
                 write!(f, "the clock of instance {instance} is {ahead_ms} ms ahead")
             }
+            Kind::Machine { ahead_ms } => write!(f, "every clock is {ahead_ms} ms ahead"),
+            Kind::Broker { ahead_ms } => write!(f, "the log's clock is {ahead_ms} ms ahead"),
         }?;
         if self.turns > 1 {
             write!(f, ", for {} turns", self.turns)?;

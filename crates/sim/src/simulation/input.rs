@@ -23,6 +23,8 @@ const COURIERS: [&str; 2] = ["SF", "ZTO"];
 const FLOOR_MINOR: i64 = 1_000;
 const PLAN_MS: i64 = 8 * 60_000;
 const MESSAGES: (i64, i64) = (2_050, 2_300);
+/// Ids from here on are those of sales that are watched.
+const PROBES: u64 = 1 << 40;
 /// The campaign of the shop.
 pub const CAMPAIGN: &str = "c1";
 /// Where orders come from.
@@ -318,13 +320,7 @@ impl Shop<'_> {
     }
 
     fn floor(&mut self, turn: usize, sku: i64, floor_minor: Option<i64>) {
-        let body = pb::event::Body::Catalog(pb::Catalog {
-            r#type: pb::catalog::Type::Upsert.into(),
-            sku_id: format!("sku{sku}"),
-            pack_units: 1,
-            price_floor: floor_minor.map(money),
-            ..pb::Catalog::default()
-        });
+        let body = catalog(format!("sku{sku}"), floor_minor);
         self.tell(turn, Stream::Catalog, sku as u64, body, Said::Other);
     }
 
@@ -479,6 +475,61 @@ fn repeat(random: &mut Random, messages: &mut Vec<Message>, times_ms: &[i64]) {
         }
     }
     *messages = repeated;
+}
+
+/// A sku with a floor, and a sale of it below that: they are told at their time, in this order.
+pub(super) fn below_floor(number: u64, turn: usize, at_ms: i64) -> Vec<Message> {
+    let sku = format!("probe{number}");
+    let lines = vec![Line {
+        sku: sku.clone(),
+        quantity: 1,
+        pack_units: 1,
+        price_minor: 1,
+        warehouse: "",
+    }];
+    // Ids and orders that no other message has.
+    let id = PROBES + 2 * number;
+    let (step, paid) = (Type::Paid, false);
+    let sale = order(id, step, paid, &lines);
+    let said = Said::Order { step, paid, lines };
+    let floor = catalog(sku, Some(FLOOR_MINOR));
+    let told = [
+        (turn, Stream::Catalog, id, floor, Said::Other),
+        (turn + 1, Stream::Orders, id + 1, sale, said),
+    ];
+    told.into_iter()
+        .map(|(turn, stream, id, body, said)| {
+            let meta = pb::Meta {
+                event_id: format!("e{id}"),
+                source: "sim".to_owned(),
+                occurred_at: Some(timestamp(at_ms)),
+                ..pb::Meta::default()
+            };
+            let event = pb::Event {
+                meta: Some(meta),
+                body: Some(body),
+            };
+            let topic = SOURCES.iter().position(|(carried, _)| *carried == stream);
+            let topic = topic.unwrap_or_default();
+            Message {
+                turn,
+                topic,
+                partition: (mix(id) % u64::from(SOURCES[topic].1)) as u32,
+                value: Some(to_json(&event).into_bytes()),
+                meaning: Meaning::Event { id, at_ms, said },
+            }
+        })
+        .collect()
+}
+
+fn catalog(sku_id: String, floor_minor: Option<i64>) -> pb::event::Body {
+    pb::event::Body::Catalog(pb::Catalog {
+        r#type: pb::catalog::Type::Upsert.into(),
+        sku_id,
+        pack_units: 1,
+        price_floor: floor_minor.map(money),
+        ..pb::Catalog::default()
+    })
 }
 
 fn order(life: u64, step: Type, paid: bool, lines: &[Line]) -> pb::event::Body {

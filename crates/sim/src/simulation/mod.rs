@@ -13,6 +13,7 @@
 //! ```
 
 mod audit;
+mod clocks;
 mod fault;
 mod input;
 mod kept;
@@ -25,6 +26,7 @@ mod shrink;
 mod world;
 
 pub use crate::disk::Operation;
+pub use clocks::Probe;
 pub use fault::{Fault, Kind, Mood, Stage};
 pub use input::{Line, Meaning, Message, Said};
 pub use oracle::Fate;
@@ -121,7 +123,14 @@ impl Report {
 pub fn run(scenario: &Scenario, plant: Option<Plant>) -> Result<Report, Violation> {
     let world = world::World::new(scenario, plant);
     let world = world.map_err(|error| Violation::new("the topology opens", error.to_string()))?;
-    world.run()
+    let (report, episodes) = world.run()?;
+    if clocks::changes_nothing(scenario) {
+        let true_time = world::World::new(&scenario.clone().without_faults(), None)
+            .map_err(|error| Violation::new("the topology opens", error.to_string()))?
+            .run()?;
+        clocks::same(&episodes, &true_time.1)?;
+    }
+    Ok(report)
 }
 
 #[cfg(test)]

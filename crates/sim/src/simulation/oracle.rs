@@ -135,7 +135,9 @@ impl Oracle {
             Meaning::Event { id, .. } if partition.seen.contains_key(id) => Fate::Repeated,
             Meaning::Event { id, at_ms, said } => {
                 partition.seen.insert(*id, append_ms);
-                let newest_ms = partition.newest_ms.unwrap_or(*at_ms).max(*at_ms);
+                // None may lie further ahead of the log than that, whatever its clock said before.
+                let newest_ms = partition.newest_ms.unwrap_or(*at_ms);
+                let newest_ms = newest_ms.min(append_ms + AHEAD_MS_MAX).max(*at_ms);
                 partition.newest_ms = Some(newest_ms);
                 let late = newest_ms - at_ms > LATENESS_MS + HORIZON_MS;
                 let mut add = Add {

@@ -28,6 +28,8 @@ pub enum Plant {
     EarlyPage,
     /// After a failed sync it goes on as if nothing had happened.
     FailedSync,
+    /// The time of stages and log follows the clock forward at once, and never goes back.
+    NeverBack,
 }
 
 impl Plant {

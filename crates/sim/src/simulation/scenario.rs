@@ -14,6 +14,7 @@ use fenghuo_event::Stream;
 use fenghuo_log::Start;
 use fenghuo_signal::Catalogue;
 
+use super::clocks::{self, Probe};
 use super::fault::Fault;
 use super::input::{self, Message};
 use crate::random::{Random, mix};
@@ -66,7 +67,7 @@ pub const CHECKPOINT_MS: i64 = 20_000;
 pub const ENTITIES_MAX: usize = 200;
 
 /// Turns of a run.
-const TURNS: usize = 2_000;
+pub(super) const TURNS: usize = 2_000;
 /// Faults of a run.
 const FAULTS: (i64, i64) = (24, 37);
 /// Times at which nothing happens for minutes.
@@ -174,6 +175,8 @@ pub struct Scenario {
     pub messages: Vec<Message>,
     /// What goes wrong, in order.
     pub faults: Vec<Fault>,
+    /// Sales below a floor that have to be paged in time.
+    pub probes: Vec<Probe>,
 }
 
 impl Scenario {
@@ -207,7 +210,13 @@ impl Scenario {
             times_ms,
             messages,
             faults,
+            probes: Vec::new(),
         }
+    }
+
+    /// Draws a scenario in which a clock jumps and comes back, and nothing else goes wrong.
+    pub fn with_wrong_clock(seed: u64) -> Self {
+        clocks::draw(seed, Random::new(mix(seed ^ 0xc10c)))
     }
 
     /// The same run with nothing going wrong.

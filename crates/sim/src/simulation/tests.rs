@@ -86,6 +86,40 @@ fn a_segment_of_which_only_a_part_lands_is_found() {
     assert!((1..6).any(fails));
 }
 
+/// The seeds hold every jump, of the machine's clock and of the log's alone, and every log.
+#[test]
+fn a_clock_that_jumps_and_comes_back_makes_nothing_deaf_and_ends_nothing() {
+    let mut kinds = Vec::new();
+    for seed in 1..17 {
+        let scenario = Scenario::with_wrong_clock(seed);
+        let (fault, mode) = (scenario.faults[0], scenario.mode);
+        kinds.push(fault.kind);
+        let report = run(&scenario, None)
+            .unwrap_or_else(|violation| panic!("seed {seed}, {mode:?}, {fault}: {violation}"));
+        assert_eq!(report.faults, 1);
+        assert!(report.pages > 10, "seed {seed}: {report:?}");
+    }
+    for ahead_ms in fault::CLOCK_JUMPS_MS {
+        for kind in [Kind::Machine { ahead_ms }, Kind::Broker { ahead_ms }] {
+            assert!(kinds.contains(&kind), "{kind:?}");
+        }
+    }
+}
+
+/// Time that never goes back ends and fires what no true time would, and is deaf after ten years.
+#[test]
+fn time_that_never_goes_back_is_found_by_what_it_ends_and_by_what_it_does_not_hear() {
+    let mut found = std::collections::BTreeSet::new();
+    for seed in 1..17 {
+        let scenario = Scenario::with_wrong_clock(seed);
+        if let Err(violation) = run(&scenario, Some(Plant::NeverBack)) {
+            found.insert(violation.invariant);
+        }
+    }
+    assert!(found.contains(clocks::IN_TIME), "{found:?}");
+    assert!(found.contains(clocks::UNCHANGED), "{found:?}");
+}
+
 /// Guards: the idle tick of an ingest that stood still once landed after its partitions had moved.
 #[test]
 fn a_zombie_of_each_stage_changes_nothing() {

@@ -9,7 +9,8 @@ use fenghuo_engine::{Board, TopologyConfig};
 use fenghuo_log::memory::MemoryLog;
 use fenghuo_log::{Append, Error, Log, TopicPartition, TopicSpec};
 
-use super::audit::{Audit, home_of};
+use super::audit::{Audit, Episodes, home_of};
+use super::clocks::{self, Machine, Probe};
 use super::fault::{Kind, Mood, Stage};
 use super::kept::{Folder, Kept};
 use super::oracle::Oracle;
@@ -68,6 +69,9 @@ pub struct World<'a> {
     receivers: Receivers,
     turn: usize,
     now_ms: i64,
+    /// What the log's clock says.
+    log_ms: i64,
+    machine: Machine,
     appended: usize,
     report: Report,
 }
@@ -121,13 +125,15 @@ impl<'a> World<'a> {
             receivers: Receivers::default(),
             turn: 0,
             now_ms: 0,
+            log_ms: 0,
+            machine: Machine::new(scenario, plant),
             appended: 0,
             report: Report::default(),
         })
     }
 
     /// Plays the scenario to its end.
-    pub fn run(mut self) -> Result<Report, Violation> {
+    pub fn run(mut self) -> Result<(Report, Episodes), Violation> {
         for turn in 0..self.scenario.times_ms.len() {
             self.turn = turn;
             self.now_ms = self.scenario.times_ms[turn];
@@ -137,7 +143,7 @@ impl<'a> World<'a> {
         let turn = self.turn;
         self.calm().map_err(|violation| violation.at(turn))?;
         let (episodes, intents) = self.audit.counts();
-        Ok(Report {
+        let report = Report {
             messages: self.appended,
             fates: self.oracle.fates().to_vec(),
             episodes,
@@ -145,11 +151,12 @@ impl<'a> World<'a> {
             pages: self.receivers.pages,
             disk_failed: self.kept.folder().map_or(0, |folder| folder.disk.failed()),
             ..self.report
-        })
+        };
+        Ok((report, self.audit.episodes()))
     }
 
     fn play(&mut self) -> Result<(), Violation> {
-        self.kept.set_time(self.now_ms);
+        self.tick();
         self.append()?;
         let (scenario, turn) = (self.scenario, self.turn);
         for fault in scenario.faults.iter().filter(|fault| fault.turn == turn) {
@@ -187,7 +194,45 @@ impl<'a> World<'a> {
         }
         self.retain();
         self.look()?;
+        self.probes()?;
         self.bounds()
+    }
+
+    /// Time passes: for the machine, whose clock may be wrong, and for the log.
+    fn tick(&mut self) {
+        let boards = self.seats.iter().filter_map(|seat| seat.process.as_ref());
+        let heard = boards.map(|process| process.board().heard());
+        let wrong_by = |which: fn(&Kind) -> Option<i64>| self.under_way().find_map(which);
+        let machine_ms = wrong_by(|kind| match kind {
+            Kind::Machine { ahead_ms } => Some(*ahead_ms),
+            _ => None,
+        });
+        let broker_ms = wrong_by(|kind| match kind {
+            Kind::Broker { ahead_ms } => Some(*ahead_ms),
+            _ => None,
+        });
+        let heard: Vec<_> = heard.collect();
+        self.machine
+            .tick(self.now_ms, machine_ms.unwrap_or(0), &heard);
+        self.log_ms = match self.scenario.mode {
+            Mode::Kafka => self.now_ms,
+            Mode::Embedded | Mode::Folder => self.machine.now_ms,
+        };
+        self.log_ms += broker_ms.unwrap_or(0);
+        self.kept.set_time(self.log_ms);
+    }
+
+    /// What is sold below its floor is decided in time.
+    fn probes(&self) -> Result<(), Violation> {
+        let due = |probe: &&Probe| probe.is_due(self.scenario, self.turn);
+        let probes = self.scenario.probes.iter().filter(due);
+        for probe in probes {
+            if !self.audit.has_fired("floor", &probe.sku) {
+                let detail = format!("{}, told in turn {}", probe.sku, probe.turn);
+                return Err(Violation::new(clocks::IN_TIME, detail));
+            }
+        }
+        Ok(())
     }
 
     /// Now and then a folder drops what was read: what a repeat is known by is written down.
@@ -232,7 +277,7 @@ impl<'a> World<'a> {
                     continue;
                 }
             }
-            if self.oracle.is_undecided(&of, self.now_ms, message) {
+            if self.oracle.is_undecided(&of, self.log_ms, message) {
                 self.appended += 1;
                 continue;
             }
@@ -246,13 +291,13 @@ impl<'a> World<'a> {
             match self.log.append(vec![append]) {
                 Ok(()) => {
                     self.appended += 1;
-                    self.oracle.take(&of, offset, self.now_ms, message);
+                    self.oracle.take(&of, offset, self.log_ms, message);
                 }
                 Err(error) if self.kept.memory().is_some() => {
                     return Err(Violation::new("the shop can append", error.to_string()));
                 }
                 Err(_) => {
-                    self.doubtful = Some((offset, self.now_ms));
+                    self.doubtful = Some((offset, self.log_ms));
                     return Ok(());
                 }
             }
@@ -320,7 +365,7 @@ impl<'a> World<'a> {
             } if *whose == instance => Some(*ahead_ms),
             _ => None,
         });
-        let now_ms = self.now_ms + ahead_ms.unwrap_or(0);
+        let now_ms = self.machine.now_ms + ahead_ms.unwrap_or(0);
         let seat = &mut self.seats[instance];
         if seat.paused.is_some() {
             return Ok(());
@@ -445,7 +490,7 @@ impl<'a> World<'a> {
                 self.now_ms += step_ms;
             }
             self.turn += 1;
-            self.kept.set_time(self.now_ms);
+            self.tick();
             self.append()?;
             for instance in 0..self.seats.len() {
                 for stage in Stage::ALL {

@@ -104,7 +104,9 @@ impl World<'_> {
             | Kind::Trickle { .. }
             | Kind::SlowDisk
             | Kind::Receiver { .. }
-            | Kind::Clock { .. } => self.report.faults += 1,
+            | Kind::Clock { .. }
+            | Kind::Machine { .. }
+            | Kind::Broker { .. } => self.report.faults += 1,
         }
         Ok(())
     }

@@ -16,6 +16,12 @@ const AHEAD_MS: i64 = 5_000;
 /// An event this close to a clock speaks for it, where the other one is twice as far away.
 const NEAR_MS: i64 = 300_000;
 
+/// Nobody was away for so long: a clock that begins further ahead of what was written last was set.
+const AWAY_MS_MAX: i64 = 365 * 86_400_000;
+
+/// Such a clock is believed after this time, where no event speaks for or against it.
+const CONFIRM_AWAY_MS: i64 = 600_000;
+
 /// A step that was believed is told for so long.
 const TOLD_MS: i64 = 30_000;
 
@@ -55,6 +61,9 @@ pub struct Checked {
     /// What the time that is told is ahead of the even clock.
     ahead_ms: i64,
     step: Option<Step>,
+    /// It began further ahead than anybody was away: time goes on from what was written last, and
+    /// events say how long that is ago.
+    is_resumed: bool,
     /// When a step was believed last, and by how much time went on.
     followed: Option<(i64, i64)>,
 }
@@ -65,13 +74,16 @@ impl Checked {
         Self {
             ahead_ms: wall_ms.saturating_sub(passed_ms),
             step: None,
+            is_resumed: false,
             followed: None,
         }
     }
 
-    /// Something was written at `last_ms`: a clock that is behind that was set in between.
+    /// Something was written at `last_ms`, Unix ms, or nothing ever where that is 0: a clock that is
+    /// behind that, or years ahead of it, was set in between.
     pub fn begin(&mut self, last_ms: i64, wall_ms: i64, passed_ms: i64) {
-        if wall_ms < last_ms.saturating_sub(AHEAD_MS) {
+        self.is_resumed = last_ms > 0 && wall_ms > last_ms.saturating_add(AWAY_MS_MAX);
+        if self.is_resumed || wall_ms < last_ms.saturating_sub(AHEAD_MS) {
             self.ahead_ms = last_ms.saturating_sub(passed_ms);
             self.look(wall_ms, passed_ms);
         }
@@ -83,6 +95,7 @@ impl Checked {
         let by_ms = wall_ms.saturating_sub(even_ms);
         if by_ms.abs() <= EVEN_MS {
             self.step = None;
+            self.is_resumed = false;
             self.ahead_ms = wall_ms.saturating_sub(passed_ms);
             return wall_ms;
         }
@@ -97,12 +110,16 @@ impl Checked {
         let is_confirmed = match step.for_clock.cmp(&step.against) {
             std::cmp::Ordering::Greater => true,
             std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Equal if self.is_resumed => {
+                passed_ms - step.since_ms >= CONFIRM_AWAY_MS
+            }
             std::cmp::Ordering::Equal => passed_ms - step.since_ms >= CONFIRM_MS,
         };
         if !is_confirmed {
             return even_ms;
         }
         self.step = None;
+        self.is_resumed = false;
         self.followed = Some((passed_ms, by_ms));
         self.ahead_ms = wall_ms.saturating_sub(passed_ms);
         wall_ms
@@ -113,6 +130,19 @@ impl Checked {
         let Some(step) = &mut self.step else { return };
         let from_even_ms = occurred_ms.saturating_sub(now_ms);
         let from_clock_ms = from_even_ms.saturating_sub(step.by_ms);
+        if self.is_resumed {
+            if from_clock_ms.saturating_abs() <= NEAR_MS {
+                step.for_clock += 1;
+            } else if (0..step.by_ms).contains(&from_even_ms) {
+                // It happened while nobody was here: now is at least then.
+                step.against += 1;
+                step.by_ms -= from_even_ms;
+                self.ahead_ms = self.ahead_ms.saturating_add(from_even_ms);
+            } else if from_even_ms.saturating_abs() <= NEAR_MS {
+                step.against += 1;
+            }
+            return;
+        }
         let (even, clock) = (from_even_ms > AHEAD_MS, from_clock_ms > AHEAD_MS);
         let is_far = step.by_ms.saturating_abs() > 2 * NEAR_MS;
         let is_for_clock = match (even, clock) {
@@ -220,6 +250,45 @@ mod tests {
                 assert!(right_at <= Some(within), "by {by_ms}: {right_at:?}");
                 assert!(right_at.is_some());
             }
+        }
+    }
+
+    #[test]
+    fn a_start_that_is_years_ahead_goes_on_from_the_log_by_what_events_say() {
+        let ten_years_ms = 87_600 * HOUR_MS;
+        for away_ms in [2_000, 5 * HOUR_MS, 720 * HOUR_MS] {
+            let (wrong_ms, last_ms) = (START_MS + ten_years_ms, START_MS - away_ms);
+            let mut clock = Checked::new(wrong_ms, 0);
+            clock.begin(last_ms, wrong_ms, 0);
+            assert_eq!(clock.look(wrong_ms + 1_000, 1_000), last_ms + 1_000);
+            assert!(clock.told(1_000).is_some());
+            for second in 2..1_200 {
+                let (passed_ms, true_ms) = (second * 1_000, START_MS + second * 1_000);
+                let now_ms = clock.look(true_ms + ten_years_ms, passed_ms);
+                clock.hear(true_ms - 700, now_ms);
+                let off_ms = clock.look(true_ms + ten_years_ms, passed_ms) - true_ms;
+                assert!(
+                    (-2_000..=0).contains(&off_ms),
+                    "{away_ms}: {off_ms} at {second}"
+                );
+            }
+            let told = clock.told(1_200_000).map(|told| told.verdict);
+            assert_eq!(told, Some(Verdict::Wrong));
+            let right_ms = START_MS + 1_201_000;
+            assert_eq!(clock.look(right_ms, 1_201_000), right_ms);
+            assert_eq!(clock.told(1_201_000), None);
+        }
+        // Whoever was away for years is told the time by the first event.
+        let mut clock = Checked::new(START_MS, 0);
+        clock.begin(START_MS - ten_years_ms, START_MS, 0);
+        let now_ms = clock.look(START_MS + 1_000, 1_000);
+        clock.hear(START_MS + 900, now_ms);
+        assert_eq!(clock.look(START_MS + 1_100, 1_100), START_MS + 1_100);
+        // A year is no such time, and neither is a log in which nothing was ever written.
+        for last_ms in [START_MS - 8_000 * HOUR_MS, 0] {
+            let mut clock = Checked::new(START_MS, 0);
+            clock.begin(last_ms, START_MS, 0);
+            assert_eq!(clock.look(START_MS + 1_000, 1_000), START_MS + 1_000);
         }
     }
 

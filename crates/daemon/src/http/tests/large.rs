@@ -1,0 +1,177 @@
+//! Answers about a board that holds much: what they take is bounded.
+//!
+//! `FENGHUO_EPISODES=100000 FENGHUO_READINGS=1000000 cargo test -p fenghuo-daemon --release large --
+//! --nocapture` measures them with so many.
+
+use fenghuo_alert::{Severity, State, Transition};
+use fenghuo_engine::record::{CommitRecord, Delta, EntityName, SourceRange, VERSION, topic};
+use fenghuo_engine::{Evaluate, EvaluateConfig};
+use fenghuo_log::{Assigned, Record, Stage as _, TopicPartition};
+use fenghuo_signal::{Entity, Kind, Reading, series};
+
+use super::*;
+use crate::clock::Watch;
+
+const AT_MS: i64 = 1_794_398_400_000;
+
+/// How many of something.
+#[allow(clippy::disallowed_methods, reason = "more are asked for by hand")]
+fn size(of: &str) -> u64 {
+    let told = std::env::var(of).ok();
+    told.and_then(|told| told.parse().ok()).unwrap_or(4_000)
+}
+
+/// A commit in which so many skus are sold for the first time.
+fn commit(first: u64, count: u64, streams: &[(Arc<str>, fenghuo_event::Stream)]) -> CommitRecord {
+    let sources = streams.iter().map(|(name, _)| SourceRange {
+        topic: name.to_string(),
+        partitions: 1,
+        from: first,
+        to: first + count,
+        newest_ms: Some(AT_MS),
+        lateness_ms: 5_000,
+        at_end: true,
+        ..SourceRange::default()
+    });
+    let mut commit = CommitRecord {
+        version: VERSION,
+        at_ms: AT_MS,
+        sources: sources.collect(),
+        ..CommitRecord::default()
+    };
+    for number in first..first + count {
+        let entity = commit.entities.len() as u32;
+        commit.entities.push(EntityName {
+            kind: Kind::Sku as u32,
+            first: format!("sku-{number:09}"),
+            second: String::new(),
+        });
+        let told = [
+            &series::SALES,
+            &series::TOTALS,
+            &series::COMMITTED,
+            &series::PRICE,
+        ];
+        commit.deltas.extend(told.map(|series| Delta {
+            series: u32::from(series.id),
+            entity,
+            start_ms: series.cell_start(AT_MS),
+            values: vec![1; series.width()],
+        }));
+    }
+    commit
+}
+
+/// Lets a stage publish the readings of so many skus; it takes them with it when it ends.
+fn publish(board: &Arc<Board>, skus: u64) -> Evaluate {
+    let streams = [
+        fenghuo_event::Stream::Orders,
+        fenghuo_event::Stream::Inventory,
+        fenghuo_event::Stream::Catalog,
+    ];
+    let topics: Vec<(Arc<str>, _)> = streams
+        .map(|stream| (Arc::from(stream.topic()), stream))
+        .to_vec();
+    let config = EvaluateConfig {
+        rules: Arc::default(),
+        topics: topics.clone(),
+        entities_max: 10_000_000,
+        behind_ms_max: 60_000,
+        checkpoint_ms: None,
+    };
+    let mut evaluate = Evaluate::new(config, Arc::clone(board));
+    let assigned = Assigned {
+        partition: TopicPartition::new(topic::PANES, 0),
+        partitions: 1,
+        low: 0,
+        high: 0,
+        committed: None,
+    };
+    evaluate.assign(0, &assigned, 0);
+    evaluate.restored(0, 1);
+    evaluate.restored(0, 2);
+    for (offset, first) in (0..skus).step_by(1_000).enumerate() {
+        let commit = commit(first, 1_000.min(skus - first), &topics);
+        let value = prost::Message::encode_to_vec(&commit);
+        let record = Record {
+            offset: offset as u64,
+            timestamp_ms: AT_MS,
+            key: None,
+            value: Some(&value),
+            content_type: None,
+        };
+        evaluate.apply(0, record);
+        evaluate.flush(AT_MS, &[], &mut Vec::new());
+        evaluate.committed();
+    }
+    evaluate
+}
+
+fn episode(number: u64) -> Transition {
+    Transition {
+        episode: format!("{number:032x}"),
+        rule: "price-floor".to_owned(),
+        signal: "price.floor".to_owned(),
+        entity: Entity::one(Kind::Sku, &format!("sku-{number:09}")),
+        from: State::Inactive,
+        to: State::Firing,
+        severity: Severity::Page,
+        at_ms: AT_MS + number as i64,
+        pending_at_ms: AT_MS + number as i64,
+        fired_at_ms: Some(AT_MS + number as i64),
+        resolved_at_ms: None,
+        reading: Reading::exact(0.1, 1),
+        peak: 0.1,
+        playbook: Some("price-below-floor".to_owned()),
+        owner_role: Some("pricing".to_owned()),
+        labels: Default::default(),
+        summary: format!("sku-{number:09} was ordered at 0.1 of its floor price."),
+        campaign: None,
+    }
+}
+
+#[tokio::test]
+async fn answers_about_a_large_board_are_bounded_in_bytes_and_time() {
+    let (size, readings_min) = (size("FENGHUO_EPISODES"), size("FENGHUO_READINGS"));
+    let board = Arc::new(Board::new());
+    let stage = publish(&board, readings_min);
+    for number in 0..size {
+        board.publish_transition(episode(number));
+    }
+    let readings = board.entries();
+    let readings = readings.iter().find(|(map, _)| *map == "readings");
+    let readings = readings.map_or(0, |(_, count)| *count);
+    assert!(readings >= readings_min, "{readings}");
+    let (router, ..) = served(Shown {
+        board: Arc::clone(&board),
+        top_entities: 50,
+        ..shown()
+    });
+    println!("{readings} readings, {size} open episodes:");
+    for (path, bytes_max) in [
+        ("/metrics", 1 << 20),
+        ("/api/v1/alerts", 5 << 20),
+        ("/api/v1/alerts?limit=10000", 5 << 20),
+        ("/api/v1/readings?limit=10000", 5 << 20),
+        ("/api/v1/snapshot", 1 << 20),
+    ] {
+        let watch = Watch::start();
+        let (status, text) = ask(&router, path, &[]).await;
+        println!("  {path}: {:?}, {} bytes", watch.elapsed(), text.len());
+        assert_eq!(status, StatusCode::OK, "{path}: {text}");
+        assert!(text.len() < bytes_max, "{path}: {} bytes", text.len());
+    }
+    // Page by page every episode is there once.
+    let (mut seen, mut after) = (0, String::new());
+    loop {
+        let page = json(&router, &format!("/api/v1/alerts?limit=1000{after}")).await;
+        assert_eq!(page["count"], size);
+        seen += page["alerts"].as_array().unwrap().len() as u64;
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, size);
+    drop(stage);
+}
