@@ -1,5 +1,7 @@
 //! Inputs shared by the benches: the same orders, in every form in which they pass a hot path.
 
+pub mod machine;
+
 use std::sync::Arc;
 
 use fenghuo_alert::Rules;
@@ -51,7 +53,7 @@ pub fn order(number: u64) -> pb::Event {
 }
 
 /// A rank below [`SKUS`] with probability ∝ rank^−1.1, by inverting the continuous distribution.
-fn zipf(number: u64) -> u64 {
+pub fn zipf(number: u64) -> u64 {
     // SplitMix64: every number gives an independent uniform one.
     let mut z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

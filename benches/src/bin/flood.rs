@@ -15,14 +15,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use clap::Parser;
+use fenghuo_benches::machine::{
+    Paged, Result, cpu_s, delays_ms, digits, get, judged, now_ms, percentile, receiver, rfc3339,
+};
 use fenghuo_intake::body::{Form, Limits, messages};
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Hand events in over HTTP and measure.
 #[derive(Clone, Debug, Parser)]
@@ -129,45 +130,9 @@ impl Template {
             self.body[*at..*at + TIME_MARK.len()].copy_from_slice(&time);
         }
         for (count, at) in self.numbers.iter().enumerate() {
-            let mut rest = first + count as u64;
-            for digit in self.body[*at..*at + DIGITS].iter_mut().rev() {
-                *digit = b'0' + (rest % 10) as u8;
-                rest /= 10;
-            }
+            digits(&mut self.body[*at..*at + DIGITS], first + count as u64);
         }
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    since.as_millis() as i64
-}
-
-/// `2026-11-11T12:00:00.000Z`, by the civil calendar (Howard Hinnant, "chrono-compatible low-level
-/// date algorithms").
-fn rfc3339(ms: i64) -> [u8; 24] {
-    let (days, of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let (day, month) = (
-        doy - (153 * mp + 2) / 5 + 1,
-        if mp < 10 { mp + 3 } else { mp - 9 },
-    );
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    let (s, milli) = (of_day / 1_000, of_day % 1_000);
-    let text = format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{milli:03}Z",
-        s / 3_600,
-        s / 60 % 60,
-        s % 60
-    );
-    let mut bytes = [b'0'; 24];
-    bytes.copy_from_slice(text.as_bytes());
-    bytes
 }
 
 /// One connection that posts bodies and waits for each answer.
@@ -220,30 +185,6 @@ impl Poster {
         self.reader.read_exact(&mut answer)?;
         Ok((status, String::from_utf8(answer)?))
     }
-}
-
-fn get(address: SocketAddr, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let body = answer
-        .split_once("\r\n\r\n")
-        .map(|(_, body)| body.to_owned());
-    Ok(body.unwrap_or_default())
-}
-
-/// Events that the daemon has taken into account, by its own metrics.
-fn judged(address: SocketAddr) -> Result<u64> {
-    let metrics = get(address, "/metrics")?;
-    let rows = metrics
-        .lines()
-        .filter(|line| line.starts_with("fenghuo_events_total{"));
-    let counts = rows.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    Ok(counts.sum::<f64>() as u64)
 }
 
 #[derive(Default)]
@@ -417,20 +358,6 @@ impl Daemon {
         Ok((answers, began.elapsed()))
     }
 
-    /// CPU time used so far, in s.
-    fn cpu_s(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        let stat = stat.unwrap_or_default();
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or("")
-            .split_whitespace()
-            .collect();
-        let ticks = |at: usize| fields.get(at).and_then(|ticks| ticks.parse::<f64>().ok());
-        (ticks(11).unwrap_or(0.0) + ticks(12).unwrap_or(0.0)) / 100.0
-    }
-
     /// Blocks that the folder takes on the disk, in bytes.
     fn disk_bytes(&self) -> u64 {
         use std::os::unix::fs::MetadataExt as _;
@@ -455,54 +382,6 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Which sku was paged when.
-type Paged = Vec<(String, Instant)>;
-
-/// A receiver of pages.
-fn receiver() -> Result<(u16, Arc<Mutex<Paged>>)> {
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    let port = listener.local_addr()?.port();
-    let paged = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&paged);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let told = Arc::clone(&told);
-            std::thread::spawn(move || -> Result<()> {
-                let mut reader = BufReader::new(stream);
-                let mut line = String::new();
-                loop {
-                    let mut length = 0;
-                    loop {
-                        line.clear();
-                        if reader.read_line(&mut line)? == 0 {
-                            return Ok(());
-                        }
-                        let header = line.trim_end().to_ascii_lowercase();
-                        if header.is_empty() {
-                            break;
-                        }
-                        if let Some(value) = header.strip_prefix("content-length:") {
-                            length = value.trim().parse()?;
-                        }
-                    }
-                    let mut body = vec![0; length];
-                    reader.read_exact(&mut body)?;
-                    let at = Instant::now();
-                    write!(reader.get_mut(), "HTTP/1.1 204 No Content\r\n\r\n")?;
-                    let text = String::from_utf8_lossy(&body);
-                    if text.contains("alert.firing")
-                        && let Some(found) = text.find("dip-")
-                        && let Ok(mut told) = told.lock()
-                    {
-                        told.push((text[found..found + 8].to_owned(), at));
-                    }
-                }
-            });
-        }
-    });
-    Ok((port, paged))
 }
 
 /// Sends an order below its floor every 100 ms; gives the times at which each was begun to be sent.
@@ -585,7 +464,7 @@ fn main() -> Result<()> {
     );
     println!(
         "daemon: {:.2} CPU s a million events, {:.1} bytes an event on the disk",
-        daemon.cpu_s() / events.max(1) as f64 * 1e6,
+        cpu_s(daemon.child.id()) / events.max(1) as f64 * 1e6,
         daemon.disk_bytes() as f64 / events.max(1) as f64
     );
     if arguments.reopen {
@@ -599,13 +478,8 @@ fn main() -> Result<()> {
     if pages > 0 {
         std::thread::sleep(Duration::from_secs(2));
         let paged = paged.lock().map_err(|_| "the receiver panicked")?;
-        let mut delays: Vec<f64> = Vec::new();
-        for (sku, at) in &dipped {
-            let first = paged.iter().find(|(of, _)| of == sku);
-            delays.extend(first.map(|(_, paged)| paged.duration_since(*at).as_secs_f64() * 1e3));
-        }
-        delays.sort_by(f64::total_cmp);
-        let at = |percent: usize| delays[(delays.len() * percent).div_ceil(100).max(1) - 1];
+        let delays = delays_ms(&dipped, &paged);
+        let at = |percent| percentile(&delays, percent);
         println!(
             "{} of {pages} pages; from POST to page: p50 {:.1} ms, p99 {:.1} ms, most {:.1} ms",
             delays.len(),

@@ -21,7 +21,8 @@ pub struct EmbeddedSession {
     positions: Vec<Option<(TopicPartition, u64)>>,
     /// Which partition is polled first, so that none starves.
     next: usize,
-    /// The commit that has to be durable before anything that rests on it leaves the process.
+    /// The commit that has to be durable before anything leaves the process that rests on it, or on
+    /// what was read here.
     awaited: u64,
     /// A commit went wrong: nothing more is to be had from it.
     is_broken: bool,
@@ -115,6 +116,7 @@ impl EmbeddedSession {
                 }
             }
             // What is on the disk alone is handed over by itself, when it is the first to be found.
+            self.awaited = state.committed;
             if found.is_empty() {
                 // The others come first the next time.
                 self.next = index + 1;

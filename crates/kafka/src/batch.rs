@@ -117,11 +117,12 @@ impl BatchConsumer {
         true
     }
 
-    /// Takes what is there, waiting up to `wait` for the first message, and hands it over in
-    /// order. Returns how many things were handed over.
+    /// Takes what is there, waiting up to `wait` for the first message and up to `gather` more for
+    /// those behind it, and hands it over in order. Returns how many things were handed over.
     pub(crate) fn take(
         &mut self,
         wait: Duration,
+        gather: Duration,
         each: &mut dyn FnMut(&Origin<'_>, Taken<'_>),
     ) -> usize {
         let mut batch = Batch::new();
@@ -129,7 +130,10 @@ impl BatchConsumer {
         if batch.messages.is_empty() && !wait.is_zero() {
             // The call waits until it is full or the time is over, so only one is asked for.
             batch.fill(self.queue, wait, 1);
-            batch.fill(self.queue, Duration::ZERO, BATCH_MESSAGES_MAX - 1);
+        }
+        let room = BATCH_MESSAGES_MAX - batch.messages.len();
+        if room > 0 && !batch.messages.is_empty() {
+            batch.fill(self.queue, gather.min(wait), room);
         }
         for message in &batch.messages {
             // SAFETY: `fill` got the message from librdkafka and the batch owns it until it is

@@ -24,6 +24,29 @@ const TRIES: u32 = 3;
 /// How long delivery reports are waited for at a time. The crate's own flush waits 100 ms.
 const REPORTS: Duration = Duration::from_millis(1);
 
+/// Waits a moment for delivery reports and takes all that came.
+///
+/// The crate's `poll` is no wait for this: it goes on to its deadline whatever comes, and hands what
+/// is left of it to librdkafka in whole ms, so that the last ms, which is all there is here, is spent
+/// asking the clock.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a wait for the brokers' answers, which no condition tells of"
+)]
+fn await_reports(producer: &BaseProducer<Context>) {
+    std::thread::sleep(REPORTS);
+    let mut left = producer.in_flight_count();
+    loop {
+        // The reports of one batch, each time.
+        producer.poll(Duration::ZERO);
+        let now = producer.in_flight_count();
+        if now == 0 || now == left {
+            return;
+        }
+        left = now;
+    }
+}
+
 /// The transactional producer of one member.
 pub(crate) struct Transactions {
     producer: BaseProducer<Context>,
@@ -144,7 +167,7 @@ impl Transactions {
         // alone: unpolled, it would wait for all of its time while the records are long there, and
         // with it everyone who waits for this member to leave. Each is delivered or times out.
         while self.producer.in_flight_count() > 0 {
-            self.producer.poll(REPORTS);
+            await_reports(&self.producer);
         }
         if let Err(error) = self.producer.abort_transaction(CALL_WITHIN) {
             tracing::warn!(member = %self.member, %error, "a transaction was not aborted; the next session will");
@@ -288,7 +311,7 @@ fn enqueue(producer: &BaseProducer<Context>, member: &str, sent: Sent<'_>) -> Re
             // The queue empties as brokers answer; records time out, so this ends.
             Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
                 record = back;
-                producer.poll(REPORTS);
+                await_reports(producer);
             }
             Err((error, _)) => {
                 return Err(fault(format!("appending to {to}"), member, error));
@@ -301,7 +324,7 @@ fn enqueue(producer: &BaseProducer<Context>, member: &str, sent: Sent<'_>) -> Re
 fn drain(producer: &BaseProducer<Context>, member: &str) -> Result<(), Error> {
     // Each record is delivered or times out, so this ends.
     while producer.in_flight_count() > 0 {
-        producer.poll(REPORTS);
+        await_reports(producer);
     }
     match producer.context().take_undelivered() {
         Some(record) => Err(undelivered(member, record)),

@@ -88,23 +88,25 @@ impl Reader {
         let mut looks = 0;
         while position < to {
             let mut failed = None;
-            let taken = self.records.take(LOOK, &mut |origin, taken| {
-                // Leftovers of the partition read before this one.
-                if !origin.is(partition) {
-                    return;
-                }
-                match taken {
-                    Taken::Record(record) => {
-                        position = record.offset + 1;
-                        if record.offset < to {
-                            each(record);
-                        }
+            let taken = self
+                .records
+                .take(LOOK, Duration::ZERO, &mut |origin, taken| {
+                    // Leftovers of the partition read before this one.
+                    if !origin.is(partition) {
+                        return;
                     }
-                    // The end can lie past the last record: transactions leave marks.
-                    Taken::End(offset) => position = position.max(offset),
-                    Taken::Failed(code, reason) => failed = Some((code, reason)),
-                }
-            });
+                    match taken {
+                        Taken::Record(record) => {
+                            position = record.offset + 1;
+                            if record.offset < to {
+                                each(record);
+                            }
+                        }
+                        // The end can lie past the last record: transactions leave marks.
+                        Taken::End(offset) => position = position.max(offset),
+                        Taken::Failed(code, reason) => failed = Some((code, reason)),
+                    }
+                });
             drop(self.records.consumer().poll(Duration::ZERO));
             if let Some((code, reason)) = failed {
                 return Err(fault_told(doing(), code, &reason));

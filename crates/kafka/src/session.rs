@@ -40,6 +40,7 @@ pub(crate) struct KafkaSession {
     records: BatchConsumer,
     transactions: Transactions,
     slots: Slots,
+    gather: Duration,
     unanswered: Option<Change>,
     reader: Option<Reader>,
 }
@@ -101,6 +102,7 @@ impl KafkaSession {
             records,
             transactions,
             slots: Slots::default(),
+            gather: pace.gather(),
             unanswered: None,
             reader: None,
         })
@@ -197,7 +199,7 @@ impl KafkaSession {
         let slots = &mut self.slots;
         let mut records = 0;
         let mut failed = None;
-        let taken = self.records.take(wait, &mut |origin, taken| {
+        let taken = self.records.take(wait, self.gather, &mut |origin, taken| {
             let Some(slot) = slots.find(origin) else {
                 return;
             };
@@ -336,12 +338,16 @@ impl Session for KafkaSession {
         }
     }
 
-    fn commit(&mut self, commit: Commit) -> Result<(), Error> {
+    fn commit(&mut self, mut commit: Commit) -> Result<(), Error> {
+        self.slots.leave_out_unmoved(&mut commit.offsets);
         let consumer = self.records.consumer();
         let mut tried = 1;
         loop {
             let error = match self.transactions.commit(&commit, consumer) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.slots.note_committed(&commit.offsets);
+                    return Ok(());
+                }
                 Err(error) => error,
             };
             // The group has gone on to a generation that this member is about to hear of. What it
@@ -447,6 +453,8 @@ struct Slot {
     partition: TopicPartition,
     /// The next offset.
     position: u64,
+    /// What this session committed last.
+    committed: Option<u64>,
     at_end: bool,
 }
 
@@ -457,6 +465,7 @@ impl Slots {
             index,
             partition,
             position,
+            committed: None,
             at_end: false,
         });
     }
@@ -465,6 +474,29 @@ impl Slots {
         self.forget_sources();
         self.slots
             .retain(|slot| !partitions.contains(&slot.partition));
+    }
+
+    /// Leaves out what the group knows from this session already: each offset is a record of the
+    /// broker's. One is always left, because by the offsets of a transaction the broker knows the
+    /// member, and refuses it where the group has gone on without it.
+    fn leave_out_unmoved(&self, offsets: &mut Vec<(TopicPartition, u64)>) {
+        let one = offsets.first().cloned();
+        offsets.retain(|(partition, next)| {
+            let slot = self.slots.iter().find(|slot| slot.partition == *partition);
+            slot.is_none_or(|slot| slot.committed != Some(*next))
+        });
+        if offsets.is_empty() {
+            offsets.extend(one);
+        }
+    }
+
+    fn note_committed(&mut self, offsets: &[(TopicPartition, u64)]) {
+        for (partition, next) in offsets {
+            let mut slots = self.slots.iter_mut();
+            if let Some(slot) = slots.find(|slot| slot.partition == *partition) {
+                slot.committed = Some(*next);
+            }
+        }
     }
 
     fn get(&self, index: usize) -> Option<&Slot> {
@@ -494,5 +526,30 @@ impl Slots {
     fn forget_sources(&mut self) {
         self.known.clear();
         self.last = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_is_told_to_the_group_once_and_one_always() {
+        let of = |partition| TopicPartition::new("t", partition);
+        let mut slots = Slots::default();
+        for partition in 0..2 {
+            slots.add(partition as usize, of(partition), 5);
+        }
+        let mut commit = |first, second| {
+            let mut offsets = vec![(of(0), first), (of(1), second)];
+            slots.leave_out_unmoved(&mut offsets);
+            slots.note_committed(&offsets);
+            offsets
+        };
+        // Where it stands at the begin, the group may never have heard.
+        assert_eq!(commit(5, 5), [(of(0), 5), (of(1), 5)]);
+        assert_eq!(commit(5, 7), [(of(1), 7)]);
+        assert_eq!(commit(8, 7), [(of(0), 8)]);
+        assert_eq!(commit(8, 7), [(of(0), 8)], "the member shows itself by one");
     }
 }

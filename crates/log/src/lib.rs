@@ -207,8 +207,8 @@ pub trait Session: Send {
     /// the session must be dropped and opened again under the same member name, which settles it.
     fn commit(&mut self, commit: Commit) -> Result<(), Error>;
 
-    /// Waits up to `wait` until the last commit, and all that was [read](Self::read), is durable,
-    /// that is, no crash can take it back.
+    /// Waits up to `wait` until the last commit, and all that was [polled](Self::poll) or
+    /// [read](Self::read), is durable, that is, no crash can take it back.
     /// Where a commit is durable when it returns, as on Kafka, there is nothing to wait for.
     fn durable(&mut self, wait: Duration) -> Result<bool, Error> {
         let _ = wait;

@@ -342,6 +342,9 @@ impl Session for MemorySession {
             }
         }
         self.next = self.next.wrapping_add(1);
+        if !self.batch.is_empty() {
+            self.commits = inner.commits;
+        }
         drop(inner);
         for (index, offset, stored) in &self.batch {
             each(*index, stored.as_record(*offset));

@@ -3,12 +3,20 @@
 //! Owns when a commit is made and what happens as partitions come and go. It keeps no thread and
 //! reads no clock: whoever owns the thread calls [`Runner::step`] with the time.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use crate::{Append, Assigned, Commit, Error, Polled, Record, Session, Start, TopicPartition};
 
 /// A commit waits this long for the one before it to become durable.
 const DURABLE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Where nothing is said of what was read, its offsets alone are committed so often, in ms. Each
+/// commit costs a transaction, and offsets alone change nothing: a second life reads those records
+/// again and has nothing to say of them either.
+const OFFSETS_EVERY_MS: i64 = 1_000;
 
 /// Records to read before the first record of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +40,7 @@ impl Restore {
     }
 }
 
-/// How far a partition was read since the last commit.
+/// How far a partition was read since the last flush.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The stage's index for it.
@@ -41,7 +49,7 @@ pub struct Progress {
     pub partition: TopicPartition,
     /// How many partitions its topic has.
     pub partitions: u32,
-    /// First offset not covered by the last commit.
+    /// First offset not covered by the last flush.
     pub from: u64,
     /// Next offset to read.
     pub to: u64,
@@ -109,10 +117,12 @@ pub trait Stage {
         None
     }
 
-    /// Appends what there is to say about everything applied since the last commit.
+    /// Appends what there is to say about everything applied since the last flush. Where that is
+    /// nothing, the offsets may be committed later, together with the next thing said: a second life
+    /// then reads these records again, and must have nothing to say of them either.
     fn flush(&mut self, at_ms: i64, progress: &[Progress], appends: &mut Vec<Append>);
 
-    /// The last flush is committed and durable: what rests on it may leave the process.
+    /// What the last flush said is committed and durable: what rests on it may leave the process.
     fn committed(&mut self);
 }
 
@@ -140,8 +150,21 @@ pub struct Step {
 struct Slot {
     partition: TopicPartition,
     partitions: u32,
+    /// Flushed up to here.
     from: u64,
+    /// Read up to here.
     to: u64,
+    /// Committed up to here.
+    committed: u64,
+}
+
+/// Whether offsets of which nothing is said are worth a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offsets {
+    /// Yes.
+    Now,
+    /// Every [`OFFSETS_EVERY_MS`].
+    NowAndThen,
 }
 
 /// A stage on a session.
@@ -151,8 +174,9 @@ pub struct Runner<S> {
     start: Start,
     cadence: Cadence,
     slots: Vec<Option<Slot>>,
-    records_uncommitted: usize,
+    records_unflushed: usize,
     busy_since_ms: Option<i64>,
+    flushed_at_ms: Option<i64>,
     committed_at_ms: Option<i64>,
     /// The last commit is not yet durable: nothing more is read until it is, so that what the
     /// stage then lets out of the process is what was committed, and nothing beyond.
@@ -168,8 +192,9 @@ impl<S: Stage> Runner<S> {
             start,
             cadence,
             slots: Vec::new(),
-            records_uncommitted: 0,
+            records_unflushed: 0,
             busy_since_ms: None,
+            flushed_at_ms: None,
             committed_at_ms: None,
             waiting: false,
         }
@@ -199,6 +224,7 @@ impl<S: Stage> Runner<S> {
         // A clock that stepped back lets nothing wait until it is there again.
         let not_after = |noted: Option<i64>| noted.map(|noted| noted.min(now_ms));
         self.busy_since_ms = not_after(self.busy_since_ms);
+        self.flushed_at_ms = not_after(self.flushed_at_ms);
         self.committed_at_ms = not_after(self.committed_at_ms);
         if !self.settle(wait)? {
             return Ok(step);
@@ -218,7 +244,7 @@ impl<S: Stage> Runner<S> {
         match polled {
             Polled::Records(records) => {
                 step.records = records;
-                self.records_uncommitted += records;
+                self.records_unflushed += records;
             }
             Polled::Assigned(assigned) => self.assigned(&assigned)?,
             Polled::Revoked(partitions) => {
@@ -244,11 +270,11 @@ impl<S: Stage> Runner<S> {
             self.commit(now_ms)?;
             return Err(broken.into());
         }
-        if self.busy_since_ms.is_none() && (self.records_uncommitted > 0 || self.stage.pending()) {
+        if self.busy_since_ms.is_none() && (self.records_unflushed > 0 || self.stage.pending()) {
             self.busy_since_ms = Some(now_ms);
         }
         if self.is_due(now_ms) {
-            step.committed |= self.commit(now_ms)?;
+            step.committed |= self.flush(now_ms, Offsets::NowAndThen)?;
         }
         Ok(step)
     }
@@ -270,6 +296,10 @@ impl<S: Stage> Runner<S> {
     /// Commits what was read, whatever the cadence says; for a drain. `false` where there was
     /// nothing to commit, or the commit before this one is not durable yet.
     pub fn commit(&mut self, now_ms: i64) -> Result<bool, Error> {
+        self.flush(now_ms, Offsets::Now)
+    }
+
+    fn flush(&mut self, now_ms: i64, offsets: Offsets) -> Result<bool, Error> {
         if !self.settle(DURABLE_WITHIN)? {
             return Ok(false);
         }
@@ -289,7 +319,8 @@ impl<S: Stage> Runner<S> {
         }
         let mut commit = Commit::default();
         self.stage.flush(now_ms, &progress, &mut commit.appends);
-        let worth = !commit.appends.is_empty() || progress.iter().any(|one| one.to > one.from);
+        let is_due = offsets == Offsets::Now || self.offsets_due_ms(now_ms) <= now_ms;
+        let worth = !commit.appends.is_empty() || (is_due && self.is_ahead());
         // Those that did not move as well: by its offsets the log tells a member whose partitions
         // have moved on, and what it has to say without having read anything must not land either.
         commit.offsets = progress
@@ -298,20 +329,24 @@ impl<S: Stage> Runner<S> {
             .collect();
         if worth {
             self.session.commit(commit)?;
+            self.committed_at_ms = Some(now_ms);
         }
         for slot in self.slots.iter_mut().flatten() {
             slot.from = slot.to;
+            if worth {
+                slot.committed = slot.to;
+            }
         }
-        self.records_uncommitted = 0;
+        self.records_unflushed = 0;
         self.busy_since_ms = None;
-        self.committed_at_ms = Some(now_ms);
+        self.flushed_at_ms = Some(now_ms);
         self.waiting = true;
         self.settle(Duration::ZERO)?;
         Ok(worth)
     }
 
     fn is_due(&self, now_ms: i64) -> bool {
-        self.records_uncommitted >= self.cadence.records_max || self.due_ms(now_ms) <= now_ms
+        self.records_unflushed >= self.cadence.records_max || self.due_ms(now_ms) <= now_ms
     }
 
     fn due_ms(&self, now_ms: i64) -> i64 {
@@ -319,8 +354,24 @@ impl<S: Stage> Runner<S> {
         let idle = self
             .cadence
             .idle_ms
-            .map(|idle| self.committed_at_ms.map_or(now_ms, |at| at + idle));
-        busy.into_iter().chain(idle).min().unwrap_or(i64::MAX)
+            .map(|idle| self.flushed_at_ms.map_or(now_ms, |at| at + idle));
+        // What is to be flushed soon takes them along.
+        let is_left = busy.is_none() && self.is_ahead();
+        let offsets = is_left.then(|| self.offsets_due_ms(now_ms));
+        let all = busy.into_iter().chain(idle).chain(offsets);
+        all.min().unwrap_or(i64::MAX)
+    }
+
+    /// When offsets of which nothing is said are to be committed.
+    fn offsets_due_ms(&self, now_ms: i64) -> i64 {
+        let committed_at_ms = self.committed_at_ms;
+        committed_at_ms.map_or(now_ms, |at| at + OFFSETS_EVERY_MS)
+    }
+
+    /// Whether more was read than is committed.
+    fn is_ahead(&self) -> bool {
+        let mut slots = self.slots.iter().flatten();
+        slots.any(|slot| slot.to > slot.committed)
     }
 
     fn until_commit(&self, now_ms: i64) -> Duration {
@@ -348,6 +399,7 @@ impl<S: Stage> Runner<S> {
                 partitions: one.partitions,
                 from,
                 to: from,
+                committed: from,
             });
             let mut restores = self.stage.assign(index, one, from);
             let mut which = 0;

@@ -26,14 +26,14 @@ const ARROWS: &[(&str, &[&str])] = &[
         "daemon",
         &["engine", "kafka", "embedded", "intake", "notify", "sim"],
     ),
-    ("benches", &["daemon"]),
+    ("benches", &["daemon", "xtask"]),
     ("tests", &["daemon", "xtask"]),
     ("fuzz", &["daemon"]),
     ("xtask", &[]),
 ];
 
 /// Crates whose tests start real services, and may therefore depend on `xtask` for them.
-const TESTED_WITH_SERVICES: &[&str] = &["kafka", "daemon", "benches"];
+const TESTED_WITH_SERVICES: &[&str] = &["kafka", "daemon"];
 
 /// Packages that make a crate impure, however far away they are.
 const IMPURE: &[&str] = &[
