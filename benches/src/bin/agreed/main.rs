@@ -65,7 +65,7 @@ pub struct Arguments {
     /// Further lines of the daemon's config.
     #[arg(long, default_value = "")]
     config: String,
-    /// Hold after the daemon was started, for a profiler to be attached.
+    /// Say what process the daemon is, for a profiler to be attached.
     #[arg(long)]
     tell_process: bool,
 }
@@ -102,7 +102,7 @@ fn main() -> Result<()> {
     }
     if arguments.has(Part::Steady) {
         for rate in &arguments.rates {
-            tell(&table, &format!("{rate} orders a second"));
+            tell(&format!("{rate} orders a second"));
             steady_rows(&mut table, *rate, &measure(&arguments, *rate)?);
         }
     }
@@ -119,7 +119,7 @@ fn main() -> Result<()> {
 }
 
 /// Says on the terminal what takes its time now.
-fn tell(_: &Table, what: &str) {
+fn tell(what: &str) {
     eprintln!("agreed: {what}");
 }
 
@@ -127,13 +127,13 @@ fn catch_up(arguments: &Arguments, table: &mut Table) -> Result<()> {
     let orders = arguments.events;
     let million = orders as f64 / 1e6;
     let broker = Broker::start(arguments)?;
-    tell(table, &format!("loading {orders} orders"));
+    tell(&format!("loading {orders} orders"));
     broker.load(orders)?;
     for (bare, name) in [
         (Bare::Drop, "consume and drop"),
         (Bare::Parse, "consume and serde_json, borrowed"),
     ] {
-        tell(table, name);
+        tell(name);
         let consumed = consume(&broker, bare, orders)?;
         let rate = million / consumed.took.as_secs_f64();
         table.row(name, "M events/s", rate, "");
@@ -141,7 +141,7 @@ fn catch_up(arguments: &Arguments, table: &mut Table) -> Result<()> {
         let of_broker = consumed.broker_cpu_s / million;
         table.row(name, "of the broker, CPU s a million", of_broker, "");
     }
-    tell(table, "catching up");
+    tell("catching up");
     let (hook, _) = receiver()?;
     let (began, broker_cpu) = (Instant::now(), broker.cpu_s());
     let mut daemon = Daemon::start(arguments, &broker, hook)?;
@@ -228,7 +228,7 @@ fn file(name: &str, orders: u64, each: &dyn Fn(u64, &mut Vec<u8>)) -> Result<tem
 
 fn replay(arguments: &Arguments, table: &mut Table) -> Result<()> {
     let orders = arguments.events;
-    tell(table, &format!("replaying {orders} orders"));
+    tell(&format!("replaying {orders} orders"));
     let first_ms = fenghuo_benches::START_MS;
     let path = file("agreed-", orders, &|number, line| {
         events::order(number, first_ms + (number / 5) as i64, line);
@@ -243,7 +243,7 @@ fn replay(arguments: &Arguments, table: &mut Table) -> Result<()> {
 }
 
 fn year(arguments: &Arguments, table: &mut Table, name: &str, lines_max: u64) -> Result<()> {
-    tell(table, &format!("replaying a year, {name}"));
+    tell(&format!("replaying a year, {name}"));
     const YEAR_MS: u64 = 365 * 86_400_000;
     let first_ms = fenghuo_benches::START_MS;
     let path = file("year-", events::YEAR_ORDERS, &|number, line| {
