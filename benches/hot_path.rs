@@ -11,7 +11,7 @@ use fenghuo_benches::{START_MS, config, json, protobuf};
 use fenghuo_engine::{Board, Evaluate, EvaluateConfig, Ingest, Playback};
 use fenghuo_event::Stream;
 use fenghuo_log::{Append, Assigned, Progress, Record, Stage, TopicPartition};
-use fenghuo_signal::{Entity, EntityRef, Fold, Kind, fold};
+use fenghuo_signal::{Catalogue, Entity, EntityRef, Fold, Kind};
 use fenghuo_window::Combiner;
 
 const EVENTS: u64 = 100_000;
@@ -125,6 +125,7 @@ fn fold_decoded(c: &mut Criterion) {
         .iter()
         .filter_map(|message| fenghuo_event::decode(message, None).ok())
         .collect();
+    let catalogue = Catalogue::built_in();
     let mut cells: Combiner<Entity> = Combiner::new(0);
     group.bench_function("decoded orders to deltas, 10 k skus, all series", |b| {
         b.iter(|| {
@@ -136,11 +137,12 @@ fn fold_decoded(c: &mut Criterion) {
                     facts: &mut facts,
                     late: false,
                 };
-                fold(event, &mut None, &mut out);
+                catalogue.program().fold(event, &mut None, &mut out);
             }
             black_box(cells.len())
         });
     });
+    let sold = catalogue.series_of("sold");
     let names: Vec<(String, String)> = (0..EVENTS)
         .map(|n| (format!("sku-{:05}", n % 1_000), format!("c{}", n % 3)))
         .collect();
@@ -158,7 +160,7 @@ fn fold_decoded(c: &mut Criterion) {
                         first,
                         second: "",
                     };
-                    cells.cell(&fenghuo_signal::series::SALES, entity, START_MS)[0] += 1;
+                    cells.cell(sold, entity, START_MS)[0] += 1;
                 }
             }
             black_box(cells.len())
@@ -171,6 +173,7 @@ fn fold_decoded(c: &mut Criterion) {
 fn decode_and_fold(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode + fold");
     group.throughput(Throughput::Elements(EVENTS));
+    let catalogue = Catalogue::built_in();
     let mut cells: Combiner<Entity> = Combiner::new(0);
     for (name, messages) in [("json", json(EVENTS)), ("protobuf", protobuf(EVENTS))] {
         group.bench_function(name, |b| {
@@ -186,7 +189,7 @@ fn decode_and_fold(c: &mut Criterion) {
                         facts: &mut facts,
                         late: false,
                     };
-                    fold(&event, &mut None, &mut out);
+                    catalogue.program().fold(&event, &mut None, &mut out);
                 }
                 black_box(cells.len())
             });
@@ -232,13 +235,15 @@ fn stages(c: &mut Criterion) {
             },
         );
     }
-    let panes = ingest(&json(EVENTS));
+    let mut panes = ingest(&json(EVENTS));
+    panes.retain(|append| &*append.to.topic == fenghuo_engine::record::topic::PANES);
     group.bench_function("evaluate: merge and judge", |b| {
         b.iter_batched_ref(
             || {
                 let config = config();
                 let topics = config.ingest.topics.iter();
                 let evaluate = EvaluateConfig {
+                    catalogue: Arc::clone(&config.ingest.catalogue),
                     rules: config.rules,
                     topics: topics
                         .map(|topic| (Arc::clone(&topic.name), topic.stream))
