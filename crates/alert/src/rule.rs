@@ -246,9 +246,9 @@ impl Rules {
 
     /// The built-in rules: the defaults of every signal.
     pub fn builtin(signals: &[&str]) -> Result<Rules, RuleError> {
-        let files = catalogue::BUILT_IN.iter();
-        files.fold(Ok(Rules::default()), |rules, (file, text)| {
-            rules?.with(file, text, signals)
+        let mut files = catalogue::BUILT_IN.iter();
+        files.try_fold(Rules::default(), |rules, (file, text)| {
+            rules.with(file, text, signals)
         })
     }
 

@@ -34,6 +34,7 @@ fn resident_kib() -> u64 {
 
 fn stage(board: &Arc<Board>, committed: Option<u64>) -> Ingest {
     let config = IngestConfig {
+        catalogue: fenghuo_signal::Catalogue::built_in(),
         topics: vec![SourceTopic {
             name: Arc::from("shop.couriers"),
             stream: Stream::Couriers,

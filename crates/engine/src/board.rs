@@ -135,13 +135,16 @@ pub struct Heard {
 /// Closed episodes and deliveries that are kept for people to look at.
 const PAST_MAX: usize = 2_000;
 
+/// The readings of one signal.
+type OfSignal = Arc<DashMap<Entity, Published>>;
+
 /// Readings by signal: whoever asks for one signal reads no other's.
 /// A signal has its map from its first reading on.
 #[derive(Default)]
-struct Readings(RwLock<BTreeMap<Arc<str>, Arc<DashMap<Entity, Published>>>>);
+struct Readings(RwLock<BTreeMap<Arc<str>, OfSignal>>);
 
 impl Readings {
-    fn of(&self, signal: &str) -> Option<Arc<DashMap<Entity, Published>>> {
+    fn of(&self, signal: &str) -> Option<OfSignal> {
         let signals = self.0.read().unwrap_or_else(PoisonError::into_inner);
         signals.get(signal).cloned()
     }
@@ -155,7 +158,7 @@ impl Readings {
     }
 
     /// Every signal that has readings, sorted.
-    fn all(&self) -> Vec<(Arc<str>, Arc<DashMap<Entity, Published>>)> {
+    fn all(&self) -> Vec<(Arc<str>, OfSignal)> {
         let signals = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let signals = signals.iter();
         signals

@@ -248,9 +248,7 @@ impl Shown {
     /// What was sold since the log began; `None` where nothing was.
     fn totals(&self, history: &History) -> Option<Totals> {
         let (paid, placed) = (history.amount(&self.totals), history.amount(&self.placed));
-        if paid.or(placed).is_none() {
-            return None;
-        }
+        paid.or(placed)?;
         let paid = |field: usize| paid.map_or(0, |values| values[field]);
         Some(Totals {
             orders: paid(0),

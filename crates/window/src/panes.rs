@@ -172,7 +172,7 @@ impl Panes {
     pub(crate) fn load(series: &Series, tiers: Vec<Vec<i64>>) -> Option<Self> {
         let stride = series.width() + 1;
         let fits = |numbers: &Vec<i64>| {
-            numbers.len() % stride == 0
+            numbers.len().is_multiple_of(stride)
                 && numbers
                     .chunks_exact(stride)
                     .map(|cell| cell[0])

@@ -238,7 +238,7 @@ fn over_a_restart(settings: &Settings) -> Result<Finding> {
         let (ready, paged) = is_shown(&mut finding, &clock, &what, offset_ms, pages);
         // Of a clock that runs ahead at the start nobody can know: the daemon may have been away, but
         // not for years.
-        if offset_ms < 0 || offset_ms > 365 * 24 * HOUR_MS {
+        if !(0..=365 * 24 * HOUR_MS).contains(&offset_ms) {
             finding.expect(ready, format!("{what}: /-/ready does not name the clock"));
             finding.expect(paged, format!("{what}: nobody was paged about the clock"));
         }

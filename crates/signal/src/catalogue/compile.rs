@@ -201,7 +201,7 @@ fn types_of(stream: Stream) -> &'static Enumeration {
 }
 
 fn by_type<L: Leaves>(
-    drafts: &[&super::measure::Counting<L>],
+    drafts: &[&super::counting::Counting<L>],
     field: &str,
     names: &Enumeration,
     series: &[Series],
@@ -229,7 +229,7 @@ fn by_type<L: Leaves>(
 /// Adds a measure to the work of one type, where events of it count.
 fn add<L: Leaves>(
     work: &mut Work<L>,
-    draft: &super::measure::Counting<L>,
+    draft: &super::counting::Counting<L>,
     field: &str,
     name: &str,
     series: &[Series],

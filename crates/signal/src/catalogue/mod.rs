@@ -20,6 +20,7 @@ use crate::kind::Kind;
 use crate::program::Program;
 
 mod compile;
+mod counting;
 mod measure;
 mod signal;
 

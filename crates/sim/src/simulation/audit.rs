@@ -572,9 +572,12 @@ fn in_order(totals: &fenghuo_engine::board::Totals) -> Totals {
     ]
 }
 
+/// Takes measure, entity, start and columns of a row.
+type EachRow<'a> = dyn FnMut(u32, Option<Entity>, i64, &[i64]) + 'a;
+
 /// Calls `each` with measure, entity, start and columns of every row of a commit record. What is
 /// packed column by column is laid out anew here, apart from the product's own reader.
-fn each_row(record: &CommitRecord, each: &mut dyn FnMut(u32, Option<Entity>, i64, &[i64])) {
+fn each_row(record: &CommitRecord, each: &mut EachRow<'_>) {
     let mut entities = Vec::new();
     if let Some(table) = &record.entities {
         let mut names = table.names.as_str();

@@ -4,10 +4,13 @@
 //! --nocapture` measures them with so many.
 
 use fenghuo_alert::{Severity, State, Transition};
-use fenghuo_engine::record::{CommitRecord, Delta, EntityName, SourceRange, VERSION, topic};
+use fenghuo_engine::record::{
+    CommitRecord, EntityTable, FactRow, MeasureRows, SourceRange, VERSION, topic,
+};
 use fenghuo_engine::{Evaluate, EvaluateConfig};
 use fenghuo_log::{Assigned, Record, Stage as _, TopicPartition};
-use fenghuo_signal::{Entity, Kind, Reading, series};
+use fenghuo_signal::fact::CatalogFact;
+use fenghuo_signal::{Catalogue, Entity, Fact, Kind, Reading};
 
 use super::*;
 use crate::clock::Watch;
@@ -39,26 +42,36 @@ fn commit(first: u64, count: u64, streams: &[(Arc<str>, fenghuo_event::Stream)])
         sources: sources.collect(),
         ..CommitRecord::default()
     };
-    for number in first..first + count {
-        let entity = commit.entities.len() as u32;
-        commit.entities.push(EntityName {
-            kind: Kind::Sku as u32,
-            first: format!("sku-{number:09}"),
-            second: String::new(),
+    let catalogue = Catalogue::built_in();
+    let mut entities = EntityTable::default();
+    let skus: Vec<u32> = (first..first + count)
+        .map(|number| entities.push(&Entity::one(Kind::SKU, &format!("sku-{number:09}"))))
+        .collect();
+    for measure in ["sold", "totals", "committed", "price"] {
+        let series = catalogue.series_of(measure);
+        let mut starts = vec![0; skus.len()];
+        starts[0] = series.cell_start(AT_MS);
+        commit.rows.push(MeasureRows {
+            id: catalogue.id(series.number),
+            entities: skus.clone(),
+            starts: match series.tiers() {
+                [] => Vec::new(),
+                _ => starts,
+            },
+            columns: (1 << series.width()) - 1,
+            values: vec![1; series.width() * skus.len()],
         });
-        let told = [
-            &series::SALES,
-            &series::TOTALS,
-            &series::COMMITTED,
-            &series::PRICE,
-        ];
-        commit.deltas.extend(told.map(|series| Delta {
-            series: u32::from(series.id),
-            entity,
-            start_ms: series.cell_start(AT_MS),
-            values: vec![1; series.width()],
-        }));
     }
+    // With a floor each has a reading.
+    let floor = CatalogFact {
+        pack_units: 1,
+        price_floor_minor: Some(1),
+    };
+    commit.facts.extend(skus.iter().map(|entity| FactRow {
+        entity: *entity,
+        fact: Some(Fact::Catalog(floor.clone())),
+    }));
+    commit.entities = Some(entities);
     commit
 }
 
@@ -73,6 +86,7 @@ fn publish(board: &Arc<Board>, skus: u64) -> Evaluate {
         .map(|stream| (Arc::from(stream.topic()), stream))
         .to_vec();
     let config = EvaluateConfig {
+        catalogue: Catalogue::built_in(),
         rules: Arc::default(),
         topics: topics.clone(),
         entities_max: 10_000_000,
@@ -112,7 +126,7 @@ fn episode(number: u64) -> Transition {
         episode: format!("{number:032x}"),
         rule: "price-floor".to_owned(),
         signal: "price.floor".to_owned(),
-        entity: Entity::one(Kind::Sku, &format!("sku-{number:09}")),
+        entity: Entity::one(Kind::SKU, &format!("sku-{number:09}")),
         from: State::Inactive,
         to: State::Firing,
         severity: Severity::Page,
