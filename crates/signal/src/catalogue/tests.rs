@@ -340,8 +340,10 @@ fn every_mistake_is_told_with_what_helps() {
 #[test]
 fn the_documented_example_is_sound() {
     let page = include_str!("../../../../deploy/docs/catalogue.md");
-    let example = page.split("```toml\n# coupons.toml").nth(1);
-    let example = example.and_then(|rest| rest.split("```").next()).unwrap();
+    let blocks = page.split("```toml\n").skip(1);
+    let mut blocks = blocks.filter_map(|rest| rest.split("```").next());
+    let example = blocks.find(|block| block.starts_with("# coupons.toml"));
+    let example = example.unwrap();
     let catalogue = Catalogue::compile(&own(example)).unwrap_or_else(|wrong| panic!("{wrong}"));
     assert!(catalogue.signal("payment.coupon_refused").is_some());
 }
