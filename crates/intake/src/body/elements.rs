@@ -113,8 +113,12 @@ fn begin(body: &[u8]) -> usize {
 /// The first place from `at` on that is no white space.
 fn after_space(body: &[u8], at: usize) -> usize {
     let rest = body.get(at..).unwrap_or_default();
-    let space = rest.iter().take_while(|byte| is_space(**byte)).count();
-    at + space
+    // Many at a time: a packed body of a few bytes may be millions of them.
+    let (steps, _) = rest.as_chunks::<32>();
+    let is_all = |step: &&[u8; 32]| step.iter().fold(true, |all, byte| all & is_space(*byte));
+    let whole = 32 * steps.iter().take_while(is_all).count();
+    let tail = rest[whole..].iter();
+    at + whole + tail.take_while(|byte| is_space(**byte)).count()
 }
 
 fn is_space(byte: u8) -> bool {
@@ -305,6 +309,23 @@ mod tests {
         check("[{\"a\":\"\n\"},1]", &["{\"a\":\"\n\"}", "1"]);
         let deep = format!("{}{}", "[".repeat(9000), "]".repeat(9000));
         check(&format!("[{deep},1]"), &[&deep, "1"]);
+    }
+
+    #[test]
+    fn space_of_any_length_is_passed_over() {
+        for length in [0, 1, 31, 32, 33, 64, 100] {
+            let space = " ".repeat(length);
+            check(
+                &format!("{space}[{space}1{space},{space}2{space}]{space}"),
+                &["1", "2"],
+            );
+            let tail = format!("[{space}]{space}x");
+            let place = tail.len() - 1;
+            check_broken(
+                &tail,
+                &format!("{place}: expected nothing after the array, got \"x\""),
+            );
+        }
     }
 
     #[test]

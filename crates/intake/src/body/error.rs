@@ -30,6 +30,15 @@ pub enum Error {
         /// The limit.
         bytes_max: usize,
     },
+    /// It unpacks to far more than any events would.
+    #[error(
+        "the body unpacks to more than {ratio_max} times its bytes; send it less densely packed, \
+         or without what is blank in it"
+    )]
+    Inflates {
+        /// The limit.
+        ratio_max: usize,
+    },
     /// More events than a body may have.
     #[error("the body has more than {events_max} events; send it in several requests")]
     TooMany {

@@ -20,6 +20,9 @@ impl<'a> Iterator for Lines<'a> {
 
     fn next(&mut self) -> Option<Piece<'a>> {
         while !self.rest.is_empty() {
+            let (bytes, lines) = blank_lines(self.rest);
+            self.rest = &self.rest[bytes..];
+            self.line += lines;
             let from = self.rest;
             let length = after_line_feed(from);
             self.rest = &from[length..];
@@ -51,6 +54,24 @@ fn after_line_feed(bytes: &[u8]) -> usize {
     found.map_or(bytes.len(), |place| start + place + 1)
 }
 
+/// The bytes and the number of the blank lines that come first, as far as they fill whole steps. A
+/// packed body of a few bytes may be millions of them: they are passed over many at a time.
+fn blank_lines(bytes: &[u8]) -> (usize, u64) {
+    let (steps, _) = bytes.as_chunks::<32>();
+    let is_space = |step: &&[u8; 32]| {
+        step.iter()
+            .fold(true, |all, byte| all & byte.is_ascii_whitespace())
+    };
+    let blank = &bytes[..32 * steps.iter().take_while(is_space).count()];
+    // What stands behind the last line feed may be the beginning of a line that is not blank.
+    let Some(last) = blank.iter().rposition(|byte| *byte == b'\n') else {
+        return (0, 0);
+    };
+    let blank = &blank[..=last];
+    let count = |step: &[u8]| step.iter().filter(|byte| **byte == b'\n').count() as u64;
+    (blank.len(), blank.chunks(4096).map(count).sum())
+}
+
 /// The first byte settles it for nearly every line.
 fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_whitespace)
@@ -76,6 +97,20 @@ mod tests {
                 assert_eq!(after_line_feed(&bytes), place + 1, "of {length}");
             }
             assert_eq!(after_line_feed(&vec![b'a'; length]), length);
+        }
+    }
+
+    #[test]
+    fn blank_lines_are_counted_however_many_come_at_once() {
+        for blank in ["\n", "\r\n", " \t\n", "\n   "] {
+            for count in [1, 7, 31, 32, 33, 64, 100, 5_000] {
+                for line in ["x", " x ", "  \tx"] {
+                    let text = format!("{}{line}\n\n", blank.repeat(count));
+                    let lines: Vec<&str> = text.split('\n').collect();
+                    let place = lines.iter().position(|line| line.contains('x')).unwrap();
+                    check(text.as_bytes(), &[(place as u64 + 1, lines[place])]);
+                }
+            }
         }
     }
 

@@ -26,7 +26,7 @@ use crate::{Message, Origin, Rejected};
 
 pub use error::{Error, UnsupportedError};
 pub use form::Form;
-pub use packing::{Packing, unpack};
+pub use packing::{Packing, UNPACKED_FREE_BYTES, UNPACKED_RATIO_MAX, unpack};
 pub use room::{Boundless, Room};
 
 /// What UTF-8 text from some programs begins with.
