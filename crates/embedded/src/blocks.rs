@@ -269,6 +269,16 @@ fn read_heads(file: &dyn StorageBackend, id: u64) -> io::Result<Head> {
     Ok(newest)
 }
 
+/// Whether one of the copies of the header is whole; `read` reads so many bytes from a place on.
+pub fn has_head(id: u64, read: impl Fn(u64, &mut [u8]) -> io::Result<()>) -> bool {
+    HEADS.into_iter().any(|at| {
+        let mut raw = [0; HEAD];
+        let is_read = read(at, &mut raw).is_ok();
+        let (rest, sum) = raw.split_at(HEAD - SUM);
+        is_read && xxh3_64_with_seed(rest, id).to_le_bytes() == sum
+    })
+}
+
 impl StorageBackend for Blocks {
     fn len(&self) -> io::Result<u64> {
         let length = self.file.len()?;

@@ -9,16 +9,19 @@ use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
+use rustix::fs::OFlags;
 
 use crate::OpenFile;
 use crate::blocks::{self, Strange};
 use crate::guard::StoreError;
 use crate::lock::{self, Held};
 use crate::mark::{self, Mark};
+use crate::presence::Presence;
 use crate::store::{Copied, Store};
 
 /// The store.
@@ -32,6 +35,24 @@ const OLD: &str = "log.redb.old";
 
 /// A store of which rows were damaged, and which another one has replaced.
 const DAMAGED: &str = "log.redb.damaged";
+
+/// How what is this process's own is opened: never through a link, and never waiting for who would
+/// write into a pipe.
+pub const OWN_FLAGS: i32 = OFlags::NOFOLLOW
+    .union(OFlags::NONBLOCK)
+    .bits()
+    .cast_signed();
+
+/// How the log is opened: it may be a link to another disk.
+const LOG_FLAGS: i32 = OFlags::NONBLOCK.bits().cast_signed();
+
+/// Refuses a pipe, a device and a folder.
+pub fn regular(file: &File) -> io::Result<()> {
+    match file.metadata()?.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other("it is no regular file")),
+    }
+}
 
 /// All that belongs into a folder: one with nothing else in it is this log's own.
 const OURS: [&str; 8] = [
@@ -98,6 +119,8 @@ impl FolderError {
 pub struct Taken {
     /// Opens its store. The folder is held as long as this lives.
     pub file: OpenFile,
+    /// Whether the open file is still the folder's.
+    pub presence: Arc<Presence>,
     /// What was noted of its log; nothing in a folder that has no such note yet.
     pub mark: Option<(Mark, Option<mark::Known>)>,
 }
@@ -152,12 +175,22 @@ pub fn take(folder: &Path) -> Result<Taken, FolderError> {
         }
         None => make(folder, |file| Store::open(file, true, false).map(drop))?,
     }
+    let presence = Arc::new(Presence::new(path.clone()));
+    let followed = Arc::clone(&presence);
     let file = Box::new(move || {
         // Held as long as this lives.
         let _ = &held;
-        open(&path)
+        // What is opened anew must not pass for what was lost.
+        followed.look();
+        let file = open_file(&path)?;
+        followed.follow(&file)?;
+        Ok(followed.around(backend(file)?))
     });
-    Ok(Taken { file, mark })
+    Ok(Taken {
+        file,
+        presence,
+        mark,
+    })
 }
 
 /// The log is not the one that was noted.
@@ -171,11 +204,14 @@ pub fn another(folder: &Path) -> StoreError {
 
 /// How long a file is, and its first bytes; `None` where there is none.
 fn beginning(path: &Path) -> io::Result<Option<(u64, Vec<u8>)>> {
-    let file = match File::open(path) {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(LOG_FLAGS);
+    let file = match options.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    regular(&file)?;
     let length = file.metadata()?.len();
     let mut bytes = Vec::new();
     file.take(64).read_to_end(&mut bytes)?;
@@ -251,10 +287,18 @@ fn make<T>(
 /// Opens the store's file. What the system still holds of it in memory is dropped first: after a
 /// failed sync that may be what never reached the disk.
 fn open(path: &PathBuf) -> io::Result<Box<dyn StorageBackend>> {
+    backend(open_file(path)?)
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     let file = options.mode(0o600).open(path)?;
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+    Ok(file)
+}
+
+fn backend(file: File) -> io::Result<Box<dyn StorageBackend>> {
     match FileBackend::new(file) {
         Ok(backend) => Ok(Box::new(backend)),
         Err(redb::DatabaseError::DatabaseAlreadyOpen) => Err(io::ErrorKind::WouldBlock.into()),

@@ -21,6 +21,7 @@ mod file;
 mod guard;
 mod lock;
 mod mark;
+mod presence;
 mod session;
 mod state;
 mod store;
@@ -43,6 +44,7 @@ use fenghuo_log::{
 use batch::{Batch, Builder, Packed};
 use guard::StoreError;
 use mark::{Known, Mark};
+use presence::Presence;
 use session::EmbeddedSession;
 use state::{Open, State};
 use store::{Change, Latest, Store};
@@ -80,6 +82,8 @@ struct Home {
     /// What was noted when it was taken, until it was compared.
     noted: Mutex<Option<Known>>,
     mark: OnceLock<Mark>,
+    /// Whether the open file is still the folder's.
+    presence: Arc<Presence>,
 }
 
 struct Shared {
@@ -149,6 +153,7 @@ impl EmbeddedLog {
             folder: folder.to_owned(),
             noted: Mutex::new(noted),
             mark,
+            presence: taken.presence,
         };
         let log = Self::new(taken.file, Some(home), clock, Syncing::Awaited);
         log.shared
@@ -204,6 +209,26 @@ impl EmbeddedLog {
     /// Why nothing could be written, until something is durable again.
     pub fn fault(&self) -> Option<String> {
         self.shared.lock().fault.clone()
+    }
+
+    /// Compares the open file with the folder's, and tells why they are not the same any more: it was
+    /// removed, replaced, cut or overwritten by somebody else. What is committed from then on is gone
+    /// after a restart. Stays so once it was found.
+    pub fn lost(&self) -> Option<String> {
+        let presence = &self.shared.home.as_ref()?.presence;
+        let id = self.shared.lock().store().ok().map(|store| store.id());
+        let lost = match id {
+            Some(id) => presence.look_inside(id),
+            None => presence.look(),
+        };
+        lost.map(str::to_owned)
+    }
+
+    /// The same as far as the commits until now have found it out: each compares the file's name and
+    /// length before it writes.
+    pub fn known_lost(&self) -> Option<String> {
+        let presence = &self.shared.home.as_ref()?.presence;
+        presence.lost().map(str::to_owned)
     }
 
     /// How often the store was opened; `None` while it is closed. What was read before may rest on
@@ -509,6 +534,10 @@ impl Shared {
             }
         }
         change.ends = written.values().copied().collect();
+        if let Some(home) = &self.home {
+            // Before it is written: a file that was cut grows again by it.
+            home.presence.look();
+        }
         let done = store.write(&change);
         self.survived(epoch, "committing", done)?;
         let mut state = self.lock();

@@ -24,7 +24,10 @@ pub enum Held {
 pub fn hold(folder: &Path) -> io::Result<Held> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    let mut file = options.mode(0o600).open(folder.join(NAME))?;
+    // Not through a link: what that leads to would be emptied. Nor a pipe, which would wait.
+    options.mode(0o600).custom_flags(crate::file::OWN_FLAGS);
+    let mut file = options.open(folder.join(NAME))?;
+    crate::file::regular(&file)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::Error(error)) => return Err(error),
@@ -84,6 +87,16 @@ mod tests {
         for other in [99, 1312, 1313] {
             assert_eq!(locker(locks, other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = folder.path().join("other");
+        std::fs::write(&other, "precious").unwrap();
+        std::os::unix::fs::symlink(&other, folder.path().join(NAME)).unwrap();
+        assert!(hold(folder.path()).is_err());
+        assert_eq!(std::fs::read(other).unwrap(), b"precious");
     }
 
     #[test]

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::file::{OWN_FLAGS, regular};
+
 /// Its name.
 pub const NAME: &str = "identity";
 
@@ -55,11 +57,14 @@ impl Mark {
     /// there is no file.
     pub fn open(folder: &Path) -> io::Result<Option<(Self, Option<Known>)>> {
         let path = folder.join(NAME);
-        let mut file = match OpenOptions::new().read(true).write(true).open(&path) {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(OWN_FLAGS);
+        let mut file = match options.open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
+        regular(&file)?;
         let mut line = String::new();
         let read = (&mut file).take(200).read_to_string(&mut line);
         let known = read.ok().and_then(|_| Known::read(&line));
@@ -71,6 +76,7 @@ impl Mark {
         let (part, path) = (folder.join("identity.part"), folder.join(NAME));
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
+        options.custom_flags(OWN_FLAGS);
         let mut file = options.open(&part)?;
         file.write_all(known.line().as_bytes())?;
         file.sync_all()?;
