@@ -19,6 +19,7 @@ mod health;
 mod keys;
 mod notifier;
 mod render;
+mod repeats;
 mod retry;
 mod secret;
 mod terminal;

@@ -220,6 +220,5 @@ async fn a_receiver_that_quotes_the_key_does_not_make_us_show_it() {
     else {
         panic!("{outcome:?}")
     };
-    assert!(reason.starts_with("status 400: {"), "{reason}");
-    assert!(!reason.contains(&key[..8]), "{reason}");
+    assert_eq!(reason, "status 400: [the answer repeats a secret]");
 }
