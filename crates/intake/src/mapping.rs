@@ -8,7 +8,7 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use jiff::tz::Offset;
@@ -131,6 +131,10 @@ impl Mapping {
             source,
         };
         let mut text = String::new();
+        // Opening a pipe to which nobody writes would wait for ever.
+        if !fs::metadata(path).map_err(fail)?.is_file() {
+            return Err(fail(io::Error::other("it is no regular file")));
+        }
         let opened = fs::File::open(path).map_err(fail)?;
         let mut bounded = opened.take(FILE_BYTES_MAX + 1);
         if bounded.read_to_string(&mut text).map_err(fail)? as u64 > FILE_BYTES_MAX {

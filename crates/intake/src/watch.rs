@@ -19,6 +19,8 @@
 //! **How a file is read.** From where it was, if its beginning is what it was (a fingerprint over
 //! all of it, since a status may change in the middle); else anew, passing over what is known. A
 //! look at a changed file reads it once, so large ones are looked at less often ([`PACE_BYTES`]).
+//! Several files are read in turns of a few MiB each, so that none waits until a large one is read. A
+//! file of which 64 MiB in a row have no row is left and named.
 //!
 //! Bounds: files ([`Settings::files_max`]; further ones are left and named), rows remembered
 //! ([`Settings::rows_max`]; when full nothing new is taken until a file goes, and it is named), the
@@ -34,7 +36,7 @@ mod pass;
 mod records;
 mod run;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use fenghuo_event::bounds::MESSAGE_BYTES_MAX;
@@ -55,6 +57,9 @@ pub const TOPIC: &str = "fenghuo.files";
 /// these: reading 32 MiB takes a small part of a second.
 pub const PACE_BYTES: u64 = 32 * 1024 * 1024;
 
+/// Files that are read at a time, each in its turn; others wait until one of them was read.
+const PASSES_MAX: usize = 8;
+
 /// How long an empty folder is taken for one that is out of reach: a network share that is not
 /// mounted looks like that, and all its rows would come again.
 pub const EMPTY_MS: i64 = 24 * 3_600_000;
@@ -72,6 +77,9 @@ pub struct Settings {
     pub rows_max: usize,
     /// Bytes of a row at most.
     pub row_bytes_max: usize,
+    /// Bytes without a row, blank lines or one line that has no end, behind which nothing of a file is
+    /// read: a few bytes of a packed or a sparse file can be any number of them.
+    pub barren_bytes_max: u64,
 }
 
 impl Settings {
@@ -83,6 +91,7 @@ impl Settings {
             files_max: 1_000,
             rows_max: 2_000_000,
             row_bytes_max: MESSAGE_BYTES_MAX,
+            barren_bytes_max: 64 * 1024 * 1024,
         }
     }
 }
@@ -177,7 +186,8 @@ pub struct Watcher {
     watched: BTreeMap<String, Watched>,
     /// Files that are remembered and not there, and since when.
     gone: BTreeMap<u32, i64>,
-    pass: Option<Pass>,
+    /// Files that are being read, each in its turn.
+    passes: VecDeque<Pass>,
     is_full: bool,
     told_files: bool,
     restoring: BTreeMap<Key, Vec<u8>>,
@@ -193,7 +203,7 @@ impl Watcher {
             by_name: BTreeMap::new(),
             watched: BTreeMap::new(),
             gone: BTreeMap::new(),
-            pass: None,
+            passes: VecDeque::new(),
             is_full: false,
             told_files: false,
             restoring: BTreeMap::new(),
@@ -250,15 +260,21 @@ impl Watcher {
         self.files.len()
     }
 
+    /// The files that are being read, with the bytes that were read of each so far, unpacked.
+    pub fn reading(&self) -> impl Iterator<Item = (&str, u64)> {
+        let passes = self.passes.iter();
+        passes.map(|pass| (&*pass.name, pass.records.read_bytes()))
+    }
+
     /// Looks at the folder. The listing is of `now_ms`, counted from any instant, which never goes
     /// back; call again at once while there is [more](Batch::more).
     pub fn look(&mut self, now_ms: i64, listing: &[Seen], folder: &dyn Folder) -> Batch {
         let mut batch = Batch::default();
         self.note(now_ms, listing, &mut batch);
-        if self.pass.is_none() {
+        if self.passes.len() < PASSES_MAX {
             self.begin(now_ms, folder, &mut batch);
         }
-        match self.pass.take() {
+        match self.passes.pop_front() {
             Some(pass) => self.read(pass, now_ms, &mut batch),
             None => self.forget_gone(now_ms, &mut batch),
         }
@@ -305,7 +321,11 @@ impl Watcher {
     /// Begins to read the file that has waited longest of those that have something to say.
     fn begin(&mut self, now_ms: i64, folder: &dyn Folder, batch: &mut Batch) {
         let mut next: Vec<(i64, String, Stat, bool)> = Vec::new();
+        let reads = |name: &str| self.passes.iter().any(|pass| &*pass.name == name);
         for (name, watched) in &self.watched {
+            if reads(name) {
+                continue;
+            }
             let rested = now_ms - watched.since_ms >= self.settings.settle_ms;
             let changed = watched.passed.is_none_or(|(stat, _)| stat != watched.stat);
             if now_ms >= watched.next_ms && (changed || rested && !watched.is_done()) {
@@ -316,7 +336,7 @@ impl Watcher {
         for (_, name, stat, is_final) in next {
             match self.open(folder, &name, stat, is_final) {
                 Ok(pass) => {
-                    self.pass = Some(pass);
+                    self.passes.push_back(pass);
                     return;
                 }
                 Err(Refusal::Wait) => self.passed(&name, stat, is_final),
@@ -372,7 +392,7 @@ impl Watcher {
         self.write(&mut pass, batch, end == End::Done && is_final);
         batch.more = true;
         match end {
-            End::More => self.pass = Some(pass),
+            End::More => self.passes.push_back(pass),
             End::Done => {
                 self.passed(&name, stat, is_final || is_clean);
                 if let Some(watched) = self.watched.get_mut(&*name) {
@@ -382,6 +402,10 @@ impl Watcher {
                 }
             }
             End::Fault(problem) => self.fault(&name, now_ms, is_final, problem, batch),
+            End::Barren(problem) => {
+                self.passed(&name, stat, true);
+                self.tell(&name, problem, batch);
+            }
             End::Full => {
                 self.is_full = true;
                 let most = self.settings.rows_max;

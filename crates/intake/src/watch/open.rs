@@ -11,7 +11,7 @@ use csv::ByteRecord;
 use super::kept::Head;
 use super::known::IdMap;
 use super::pass::Pass;
-use super::records::{RawRow, Records, fields, trimmed, unpacked};
+use super::records::{RawRow, Records, fields, is_barren, trimmed, unpacked};
 use super::{File, Folder, Stat, Watcher};
 use crate::csv_columns::Indices;
 use crate::rows::RowReader;
@@ -32,6 +32,9 @@ pub(super) enum Refusal {
 
 impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Self {
+        if is_barren(&error) {
+            return Refusal::Unfit(format!("is left: {error}"));
+        }
         Refusal::Fault(told(&error))
     }
 }
@@ -111,7 +114,12 @@ impl Watcher {
 
     fn records(&self, folder: &dyn Folder, name: &str, stat: Stat) -> io::Result<Records> {
         let source = unpacked(folder.open(name)?, stat.0)?;
-        Ok(Records::new(source, self.settings.row_bytes_max))
+        let settings = &self.settings;
+        Ok(Records::new(
+            source,
+            settings.row_bytes_max,
+            settings.barren_bytes_max,
+        ))
     }
 
     fn header(
@@ -193,10 +201,20 @@ impl Watcher {
         let mut source = unpacked(folder.open(name)?, stat.0)?;
         let mut detector = Detector::default();
         let mut buffer = vec![0; 64 * 1024];
+        let (mut barren_bytes, most) = (0, self.settings.barren_bytes_max);
         loop {
             match source.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(read) => detector.feed(&buffer[..read]),
+                Ok(read) => {
+                    detector.feed(&buffer[..read]);
+                    barren_bytes = match has_row(&buffer[..read]) {
+                        true => 0,
+                        false => barren_bytes + read as u64,
+                    };
+                    if barren_bytes > most {
+                        return Err(Refusal::Unfit(format!("is left: {most} bytes have no row")));
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
@@ -215,6 +233,12 @@ impl Watcher {
             ))),
         }
     }
+}
+
+/// Whether something ends a line, and something is in one.
+fn has_row(bytes: &[u8]) -> bool {
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
+    bytes.contains(&b'\n') && !bytes.iter().all(is_blank)
 }
 
 /// Goes on where a file was left. `false` where its beginning is not what it was.

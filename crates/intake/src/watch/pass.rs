@@ -11,7 +11,7 @@ use csv::ByteRecord;
 use super::kept::{CHUNK_ROWS, Key, rows_bytes};
 use super::known::{Id, IdMap};
 use super::open::told;
-use super::records::{Mark, RawRow, Records, fields, trimmed};
+use super::records::{Mark, RawRow, Records, fields, is_barren, trimmed};
 use super::run::{Run, event, refusal_id, row_id};
 use super::{Batch, Stat, Watcher};
 use crate::rows::{Row, RowReader};
@@ -22,6 +22,8 @@ const BATCH_ITEMS_MAX: usize = 10_000;
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Rows that one look passes over at most.
 const LOOK_ROWS_MAX: usize = 100_000;
+/// Bytes of a file that one look reads, give or take a row: other files have their turn then.
+const LOOK_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Rows refused between rows of one order, after which it is sent without waiting further.
 const REFUSED_MAX: usize = 1_000;
 
@@ -34,6 +36,8 @@ pub(super) enum End {
     Done,
     /// The file cannot be read further.
     Fault(String),
+    /// Nor will it be, until it changes.
+    Barren(String),
     /// No more rows can be remembered.
     Full,
 }
@@ -101,10 +105,12 @@ impl Watcher {
     /// Reads on until the batch is full or the file has nothing more.
     pub(super) fn advance(&mut self, pass: &mut Pass, batch: &mut Batch) -> End {
         let kept_max = BATCH_ITEMS_MAX / CHUNK_ROWS;
+        let begun = pass.records.read_bytes();
         for _ in 0..LOOK_ROWS_MAX {
             let items = batch.messages.len() + batch.rejected.len();
             let is_full = items >= BATCH_ITEMS_MAX || batch.kept.len() > kept_max;
-            if is_full || batch.bytes >= BATCH_BYTES_MAX {
+            let is_turn_over = pass.records.read_bytes() - begun >= LOOK_BYTES_MAX;
+            if is_full || is_turn_over || batch.bytes >= BATCH_BYTES_MAX {
                 return End::More;
             }
             let next = match pass.pending.take() {
@@ -118,6 +124,9 @@ impl Watcher {
             let (before, row) = match next {
                 Ok(Some(next)) => next,
                 Ok(None) => return self.end(pass, batch),
+                Err(error) if is_barren(&error) => {
+                    return End::Barren(format!("is left: {error}"));
+                }
                 Err(error) => return End::Fault(told(&error)),
             };
             if !row.is_ended {
@@ -303,13 +312,32 @@ impl Watcher {
             pass.run = Some(run);
             return Err(Full);
         }
+        // Another file may have had the same order in its own turns meanwhile.
+        let sent = self.known.count(&run.id);
+        let is_overtaken = run.is_overtaken(sent);
         self.deal(pass, run.id, run.dealt, batch)?;
         if let Some(open) = run.open {
+            if is_overtaken {
+                if run.dealt > sent {
+                    let rejected = open.overtaken(sent);
+                    self.tell_refused(pass, None, rejected, batch)?;
+                }
+                return self.tell_all(pass, run.refused, batch);
+            }
             let body = fenghuo_event::pb::event::Body::Order(open.order);
             let item = event(&pass.mapping, &run.id, 1, open.at_ms, body, open.origin);
             batch.push(item);
         }
-        for (id, rejected) in run.refused {
+        self.tell_all(pass, run.refused, batch)
+    }
+
+    fn tell_all(
+        &mut self,
+        pass: &mut Pass,
+        refused: Vec<(Option<Id>, Rejected)>,
+        batch: &mut Batch,
+    ) -> Result<(), Full> {
+        for (id, rejected) in refused {
             self.tell_refused(pass, id, rejected, batch)?;
         }
         Ok(())

@@ -111,6 +111,18 @@ impl Read for Listed {
     }
 }
 
+/// Too much of a file has no row.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct BarrenError(String);
+
+/// Whether a file is to be left because too much of it has no row.
+pub(super) fn is_barren(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<BarrenError>())
+}
+
 /// Where in a row a byte stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -142,10 +154,15 @@ pub(super) struct Records {
     /// Bytes read so far.
     read: u64,
     row_bytes_max: usize,
+    barren_bytes_max: u64,
 }
 
 impl Records {
-    pub(super) fn new(source: Box<dyn Read + Send>, row_bytes_max: usize) -> Self {
+    pub(super) fn new(
+        source: Box<dyn Read + Send>,
+        row_bytes_max: usize,
+        barren_bytes_max: u64,
+    ) -> Self {
         Self {
             source,
             at: Mark::start(),
@@ -153,6 +170,7 @@ impl Records {
             used: 0,
             read: 0,
             row_bytes_max,
+            barren_bytes_max,
         }
     }
 
@@ -190,10 +208,20 @@ impl Records {
         Ok(self.at.offset == offset)
     }
 
+    /// Bytes read so far, unpacked.
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.read
+    }
+
     /// The next row that is not blank, or `None` where there is none that may be taken now: a row
     /// whose end is not there yet is one only when `is_final`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or too many bytes have no row: see [`is_barren`].
     pub(super) fn next(&mut self, is_final: bool) -> io::Result<Option<RawRow>> {
+        let start = self.at.offset;
         loop {
+            self.goes_on_within(self.at.offset - start)?;
             let Some(row) = self.next_with_blank(is_final)? else {
                 return Ok(None);
             };
@@ -201,6 +229,19 @@ impl Records {
                 return Ok(Some(row));
             }
         }
+    }
+
+    fn goes_on_within(&self, bytes: u64) -> io::Result<()> {
+        if bytes <= self.barren_bytes_max {
+            return Ok(());
+        }
+        let line = self.at.line + 1;
+        let most = self.barren_bytes_max;
+        let text = format!("{most} bytes from line {line} on have no row");
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            BarrenError(text),
+        ))
     }
 
     fn next_with_blank(&mut self, is_final: bool) -> io::Result<Option<RawRow>> {
@@ -246,6 +287,7 @@ impl Records {
             let length = found.map_or(rest.len(), |at| at + 1);
             end.pass(&rest[..length]);
             self.used += length;
+            self.goes_on_within(end.offset - self.at.offset)?;
             if found.is_some() {
                 break true;
             }
@@ -332,13 +374,14 @@ mod tests {
     use super::*;
 
     const MAX: usize = 20;
+    const BARREN: u64 = 1 << 20;
 
     fn rows(bytes: &[u8], is_final: bool) -> Vec<(u64, String, bool)> {
         let source = unpacked(
             Box::new(io::Cursor::new(bytes.to_vec())),
             bytes.len() as u64,
         );
-        let mut records = Records::new(source.unwrap(), MAX);
+        let mut records = Records::new(source.unwrap(), MAX, BARREN);
         let mut found = Vec::new();
         while let Some(row) = records.next(is_final).unwrap() {
             let fault = if row.fault.is_some() { "!" } else { "" };
@@ -417,6 +460,29 @@ mod tests {
         assert_eq!(found.len(), 13);
     }
 
+    /// Gives one byte again and again.
+    struct Endless(u8);
+
+    impl Read for Endless {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            into.fill(self.0);
+            Ok(into.len())
+        }
+    }
+
+    #[test]
+    fn a_file_without_an_end_and_without_a_row_is_left() {
+        for byte in [b'\n', b' ', 0, b'"'] {
+            let source = (&b"a\n"[..]).chain(Endless(byte));
+            let mut records = Records::new(Box::new(source), MAX, BARREN);
+            assert!(records.next(false).unwrap().is_some());
+            let error = records.next(false).unwrap_err();
+            assert!(is_barren(&error), "{byte}: {error}");
+            let read = records.read_bytes();
+            assert!(read <= BARREN + 4 * CHUNK_BYTES as u64, "{read}");
+        }
+    }
+
     #[test]
     fn fields_are_those_that_csv_reads() {
         for row in [
@@ -450,7 +516,7 @@ mod tests {
     #[test]
     fn a_file_that_was_cut_meanwhile_has_no_end() {
         let source = unpacked(Box::new(io::Cursor::new(b"a\nb".to_vec())), 10).unwrap();
-        let mut records = Records::new(source, MAX);
+        let mut records = Records::new(source, MAX, BARREN);
         assert!(records.next(true).unwrap().is_some());
         let error = records.next(true).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);

@@ -77,6 +77,20 @@ pub(super) struct Open {
     pub(super) order: pb::Order,
 }
 
+impl Open {
+    /// What is told of an order of which another file had so many rows, and fewer than this one.
+    pub(super) fn overtaken(self, known: u32) -> Rejected {
+        let id = &self.order.order_id;
+        Rejected {
+            reason: format!(
+                "late_row: order {id:?} was sent from another file, which has {known} of its rows"
+            ),
+            origin: self.origin,
+            bytes: Vec::new(),
+        }
+    }
+}
+
 /// Rows with one id that stand together.
 pub(super) struct Run {
     pub(super) id: Id,
@@ -99,6 +113,11 @@ impl Run {
             open: None,
             refused: Vec::new(),
         }
+    }
+
+    /// Whether rows of its order were dealt with in another file since it began; so many are now.
+    pub(super) fn is_overtaken(&self, known: u32) -> bool {
+        known > self.known
     }
 
     /// Takes a row; the reason where it comes too late or is too many.

@@ -427,3 +427,85 @@ fn a_large_file_is_not_read_again_at_once() {
     desk.look();
     assert_eq!(desk.messages.len(), 1);
 }
+
+#[test]
+fn a_small_file_does_not_wait_until_a_large_one_is_read() {
+    let mut desk = Desk::new(&[MAPPING]);
+    let many: String = (0..400_000)
+        .map(|n| row(&format!("l{n}"), "a", "1"))
+        .collect();
+    desk.put("large", format!("{HEADER}{many}"));
+    let listing = desk.listing();
+    assert!(desk.watcher.look(desk.now_ms, &listing, &desk.files).more);
+    desk.put(
+        "small",
+        format!("{HEADER}{}{}", row("s1", "b", "1"), row("s2", "b", "1")),
+    );
+    let listing = desk.listing();
+    let mut looks = 0;
+    let is_small = |message: &Message| message.origin.file.as_ref() == "small";
+    while !desk
+        .watcher
+        .look(desk.now_ms, &listing, &desk.files)
+        .messages
+        .iter()
+        .any(is_small)
+    {
+        looks += 1;
+        assert!(looks < 3, "it waits");
+    }
+    let (name, bytes) = desk.watcher.reading().next().unwrap();
+    assert!(
+        name == "large" && bytes < 16 << 20,
+        "{bytes} bytes of it were read"
+    );
+}
+
+#[test]
+fn an_order_that_two_files_have_in_their_turns_is_sent_once() {
+    let mut desk = Desk::new(&[MAPPING]);
+    let many: String = (0..60_000)
+        .map(|n| row(&format!("o{n}"), "a", "1"))
+        .collect();
+    desk.put("a", format!("{HEADER}{many}"));
+    desk.put("b", format!("{HEADER}{many}"));
+    desk.look();
+    desk.rest();
+    assert_eq!(desk.messages.len(), 60_000);
+    assert_eq!(desk.rejected.len(), 0);
+}
+
+#[test]
+fn a_file_of_which_too_much_has_no_row_is_named_once_and_left() {
+    let mut desk = Desk::with(Settings {
+        barren_bytes_max: 1 << 20,
+        row_bytes_max: 1000,
+        ..Settings::new(vec![mapping(MAPPING)])
+    });
+    for (name, filled) in [("blank", b'\n'), ("sparse", 0)] {
+        let mut bytes = format!("{HEADER}{}", row("1", "a", "1")).into_bytes();
+        bytes.resize(3 << 20, filled);
+        desk.put(name, bytes);
+    }
+    desk.put(
+        "good",
+        format!("{HEADER}{}{}", row("g1", "a", "1"), row("g2", "a", "1")),
+    );
+    desk.look();
+    desk.rest();
+    let named: BTreeSet<&str> = desk.notices.iter().map(|notice| &*notice.file).collect();
+    assert_eq!(named, BTreeSet::from(["blank", "sparse"]));
+    assert!(
+        desk.notices
+            .iter()
+            .all(|one| one.problem.contains("no row")),
+        "{:?}",
+        desk.notices
+    );
+    assert_eq!(desk.notices.len(), 2);
+    let good = desk
+        .messages
+        .iter()
+        .filter(|one| one.origin.file.as_ref() == "good");
+    assert_eq!(good.count(), 2);
+}
