@@ -4,7 +4,7 @@
 //! could not do himself.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +27,9 @@ const STEP: Duration = Duration::from_millis(100);
 /// Listens in a folder that this process holds: what an earlier one left is taken away.
 pub fn listen(folder: &Path) -> anyhow::Result<UnixListener> {
     let path = folder.join(NAME);
+    if std::fs::symlink_metadata(&path).is_ok_and(|of| !of.file_type().is_socket()) {
+        bail!("{} is no socket: take it away", path.display());
+    }
     if let Err(error) = std::fs::remove_file(&path)
         && error.kind() != std::io::ErrorKind::NotFound
     {

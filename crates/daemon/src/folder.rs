@@ -130,7 +130,7 @@ fn dump(args: &cli::LogDump) -> anyhow::Result<Exit> {
             let of = TopicPartition::new(topic.as_str(), partition);
             let mut written = Ok(());
             log.dump(&of, 0, &mut |record| {
-                written = writeln!(out, "{}", line(&of, &record));
+                written = writeln!(out, "{}", plain(&line(&of, &record)));
                 written.is_ok()
             })?;
             if let Err(error) = written {
@@ -174,6 +174,23 @@ fn shown(of: &TopicPartition, record: &Whole, value: &[u8]) -> Value {
     shown.unwrap_or_else(|| readable(value))
 }
 
+/// JSON in which everything is written out that a terminal would obey or not show: control
+/// characters beyond ASCII, bidirectional overrides, what has no width.
+fn plain(json: &Value) -> String {
+    let mut plain = String::new();
+    for c in json.to_string().chars() {
+        // Quotes and backslashes are JSON's own; ASCII control characters are escaped already.
+        if c != '\u{7f}' && (c.is_ascii() || c.escape_debug().len() == 1) {
+            plain.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            plain += &format!("\\u{unit:04x}");
+        }
+    }
+    plain
+}
+
 /// JSON as it is, text as text, and anything else in base64.
 fn readable(bytes: &[u8]) -> Value {
     if bytes.starts_with(b"{")
@@ -184,5 +201,23 @@ fn readable(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => Value::from(text),
         Err(_) => json!({"base64": BASE64.encode(bytes)}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_written_out_and_read_back() {
+        let text = "茶 \"\\\u{1b}[2J\u{9b}2J\u{85}\u{202e}\u{200b}\u{7f}\u{e0041}\u{feff}é🦀";
+        let json = json!({ "value": text });
+        let told = plain(&json);
+        let bad = |c: &char| {
+            c.is_control() || matches!(c, '\u{202e}' | '\u{200b}' | '\u{e0041}' | '\u{feff}')
+        };
+        assert_eq!(told.chars().find(bad), None, "{told:?}");
+        assert!(told.contains("茶") && told.contains("🦀"), "{told}");
+        assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), json);
     }
 }

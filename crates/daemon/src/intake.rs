@@ -106,6 +106,8 @@ pub enum Refused {
     Ending,
     /// The log could not be written.
     Log(Error),
+    /// What is written is not there after a restart.
+    Lost(String),
 }
 
 /// Why there is no room for more, where that is so.
@@ -115,6 +117,7 @@ pub type Full = Box<dyn Fn() -> Option<String> + Send + Sync>;
 pub struct Intake {
     log: Arc<dyn Log>,
     full: Full,
+    lost: Full,
     identity: Arc<Identity>,
     holdings: Holdings,
     course: Arc<Course>,
@@ -145,6 +148,7 @@ impl Intake {
         Self {
             log,
             full,
+            lost: Box::new(|| None),
             identity,
             holdings,
             course,
@@ -152,6 +156,11 @@ impl Intake {
             board: Arc::default(),
             refusals: Arc::default(),
         }
+    }
+
+    /// Takes nothing more once this says that what is written is lost.
+    pub fn unless(self, lost: Full) -> Self {
+        Self { lost, ..self }
     }
 
     /// Counts what is refused on a board.
@@ -174,6 +183,9 @@ impl Intake {
     pub fn check(&self) -> Result<(), Refused> {
         if self.course.is_closed() {
             return Err(Refused::Ending);
+        }
+        if let Some(why) = (self.lost)() {
+            return Err(Refused::Lost(why));
         }
         if let Some(why) = (self.full)() {
             return Err(Refused::Full(why));
@@ -227,6 +239,10 @@ impl Intake {
                 self.identity.unlearn();
             }
             appended.map_err(Refused::Log)?;
+            // The append has compared the file before it wrote: what it wrote may be nowhere.
+            if let Some(why) = (self.lost)() {
+                return Err(Refused::Lost(why));
+            }
         }
         if let Some(learned) = learned {
             self.identity.kept(&learned);

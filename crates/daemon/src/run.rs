@@ -27,7 +27,7 @@ use crate::intake::Intake;
 use crate::load::partition_for;
 use crate::measured::{Holdings, MeasuredLog};
 use crate::sender::Sender;
-use crate::topics::Topics;
+use crate::topics::{Looks, Topics};
 use crate::watch;
 use crate::welcome;
 use crate::worker::{
@@ -201,6 +201,9 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
         drained,
         "not everything was committed within the shutdown deadline; it will be read again"
     );
+    if let Some(why) = shared.topics.lost(Looks::Now) {
+        anyhow::bail!("{why}: what was written since is lost, unless a backup was taken meanwhile");
+    }
     tracing::info!("drained");
     Ok(Exit::Done)
 }
@@ -293,7 +296,7 @@ fn plans(config: &Config, log: &dyn Log, partitions: &BTreeMap<String, u32>) -> 
 
 /// What takes events in over HTTP.
 fn taker(shared: &Shared) -> Intake {
-    let topics = shared.topics.clone();
+    let (topics, for_lost) = (shared.topics.clone(), shared.topics.clone());
     Intake::new(
         &shared.config,
         topics.log(),
@@ -304,6 +307,7 @@ fn taker(shared: &Shared) -> Intake {
         Arc::clone(&shared.course),
     )
     .counting_on(Arc::clone(&shared.board))
+    .unless(Box::new(move || for_lost.lost(Looks::Before)))
 }
 
 fn shown(
@@ -327,7 +331,9 @@ fn shown(
         ready: Arc::new(move || ready(&for_ready)),
         conditions: Arc::clone(&shared.conditions),
         healthy: Arc::new(move || {
-            match for_healthy.course.fault().or(for_healthy.topics.fault()) {
+            let topics = &for_healthy.topics;
+            let fault = for_healthy.course.fault().or_else(|| topics.fault());
+            match fault.or_else(|| topics.lost(Looks::Before)) {
                 Some(why) => Err(why),
                 None => Ok(()),
             }
@@ -553,7 +559,17 @@ fn start_watch(shared: &Arc<Shared>) -> Option<Worker> {
         let log = shared.topics.log();
         let (config, identity) = (&shared.config, &shared.identity);
         let _writing = shared.course.enter(Writer::Intake);
-        if let Err(error) = watch::watch(&*log, config, identity, &watched, shared.course.stop()) {
+        let halt = watch::Halt {
+            stop: shared.course.stop(),
+            pause: &|| shared.topics.lost(Looks::Before).is_some(),
+            slow: &|slow| {
+                let slow = slow.map(|(file, bytes, took)| watched::slow_file(file, bytes, took));
+                let slow = slow.into_iter().collect();
+                let now_ms = clock::now_ms();
+                shared.conditions.replace(now_ms, watched::SLOW_FILE, slow);
+            },
+        };
+        if let Err(error) = watch::watch(&*log, config, identity, &watched, halt) {
             shared.course.fail(format!("{name}: {error:#}"));
         }
     }))
@@ -627,7 +643,15 @@ fn end_at_last(deadline: Duration, runtime: &tokio::runtime::Handle) {
     });
 }
 
-/// Waits for SIGTERM, SIGINT, or a worker that cannot go on.
+/// Whether whoever started this process wants it to outlive the terminal, as `nohup` does.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 != 0)
+}
+
+/// Waits for SIGTERM, SIGINT, SIGHUP, or a worker that cannot go on.
 async fn stop_signal(course: &Course, workers: &[Worker]) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (
@@ -636,11 +660,23 @@ async fn stop_signal(course: &Course, workers: &[Worker]) {
     ) else {
         return course.fail("signals cannot be listened to".to_owned());
     };
+    let mut hangup = match ignores_hangup() {
+        true => None,
+        false => signal(SignalKind::hangup()).ok(),
+    };
+    let hung_up = async {
+        match &mut hangup {
+            Some(hangup) => _ = hangup.recv().await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut hung_up = std::pin::pin!(hung_up);
     let mut look = tokio::time::interval(POLL_MAX);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            () = &mut hung_up => break,
             _ = look.tick() => {
                 if course.is_stopping() {
                     break;

@@ -16,6 +16,15 @@ use crate::clock;
 use crate::config::{self, Config, Folder};
 use crate::run::NewerError;
 
+/// When the disk is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looks {
+    /// Now.
+    Now,
+    /// With the last commit, or when somebody asked last.
+    Before,
+}
+
 /// Where the topics are.
 #[derive(Clone)]
 pub enum Topics {
@@ -101,6 +110,16 @@ impl Topics {
         match self {
             Topics::Kafka(_) => None,
             Topics::Folder(log, _) => log.fault(),
+        }
+    }
+
+    /// Why nothing that is taken in would be there after a restart: the log's file is not the folder's
+    /// any more. `looks` asks the disk now; else it is what was found so far.
+    pub fn lost(&self, looks: Looks) -> Option<String> {
+        match (self, looks) {
+            (Topics::Kafka(_), _) => None,
+            (Topics::Folder(log, _), Looks::Now) => log.lost(),
+            (Topics::Folder(log, _), Looks::Before) => log.known_lost(),
         }
     }
 

@@ -6,6 +6,7 @@
 //! partition of what is remembered; with each commit it shows that it still has it. It must never
 //! decide what is new: that is the watcher's.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -27,23 +28,39 @@ pub const STAGE: &str = "files";
 /// Between two looks at the folder.
 const PACE: Duration = Duration::from_secs(1);
 
+/// A file that is being read for so long is told.
+const SLOW: Duration = Duration::from_secs(30);
+
 /// How soon a stop is noticed.
 const STEP: Duration = Duration::from_millis(100);
 
 /// Between two lives after an error: the first time, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Watches until `stop`. An error is one that does not go away by itself.
+/// When nothing is read.
+#[derive(Clone, Copy)]
+pub struct Halt<'a> {
+    /// Nothing more is.
+    pub stop: &'a AtomicBool,
+    /// Nothing is for now: what is committed would be lost.
+    pub pause: &'a dyn Fn() -> bool,
+    /// Is told the file that has been read for long, its bytes so far and for how long, or that none
+    /// has.
+    pub slow: &'a dyn Fn(Option<(&str, u64, Duration)>),
+}
+
+/// Watches until it is to stop. An error is one that does not go away by itself.
 pub fn watch(
     log: &dyn Log,
     config: &Config,
     identity: &Identity,
     settings: &Watched,
-    stop: &AtomicBool,
+    halt: Halt<'_>,
 ) -> anyhow::Result<()> {
+    let stop = halt.stop;
     let mut backoff = BACKOFF.0;
     while !stop.load(Ordering::Relaxed) {
-        let error = match live(log, config, identity, settings, stop, &mut backoff) {
+        let error = match live(log, config, identity, settings, halt, &mut backoff) {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -73,15 +90,22 @@ fn live(
     config: &Config,
     identity: &Identity,
     settings: &Watched,
-    stop: &AtomicBool,
+    halt: Halt<'_>,
     backoff: &mut Duration,
 ) -> anyhow::Result<()> {
+    let Halt { stop, pause, slow } = halt;
     let mut life = Life::open(log, config, identity, settings)?;
+    let mut reading: BTreeMap<String, clock::Watch> = BTreeMap::new();
     // How long a file has rested is a span: a clock that is put right must not change it.
     let watch = clock::Watch::start();
     while !stop.load(Ordering::Relaxed) {
+        if pause() {
+            wait(PACE, stop);
+            continue;
+        }
         let now_ms = i64::try_from(watch.elapsed().as_millis()).unwrap_or(i64::MAX);
         let more = life.turn(now_ms)?;
+        slow(life.slowest(&mut reading));
         *backoff = BACKOFF.0;
         if !more {
             wait(PACE, stop);
@@ -170,6 +194,29 @@ impl<'a> Life<'a> {
         let more = batch.more;
         self.commit(batch)?;
         Ok(more)
+    }
+
+    /// The file that has been read for longest, where that is long.
+    fn slowest(
+        &self,
+        reading: &mut BTreeMap<String, clock::Watch>,
+    ) -> Option<(&str, u64, Duration)> {
+        let now: Vec<(&str, u64)> = self.watcher.iter().flat_map(Watcher::reading).collect();
+        reading.retain(|name, _| now.iter().any(|(one, _)| one == name));
+        for (name, _) in &now {
+            let name = (*name).to_owned();
+            reading.entry(name).or_insert_with(clock::Watch::start);
+        }
+        let took = |name: &str| {
+            reading
+                .get(name)
+                .map_or(Duration::ZERO, clock::Watch::elapsed)
+        };
+        let longest = now.iter().map(|(name, bytes)| (*name, *bytes, took(name)));
+        let longest = longest.max_by_key(|(_, _, took)| *took);
+        let seconds = longest.map_or(0.0, |(_, _, took)| took.as_secs_f64());
+        metrics::gauge!("fenghuo_files_reading_seconds").set(seconds);
+        longest.filter(|(_, _, took)| *took >= SLOW)
     }
 
     /// Takes over: what an earlier life remembered is read first.

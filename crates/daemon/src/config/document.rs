@@ -36,6 +36,10 @@ pub fn read_text(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
         source,
     };
     let mut text = String::new();
+    // Opening a pipe to which nobody writes would wait for ever.
+    if !std::fs::metadata(path).map_err(fail)?.is_file() {
+        return Err(fail(std::io::Error::other("it is no regular file")));
+    }
     let file = std::fs::File::open(path).map_err(fail)?;
     let read = file.take(bytes_max + 1).read_to_string(&mut text);
     if read.map_err(fail)? as u64 > bytes_max {

@@ -1,12 +1,12 @@
 //! The routes and their answers.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
@@ -22,6 +22,7 @@ use super::query::{self, Ask, PageAsk, ReadingsAsk, ReadingsWanted};
 use super::server::Context;
 use super::shape::{busy, failure, time};
 use super::{Held, Shown, events, guard, live, metrics, snapshot};
+use crate::conditions::Standing;
 
 type Here = State<Arc<Context>>;
 
@@ -169,17 +170,47 @@ async fn healthy(State(context): Here) -> Response {
     }
 }
 
-/// Ready or not, the answer names everything that is wrong with the process itself.
-async fn ready(State(context): Here) -> Response {
-    let (status, mut body) = match (context.shown.ready)() {
-        Ok(()) => (StatusCode::OK, json!({"ok": true})),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, json!({"error": reason})),
+/// Ready or not, the answer names everything that is wrong with the process itself. Whoever shows
+/// no token where one is configured learns what kinds of things are wrong, and how many: their texts
+/// name skus, campaigns and channels.
+async fn ready(State(context): Here, headers: HeaderMap) -> Response {
+    let shown = &context.shown;
+    let token = shown.token.as_ref();
+    let is_trusted = token.is_none_or(|token| guard::carries(&headers, token.expose()));
+    let (status, reason) = match (shown.ready)() {
+        Ok(()) => (StatusCode::OK, None),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, Some(reason)),
     };
-    let conditions = context.shown.conditions.all();
-    if !conditions.is_empty() {
-        body["conditions"] = json!(conditions);
+    let standing = shown.conditions.all();
+    let mut body = match reason {
+        None => json!({"ok": true}),
+        Some(reason) if is_trusted => json!({"error": reason}),
+        // What the reason rests on may be a condition's text.
+        Some(_) => json!({"error": "not ready; send the token to be told why"}),
+    };
+    if !standing.is_empty() {
+        body["conditions"] = match is_trusted {
+            true => json!(standing),
+            false => json!(counted(&standing)),
+        };
     }
     (status, Json(body)).into_response()
+}
+
+/// Conditions by their names alone: how many stand, how grave, and since when.
+fn counted(standing: &[Standing]) -> Vec<Value> {
+    let names: BTreeSet<&str> = standing.iter().map(|one| one.condition.name).collect();
+    let of = |name: &str| {
+        let of_name = standing.iter().filter(|one| one.condition.name == name);
+        let of_name: Vec<_> = of_name.collect();
+        json!({
+            "name": name,
+            "count": of_name.len(),
+            "severity": of_name.iter().map(|one| one.condition.severity).max(),
+            "since_ms": of_name.iter().map(|one| one.since_ms).min(),
+        })
+    };
+    names.into_iter().map(of).collect()
 }
 
 /// Says of every answer from how much of the panes it is made, where that is not all of them.

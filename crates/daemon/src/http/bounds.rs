@@ -19,10 +19,18 @@ pub struct Bounds {
     pub body: Duration,
     /// Who keeps us waiting for so long has to go where there is no room for another.
     pub patience: Duration,
-    /// Bytes of bodies as they came, unpacked, and as events, over all requests.
+    /// A body of up to so many bytes, as it came and unpacked alike, is a small one.
+    pub small_bytes_max: usize,
+    /// Bytes of small bodies as they came, unpacked, and as events, over all requests.
+    pub small_bodies_bytes_max: usize,
+    /// The same of larger bodies.
     pub bodies_bytes_max: usize,
-    /// Bodies that are unpacked and read at a time; others wait for them.
+    /// Small bodies that are unpacked and read at a time; others wait for them.
+    pub small_parsing_max: usize,
+    /// Larger bodies that are unpacked, read and taken at a time.
     pub parsing_max: usize,
+    /// Larger bodies that may wait for that.
+    pub parsing_waiting_max: usize,
     /// Bytes of answers that are made or are being read, over all requests.
     pub answers_bytes_max: usize,
 }
@@ -36,8 +44,12 @@ impl Default for Bounds {
             body_stall: Duration::from_secs(5),
             body: Duration::from_secs(30),
             patience: Duration::from_secs(1),
+            small_bytes_max: 64 * 1024,
+            small_bodies_bytes_max: 48 * 1024 * 1024,
             bodies_bytes_max: 128 * 1024 * 1024,
-            parsing_max: 4,
+            small_parsing_max: 4,
+            parsing_max: 3,
+            parsing_waiting_max: 32,
             answers_bytes_max: 64 * 1024 * 1024,
         }
     }
@@ -49,7 +61,7 @@ impl Bounds {
     pub(super) fn seats(&self, class: Class) -> usize {
         let eighths = |count: usize| (self.connections_max * count / 8).max(1);
         match class {
-            Class::Waiting | Class::Health => usize::MAX,
+            Class::Waiting | Class::Health | Class::Receiving => usize::MAX,
             Class::Scrape => (self.connections_max / 64).max(1),
             Class::Intake => eighths(2),
             Class::Operator | Class::Anonymous | Class::Live => eighths(1),

@@ -24,7 +24,9 @@ pub(super) enum Class {
     Health,
     /// Asks for metrics.
     Scrape,
-    /// Hands events in.
+    /// Is about to hand events in: its body is awaited, and takes no seat until it is there.
+    Receiving,
+    /// Handed events in, which are being taken.
     Intake,
     /// Asks something with the token.
     Operator,
@@ -49,6 +51,8 @@ struct State {
     turn: Turn,
     /// When the class began.
     since: Instant,
+    /// Whether a byte of a body has come.
+    has_come: bool,
     /// When the other end last did enough of what is awaited.
     progressed: Instant,
 }
@@ -96,6 +100,7 @@ impl Slot {
         let now = Instant::now();
         let mut state = self.lock();
         (state.class, state.since, state.progressed) = (class, now, now);
+        state.has_come = false;
     }
 
     /// The other end has to do something from now on.
@@ -104,6 +109,16 @@ impl Slot {
         if state.turn == Turn::Ours {
             (state.turn, state.progressed) = (Turn::Theirs, Instant::now());
         }
+    }
+
+    /// The first byte of a body is there.
+    pub(super) fn begins(&self) {
+        self.lock().has_come = true;
+    }
+
+    /// Where it connects from.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// The other end did enough to be waited for anew.
@@ -131,10 +146,11 @@ impl Slot {
         (state.turn == Turn::Theirs).then(|| now.saturating_duration_since(state.progressed))
     }
 
-    /// For how long nothing was asked.
+    /// For how long nothing was asked, or nothing came of a body that was promised.
     fn idle(&self, now: Instant) -> Option<Duration> {
         let state = self.lock();
-        matches!(state.class, Class::Waiting | Class::Health)
+        let is_silent = state.class == Class::Receiving && !state.has_come;
+        (is_silent || matches!(state.class, Class::Waiting | Class::Health))
             .then(|| now.saturating_duration_since(state.since))
     }
 }
@@ -169,6 +185,7 @@ impl Door {
                 turn: Turn::Ours,
                 since: now,
                 progressed: now,
+                has_come: false,
             }),
             evicted: Notify::new(),
         });
@@ -217,8 +234,32 @@ impl Door {
                 (Arc::clone(&ticket.slot), Some(ticket))
             }
         };
-        let now = Instant::now();
         let mut inner = self.lock();
+        if !self.has_seat(&mut inner, &slot, class) {
+            return None;
+        }
+        slot.set(class);
+        drop(inner);
+        Some(Seat {
+            slot,
+            _ticket: ticket,
+        })
+    }
+
+    /// Gives a request that has a seat one of another class instead. False where all of those are
+    /// taken by requests that are being worked on; then it keeps the one that it has.
+    pub(super) fn moves(&self, slot: &Slot, class: Class) -> bool {
+        let mut inner = self.lock();
+        let has_seat = self.has_seat(&mut inner, slot, class);
+        if has_seat {
+            slot.set(class);
+        }
+        has_seat
+    }
+
+    /// Whether there is a seat of a class, where need be in the place of one that keeps us waiting.
+    fn has_seat(&self, inner: &mut Inner, slot: &Slot, class: Class) -> bool {
+        let now = Instant::now();
         let seats_max = self.bounds.seats(class);
         let is_peer = |other: &Slot| other.peer == slot.peer;
         let of_class = |inner: &Inner, only_peer: bool| {
@@ -232,32 +273,31 @@ impl Door {
                 others.iter().filter_map(|other| stalled(other)).max(),
             )
         };
-        // Who shows no token has a share of the seats for all who do not.
-        let has_share = class == Class::Anonymous && !slot.peer.is_loopback();
-        for (only_peer, most) in [(true, seats_max / 4), (false, seats_max)] {
-            if only_peer && !has_share {
-                continue;
-            }
-            let (taken, stalled) = of_class(&inner, only_peer);
+        // One address has a share of the seats: a part of those for who shows no token, half of
+        // those for senders. On this machine all have one address.
+        let share = match class {
+            _ if slot.peer.is_loopback() => None,
+            Class::Anonymous => Some(seats_max / 4),
+            Class::Intake => Some(seats_max.div_ceil(2)),
+            _ => None,
+        };
+        for (only_peer, most) in [(true, share), (false, Some(seats_max))] {
+            let Some(most) = most else { continue };
+            let (taken, stalled) = of_class(inner, only_peer);
             if taken < most {
                 continue;
             }
             match stalled {
                 Some((stalled, id)) if stalled >= self.bounds.patience => {
-                    evict(&mut inner, id, "seats");
+                    evict(inner, id, "seats");
                 }
                 _ => {
                     count("refused", "seats");
-                    return None;
+                    return false;
                 }
             }
         }
-        slot.set(class);
-        drop(inner);
-        Some(Seat {
-            slot,
-            _ticket: ticket,
-        })
+        true
     }
 
     /// Sends away the connection that keeps us waiting the longest, where one does for a while.
@@ -368,6 +408,45 @@ mod tests {
         // Health takes no seat, and is never refused.
         let health = (0..1000).map(|_| door.seat(None, Class::Health).is_some());
         assert!(health.into_iter().all(|given| given));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_awaited_takes_no_seat_and_one_of_which_nothing_came_goes_first() {
+        let door = door(16);
+        let local = IpAddr::from([127, 0, 0, 1]);
+        let open = || {
+            let ticket = door.enter(local).unwrap();
+            let seat = door.seat(Some(Arc::clone(&ticket.slot)), Class::Receiving);
+            ticket.slot.awaits();
+            (ticket, seat.expect("it takes no seat"))
+        };
+        let honest = open();
+        honest.0.slot.begins();
+        // All connections are taken by bodies of which nothing comes; none is older than patience.
+        let silent: Vec<_> = (0..200).map(|_| open()).collect();
+        assert!(!is_evicted(&honest.0));
+        honest.0.slot.goes_on();
+        assert!(door.moves(&honest.0.slot, Class::Intake));
+        assert_eq!(
+            silent.iter().filter(|(one, _)| !is_evicted(one)).count(),
+            15
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_address_takes_no_more_than_half_of_the_seats_of_senders() {
+        let door = door(512);
+        let most = Bounds::default().seats(Class::Intake);
+        let mut taken = Vec::new();
+        let mut moves = |of| {
+            let ticket = door.enter(of).unwrap();
+            let seat = door.seat(Some(Arc::clone(&ticket.slot)), Class::Receiving);
+            let moves = door.moves(&ticket.slot, Class::Intake);
+            taken.push((ticket, seat));
+            moves
+        };
+        assert_eq!((0..most).filter(|_| moves(peer(1))).count(), most / 2);
+        assert!(moves(peer(2)));
     }
 
     #[tokio::test(start_paused = true)]

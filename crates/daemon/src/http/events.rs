@@ -4,27 +4,28 @@
 //! durable; a bad line is told beside the good ones, and a body that cannot be split is refused
 //! whole. It must never hold more of a request than the bounds, nor wait for a slow sender for ever.
 
-use std::error::Error as _;
+mod incoming;
+
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fenghuo_intake::body::{self, Form, Limits, Packing, Room as _};
 use fenghuo_intake::{Message, Rejected};
-use futures_util::StreamExt as _;
 use serde_json::json;
-use tokio::time::{Instant, timeout, timeout_at};
 
-use super::bounds::Bounds;
 use super::budget::Reserved;
-use super::door::Slot;
+use super::door::{Class, Slot};
+use super::guard::too_many;
+use super::lane::Place;
 use super::server::{Context, Peer};
 use super::shape::{busy, failure};
-use crate::intake::{Refused, Taken};
+use crate::intake::{Intake, Refused, Taken};
+use incoming::Incoming;
 
 /// Bounds of one request.
 const LIMITS: Limits = Limits {
@@ -32,8 +33,6 @@ const LIMITS: Limits = Limits {
     events_max: 50_000,
     event_bytes_max: 1024 * 1024,
 };
-/// Whoever sends fewer bytes than this within the time has not gone on.
-const STEP_BYTES: usize = 1024;
 /// Characters of a sender's name that are kept.
 const SENDER_CHARS_MAX: usize = 100;
 
@@ -58,40 +57,109 @@ pub(super) async fn post(
         Err(text) => return failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, &text),
     };
     let sender = sender(request.headers(), peer.map(|Extension(peer)| peer));
-    let mut incoming = Incoming {
-        room: context.bodies.empty(),
-        bytes: Vec::new(),
-        told: told(request.headers()),
-    };
     let slot = slot.map(|Extension(slot)| slot);
+    let mut incoming = Incoming::new(&context, told(request.headers()));
     if let Err(refused) = incoming
         .receive(request.into_body(), &context.bounds, slot.as_deref())
         .await
     {
         return *refused;
     }
-    // An error means that the process ends.
-    let Ok(parsing) = context.parsing.acquire().await else {
-        return sent_away(&Refused::Ending);
+    if let Some(slot) = &slot
+        && !context.door.moves(slot, Class::Intake)
+    {
+        return too_many();
+    }
+    let request = Sent {
+        form,
+        packing,
+        sender,
+        peer: slot.map_or(IpAddr::from([127, 0, 0, 1]), |slot| slot.peer()),
+        intake,
     };
-    let Incoming { room, bytes, .. } = incoming;
-    let from = Arc::clone(&sender);
-    let work = move || read(form, packing, bytes, &from, room);
-    let read = tokio::task::spawn_blocking(work).await;
-    drop(parsing);
-    let (messages, room) = match read {
-        Ok(Ok(read)) => read,
-        Ok(Err(error)) => return cannot_split(&error),
-        Err(_) => return broken(),
+    take(&context, request, incoming).await
+}
+
+/// A request, without its body.
+#[derive(Clone)]
+struct Sent {
+    form: Form,
+    packing: Packing,
+    sender: Arc<str>,
+    peer: IpAddr,
+    intake: Arc<Intake>,
+}
+
+/// Takes what came: a small body in the lane of small ones. A large one is taken in its own lane,
+/// and so is one that turns out to be none of the small ones when it is unpacked.
+async fn take(context: &Context, request: Sent, incoming: Incoming) -> Response {
+    let incoming = match incoming.is_small() {
+        false => incoming,
+        true => match take_small(context, &request, incoming).await {
+            Ok(response) => return response,
+            Err(incoming) => incoming,
+        },
     };
-    let answer = tokio::task::spawn_blocking(move || {
-        let _room = room;
-        match intake.take(messages, &sender) {
-            Ok(taken) => answer(&taken),
-            Err(refused) => sent_away(&refused),
+    let mut incoming = incoming;
+    if !incoming.becomes_large() {
+        return *no_room();
+    }
+    let cost = incoming.bytes.len() as u64;
+    let Ok(place) = context.large_lane.enter(request.peer, cost).await else {
+        return *no_room();
+    };
+    let taken = tokio::task::spawn_blocking(move || {
+        // Held until the events are taken, too: appending many of them keeps others waiting.
+        let place = place;
+        let Incoming { room, bytes, .. } = incoming;
+        match read(&request, bytes, room, &place) {
+            Ok((messages, room)) => taken(&request, messages, room),
+            Err(error) => cannot_split(&error),
         }
     });
-    answer.await.unwrap_or_else(|_| broken())
+    taken.await.unwrap_or_else(|_| broken())
+}
+
+/// Takes a small body, or gives it back where it is none.
+async fn take_small(
+    context: &Context,
+    request: &Sent,
+    incoming: Incoming,
+) -> Result<Response, Incoming> {
+    let cost = incoming.bytes.len() as u64;
+    let Ok(place) = context.small_lane.enter(request.peer, cost).await else {
+        return Ok(*no_room());
+    };
+    let (form, packing, sender) = (request.form, request.packing, Arc::clone(&request.sender));
+    let limits = Limits {
+        body_bytes_max: context.bounds.small_bytes_max,
+        ..LIMITS
+    };
+    let room = context.small_bodies.empty();
+    let read = tokio::task::spawn_blocking(move || {
+        let read = read_small(form, packing, &incoming.bytes, &sender, limits, room);
+        drop(place);
+        (read, incoming)
+    });
+    match read.await {
+        Ok((Some(Ok((messages, room))), incoming)) => {
+            drop(incoming);
+            let request = request.clone();
+            let taken = tokio::task::spawn_blocking(move || taken(&request, messages, room));
+            Ok(taken.await.unwrap_or_else(|_| broken()))
+        }
+        Ok((Some(Err(error)), _)) => Ok(cannot_split(&error)),
+        Ok((None, incoming)) => Err(incoming),
+        Err(_) => Ok(broken()),
+    }
+}
+
+/// Hands events over; room is held for them until they are.
+fn taken(request: &Sent, messages: Vec<Result<Message, Rejected>>, _room: Reserved) -> Response {
+    match request.intake.take(messages, &request.sender) {
+        Ok(taken) => answer(&taken),
+        Err(refused) => sent_away(&refused),
+    }
 }
 
 fn broken() -> Response {
@@ -136,103 +204,48 @@ fn sender(headers: &HeaderMap, peer: Option<Peer>) -> Arc<str> {
     }
 }
 
-/// A body that is coming in.
-struct Incoming {
-    room: Reserved,
-    bytes: Vec<u8>,
-    /// The length that was told of it.
-    told: Option<usize>,
-}
+/// Events, and the room that is held for them.
+type Held = (Vec<Result<Message, Rejected>>, Reserved);
 
-impl Incoming {
-    /// Reads a body to its end. Room is taken as bytes come, never for what is only told.
-    async fn receive(
-        &mut self,
-        body: Body,
-        bounds: &Bounds,
-        slot: Option<&Slot>,
-    ) -> Result<(), Box<Response>> {
-        if self.told.is_some_and(|told| told > LIMITS.body_bytes_max) {
-            return Err(too_large());
-        }
-        if let Some(slot) = slot {
-            slot.awaits();
-        }
-        let received = timeout(bounds.body, self.read(body, bounds.body_stall, slot)).await;
-        if let Some(slot) = slot {
-            slot.goes_on();
-        }
-        received.unwrap_or_else(|_| Err(too_slow(bounds.body)))
-    }
-
-    async fn read(
-        &mut self,
-        body: Body,
-        stall: Duration,
-        slot: Option<&Slot>,
-    ) -> Result<(), Box<Response>> {
-        let mut parts = body.into_data_stream();
-        let (mut deadline, mut step_bytes) = (Instant::now() + stall, 0);
-        loop {
-            let Ok(part) = timeout_at(deadline, parts.next()).await else {
-                return Err(too_slow(stall));
-            };
-            let part = match part {
-                None => return Ok(()),
-                Some(Ok(part)) => part,
-                Some(Err(error)) => return Err(no_body(&error)),
-            };
-            self.add(&part)?;
-            step_bytes += part.len();
-            if step_bytes >= STEP_BYTES {
-                (deadline, step_bytes) = (Instant::now() + stall, 0);
-                if let Some(slot) = slot {
-                    slot.progressed();
-                }
-            }
-        }
-    }
-
-    fn add(&mut self, part: &[u8]) -> Result<(), Box<Response>> {
-        let length = self.bytes.len() + part.len();
-        if length > LIMITS.body_bytes_max {
-            return Err(too_large());
-        }
-        let held = self.bytes.capacity();
-        if length > held {
-            let most = self.told.unwrap_or(LIMITS.body_bytes_max);
-            let wanted = (2 * held).min(most).max(length);
-            // While it is copied there are two of it.
-            if !self.room.take(wanted) {
-                return Err(no_room());
-            }
-            self.bytes.reserve_exact(wanted - self.bytes.len());
-            self.room.give(held + wanted - self.bytes.capacity());
-        }
-        self.bytes.extend_from_slice(part);
-        Ok(())
+/// Unpacks a small body and reads its events; nothing where it is none, or finds no room among the
+/// small ones.
+fn read_small(
+    form: Form,
+    packing: Packing,
+    bytes: &[u8],
+    sender: &Arc<str>,
+    limits: Limits,
+    mut room: Reserved,
+) -> Option<Result<Held, body::Error>> {
+    // What cannot be unpacked may only want a larger window, and is told in the other lane.
+    let plain = body::unpack(bytes, packing, limits, &mut room).ok()?;
+    match body::messages_within(form, &plain, sender, limits, &mut room) {
+        Ok(messages) => Some(Ok((messages, room))),
+        Err(body::Error::NoRoom) => None,
+        Err(error) => Some(Err(error)),
     }
 }
 
 /// Unpacks a body and reads its events. The body is gone then, and room is held for the events.
 fn read(
-    form: Form,
-    packing: Packing,
+    request: &Sent,
     bytes: Vec<u8>,
-    sender: &Arc<str>,
     mut room: Reserved,
-) -> Result<(Vec<Result<Message, Rejected>>, Reserved), body::Error> {
+    place: &Place,
+) -> Result<Held, body::Error> {
     let received_bytes = bytes.capacity();
-    let plain = body::unpack(&bytes, packing, LIMITS, &mut room)?;
+    let plain = body::unpack(&bytes, request.packing, LIMITS, &mut room)?;
     let (bytes, plain_bytes) = match plain {
         std::borrow::Cow::Borrowed(_) => (bytes, received_bytes),
         std::borrow::Cow::Owned(plain) => {
+            place.charge(plain.len().saturating_sub(bytes.len()) as u64);
             drop(bytes);
             room.give(received_bytes);
             let plain_bytes = plain.capacity();
             (plain, plain_bytes)
         }
     };
+    let (form, sender) = (request.form, &request.sender);
     let messages = body::messages_within(form, &bytes, sender, LIMITS, &mut room)?;
     drop(bytes);
     room.give(plain_bytes);
@@ -265,18 +278,6 @@ fn no_room() -> Box<Response> {
     last(sent_away(&Refused::Behind(text.to_owned())))
 }
 
-/// The body broke off, or is not cut as HTTP wants it.
-fn no_body(error: &axum::Error) -> Box<Response> {
-    let mut why = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        why = error.to_string();
-        source = error.source();
-    }
-    let text = format!("the body broke off, or its chunks are malformed: {why}");
-    last(failure(StatusCode::BAD_REQUEST, &text))
-}
-
 fn answer(taken: &Taken) -> Response {
     let rejections: Vec<_> = taken
         .rejections
@@ -296,9 +297,9 @@ fn cannot_split(error: &body::Error) -> Response {
         body::Error::CannotSplit { byte, .. } | body::Error::CannotUnpack { byte, .. } => {
             (StatusCode::BAD_REQUEST, Some(*byte))
         }
-        body::Error::TooLarge { .. } | body::Error::TooMany { .. } => {
-            (StatusCode::PAYLOAD_TOO_LARGE, None)
-        }
+        body::Error::TooLarge { .. }
+        | body::Error::TooMany { .. }
+        | body::Error::Inflates { .. } => (StatusCode::PAYLOAD_TOO_LARGE, None),
         body::Error::NoRoom => return sent_away(&Refused::Behind(error.to_string())),
     };
     let mut said = json!({"error": error.to_string()});
@@ -318,6 +319,13 @@ fn sent_away(refused: &Refused) -> Response {
         }
         Refused::Log(error) => {
             let text = format!("the events could not be kept: {error}; send them again");
+            (StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+        Refused::Lost(why) => {
+            let text = format!(
+                "nothing is taken: {why}; take fenghuo log backup now, and send these events again \
+                 to the daemon that runs on it"
+            );
             (StatusCode::SERVICE_UNAVAILABLE, text)
         }
     };

@@ -81,10 +81,7 @@ async fn seated(context: &Arc<Context>, request: Request, next: Next) -> Respons
     let slot = request.extensions().get::<Arc<Slot>>().cloned();
     let Some(seat) = context.door.seat(slot, class) else {
         return match class {
-            Class::Intake => busy(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too many are sending at once; send this again later",
-            ),
+            Class::Receiving | Class::Intake => too_many(),
             Class::Live => failure(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too many screens are open; close one, or ask /api/v1/alerts now and then",
@@ -99,12 +96,20 @@ async fn seated(context: &Arc<Context>, request: Request, next: Next) -> Respons
     response.map(|body| Body::new(Seated { body, _seat: seat }))
 }
 
+/// The seats of senders are taken.
+pub(super) fn too_many() -> Response {
+    busy(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too many are sending at once; send this again later",
+    )
+}
+
 /// What a request that was let through is.
 fn class(context: &Context, uri: &Uri, headers: &HeaderMap) -> Class {
     match uri.path() {
         "/-/healthy" | "/-/ready" => Class::Health,
         "/metrics" => Class::Scrape,
-        EVENTS => Class::Intake,
+        EVENTS => Class::Receiving,
         "/api/v1/live" => Class::Live,
         _ => match &context.shown.token {
             Some(token) if carries(headers, token.expose()) => Class::Operator,
@@ -168,7 +173,7 @@ fn refuse_sender(context: &Context, uri: &Uri, headers: &HeaderMap) -> Option<Re
 }
 
 /// Whether the request carries the token. Takes as long for a wrong one as for the right one.
-fn carries(headers: &HeaderMap, token: &str) -> bool {
+pub(super) fn carries(headers: &HeaderMap, token: &str) -> bool {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (given.next(), given.next()) else {
         return false;

@@ -11,6 +11,7 @@ mod episode;
 mod events;
 mod exposition;
 mod guard;
+mod lane;
 mod live;
 mod metrics;
 mod page;

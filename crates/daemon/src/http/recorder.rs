@@ -59,6 +59,10 @@ fn describe() {
     );
     describe_gauge!("fenghuo_files_watched", "Files that are remembered.");
     describe_gauge!("fenghuo_files_watched_limit", "Most files there may be.");
+    describe_gauge!(
+        "fenghuo_files_reading_seconds",
+        "For how long the watched file has been read that is being read for longest, in seconds."
+    );
     describe_gauge!("fenghuo_files_rows", "Rows that are remembered, each once.");
     describe_gauge!("fenghuo_files_rows_limit", "Most rows there may be.");
     describe_counter!(

@@ -21,6 +21,7 @@ use super::Shown;
 use super::bounds::Bounds;
 use super::budget::Budget;
 use super::door::{self, Door, Ticket};
+use super::lane::Lane;
 use super::live::{self, Live};
 use super::stream::Watched;
 
@@ -47,9 +48,13 @@ pub(super) struct Context {
     pub(super) heavy: Semaphore,
     /// Whoever makes the metrics holds this: no other answer makes them wait.
     pub(super) scraping: Semaphore,
-    /// Whoever unpacks and reads a body holds one of these.
-    pub(super) parsing: Semaphore,
-    /// What bodies hold.
+    /// Whoever unpacks and reads a small body holds a place here.
+    pub(super) small_lane: Arc<Lane>,
+    /// Whoever unpacks, reads and takes a larger one holds a place here.
+    pub(super) large_lane: Arc<Lane>,
+    /// What small bodies hold.
+    pub(super) small_bodies: Budget,
+    /// What larger ones hold.
     pub(super) bodies: Budget,
     /// What answers hold until they are read.
     pub(super) answers: Budget,
@@ -75,7 +80,10 @@ impl Context {
             door: Door::new(bounds),
             heavy: Semaphore::new(HEAVY_MAX),
             scraping: Semaphore::new(1),
-            parsing: Semaphore::new(bounds.parsing_max),
+            // They have seats, which are fewer.
+            small_lane: Lane::new(bounds.small_parsing_max, bounds.connections_max),
+            large_lane: Lane::new(bounds.parsing_max, bounds.parsing_waiting_max),
+            small_bodies: Budget::new(bounds.small_bodies_bytes_max),
             bodies: Budget::new(bounds.bodies_bytes_max),
             answers: Budget::new(bounds.answers_bytes_max),
             bounds,

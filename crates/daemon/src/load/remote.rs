@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use fenghuo_intake::Message;
-use fenghuo_notify::SecretSource;
+use fenghuo_notify::{Secret, SecretSource};
 use serde::Deserialize;
 
 use crate::clock;
@@ -19,6 +19,8 @@ use crate::clock;
 const PATIENCE: Duration = Duration::from_secs(600);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How often it is told that no answer has come.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
 /// Bytes of an answer that are shown where it is no yes.
 const SHOWN_BYTES: usize = 300;
 
@@ -39,7 +41,7 @@ pub struct Remote {
     runtime: tokio::runtime::Runtime,
     client: reqwest::Client,
     url: String,
-    bearer: Option<String>,
+    token: Option<Secret>,
 }
 
 impl Remote {
@@ -62,7 +64,7 @@ impl Remote {
             runtime,
             client,
             url: format!("{}/api/v1/events", to.trim_end_matches('/')),
-            bearer: token.map(|token| format!("Bearer {}", token.expose())),
+            token,
         })
     }
 
@@ -71,8 +73,13 @@ impl Remote {
         let (content_type, body) = body(messages);
         let began = clock::Watch::start();
         loop {
-            let why = match self.runtime.block_on(self.try_post(content_type, &body)) {
-                Ok((200, text)) => {
+            let (status, text) = match self.runtime.block_on(self.answered(content_type, &body)) {
+                // The server may have said again what it was sent.
+                Ok((status, text)) => (status, self.quoted(text)),
+                Err(error) => (0, self.quoted(format!("{error:#}"))),
+            };
+            let why = match status {
+                200 => {
                     let answer: Answer = serde_json::from_str(&text)
                         .with_context(|| format!("{}: {}", self.url, cut(&text)))?;
                     let refused = answer.rejections.into_iter();
@@ -80,17 +87,37 @@ impl Remote {
                         .map(|of| (of.line.saturating_sub(1), of.reason))
                         .collect());
                 }
-                Ok((status @ (408 | 429 | 500..=599), text)) => {
-                    format!("{status}: {}", cut(&text))
-                }
-                Ok((status, text)) => bail!("{}: {status}: {}", self.url, cut(&text)),
-                Err(error) => format!("{error:#}"),
+                0 => text,
+                408 | 429 | 500..=599 => format!("{status}: {}", cut(&text)),
+                _ => bail!("{}: {status}: {}", self.url, cut(&text)),
             };
             if began.elapsed() > PATIENCE {
                 bail!("{}: {why}", self.url);
             }
             tracing::warn!(why, "the events are sent again");
             clock::wait(AGAIN_AFTER);
+        }
+    }
+
+    fn quoted(&self, text: String) -> String {
+        match &self.token {
+            Some(token) => token.redact(text),
+            None => text,
+        }
+    }
+
+    /// Posts, and says that it waits while it does.
+    async fn answered(
+        &self,
+        content_type: &str,
+        body: &Arc<[u8]>,
+    ) -> anyhow::Result<(u16, String)> {
+        let mut posting = std::pin::pin!(self.try_post(content_type, body));
+        loop {
+            match tokio::time::timeout(TOLD_EVERY, posting.as_mut()).await {
+                Ok(answered) => return answered,
+                Err(_) => tracing::warn!(to = self.url, "no answer yet"),
+            }
         }
     }
 
@@ -101,8 +128,8 @@ impl Remote {
     ) -> anyhow::Result<(u16, String)> {
         let mut request = self.client.post(&self.url);
         request = request.header("content-type", content_type);
-        if let Some(bearer) = &self.bearer {
-            request = request.header("authorization", bearer);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose());
         }
         let response = request.body(body.to_vec()).send().await?;
         let status = response.status().as_u16();

@@ -15,11 +15,33 @@ use crate::conditions::maps::Maps;
 use crate::conditions::{self, Condition};
 use crate::log_lines;
 use crate::refusals::{self, Refusals};
-use crate::topics::Topics;
+use crate::topics::{Looks, Topics};
 use crate::worker::{POLL_MAX, Worker, spawn};
 
 /// How often what is wrong with the process itself is looked for and told.
 const CONDITIONS_EVERY: Duration = Duration::from_secs(1);
+
+/// Characters of a file's name that are shown.
+const FILE_CHARS_MAX: usize = 200;
+
+/// The name of what [`slow_file`] makes.
+pub(super) const SLOW_FILE: &str = "files.slow";
+
+/// A file of the watched folder has been read for long.
+pub(super) fn slow_file(file: &str, bytes: u64, took: Duration) -> Condition {
+    Condition {
+        name: SLOW_FILE,
+        about: file.chars().take(FILE_CHARS_MAX).collect(),
+        severity: Severity::Warn,
+        blocks_ready: false,
+        text: format!(
+            "The watched file {file:.200} has been read for {} s, {} MiB of it so far; others have \
+             their turns meanwhile. Take it away if it is no export.",
+            took.as_secs(),
+            bytes >> 20
+        ),
+    }
+}
 
 /// Looks for what is wrong with the process itself, and lets it be paged.
 pub(super) fn start(shared: &Arc<Shared>, refusals: Option<Arc<Refusals>>) -> Worker {
@@ -75,6 +97,19 @@ fn look(shared: &Shared, maps: &mut Maps, refusals: Option<&Refusals>) {
         blocks_ready: true,
         text: format!("The disk is full, and no events are taken: {text}. Make room."),
     });
+    let lost = shared.topics.lost(Looks::Now).map(|text| Condition {
+        name: "log.lost",
+        about: String::new(),
+        severity: Severity::Page,
+        blocks_ready: true,
+        text: format!(
+            "The log is lost at the next restart, and no events are taken: {text}. Do not stop this \
+             process: take fenghuo log backup now, which copies all that the open file still holds, \
+             and go on from the copy."
+        ),
+    });
+    let lost = lost.into_iter().collect();
+    shared.conditions.replace(clock::now_ms(), "log.lost", lost);
     metrics::counter!("fenghuo_log_lines_dropped_total").absolute(log_lines::dropped());
     let now_ms = clock::now_ms();
     let full = full.into_iter().collect();

@@ -163,7 +163,14 @@ fn it_watches_until_it_is_told_to_stop() {
     let log = MemoryLog::new();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let watching = scope.spawn(|| watch(&log, &config, anybody(), &intake, &stop));
+        let watching = scope.spawn(|| {
+            let halt = Halt {
+                stop: &stop,
+                pause: &|| false,
+                slow: &|_| {},
+            };
+            watch(&log, &config, anybody(), &intake, halt)
+        });
         while rows(&log, "shop.orders") < 2 && !watching.is_finished() {
             clock::wait(Duration::from_millis(5));
         }
