@@ -25,6 +25,13 @@ const CONFIRM_AWAY_MS: i64 = 600_000;
 /// A step that was believed is told for so long.
 const TOLD_MS: i64 = 30_000;
 
+/// A step that was believed may still be found wrong by events for so long.
+const DOUBTED_MS: i64 = 600_000;
+
+/// Events against a step that was believed: more than twice as many as were for it, and this many
+/// where any was for it.
+const DOUBTS_MIN: u64 = 3;
+
 /// The clock was set, and is not believed yet, or no longer.
 #[derive(Clone, Copy, Debug)]
 struct Step {
@@ -33,6 +40,28 @@ struct Step {
     since_ms: i64,
     for_clock: u64,
     against: u64,
+}
+
+/// A step forward that is followed: no time has passed between its ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Jump {
+    /// The time with which time went on, Unix ms.
+    pub to_ms: i64,
+    /// How far that was ahead of the time that went on until then.
+    pub by_ms: i64,
+}
+
+impl Jump {
+    /// How much of the way from one time to another was no time that passed, for a clock that may
+    /// lag by `lateness_ms`; 0 where that is no more than clocks differ by.
+    pub fn within(&self, from_ms: i64, to_ms: i64, lateness_ms: i64) -> i64 {
+        let begin_ms = self.to_ms.saturating_sub(self.by_ms);
+        let from_ms = from_ms.max(begin_ms.saturating_sub(lateness_ms));
+        match to_ms.min(self.to_ms).saturating_sub(from_ms) {
+            way_ms if way_ms > EVEN_MS => way_ms.min(self.by_ms),
+            _ => 0,
+        }
+    }
 }
 
 /// What is to be said of the clock.
@@ -64,8 +93,9 @@ pub struct Checked {
     /// It began further ahead than anybody was away: time goes on from what was written last, and
     /// events say how long that is ago.
     is_resumed: bool,
-    /// When a step was believed last, and by how much time went on.
-    followed: Option<(i64, i64)>,
+    /// The step that was believed last, since when, by the even clock.
+    followed: Option<Step>,
+    jump: Option<Jump>,
 }
 
 impl Checked {
@@ -76,6 +106,7 @@ impl Checked {
             step: None,
             is_resumed: false,
             followed: None,
+            jump: None,
         }
     }
 
@@ -120,14 +151,29 @@ impl Checked {
         }
         self.step = None;
         self.is_resumed = false;
-        self.followed = Some((passed_ms, by_ms));
+        self.followed = Some(Step {
+            by_ms,
+            since_ms: passed_ms,
+            ..step
+        });
+        self.jump = (by_ms > 0).then_some(Jump {
+            to_ms: wall_ms,
+            by_ms,
+        });
         self.ahead_ms = wall_ms.saturating_sub(passed_ms);
         wall_ms
     }
 
+    /// The last step forward that was followed; none once time went back.
+    pub fn jump(&self) -> Option<Jump> {
+        self.jump
+    }
+
     /// Takes when an event that was just told happened; `now_ms` is the time that is told.
-    pub fn hear(&mut self, occurred_ms: i64, now_ms: i64) {
-        let Some(step) = &mut self.step else { return };
+    pub fn hear(&mut self, occurred_ms: i64, now_ms: i64, passed_ms: i64) {
+        let Some(step) = &mut self.step else {
+            return self.doubt(occurred_ms, now_ms, passed_ms);
+        };
         let from_even_ms = occurred_ms.saturating_sub(now_ms);
         let from_clock_ms = from_even_ms.saturating_sub(step.by_ms);
         if self.is_resumed {
@@ -143,21 +189,35 @@ impl Checked {
             }
             return;
         }
-        let (even, clock) = (from_even_ms > AHEAD_MS, from_clock_ms > AHEAD_MS);
-        let is_far = step.by_ms.saturating_abs() > 2 * NEAR_MS;
-        let is_for_clock = match (even, clock) {
-            (true, false) => true,
-            (false, true) => false,
-            // How late an event is told is not known, so what differs by little tells nothing.
-            _ if !is_far => return,
-            _ if from_clock_ms.saturating_abs() <= NEAR_MS => true,
-            _ if from_even_ms.saturating_abs() <= NEAR_MS => false,
-            _ => return,
+        step.count(from_even_ms);
+    }
+
+    /// A step that was believed is followed no more where many more events speak against it: those
+    /// by which it was believed came from a clock that is wrong in the same way.
+    fn doubt(&mut self, occurred_ms: i64, now_ms: i64, passed_ms: i64) {
+        let is_new = |step: &Step| passed_ms - step.since_ms < DOUBTED_MS;
+        let Some(mut step) = self.followed.filter(is_new) else {
+            return;
         };
-        match is_for_clock {
-            true => step.for_clock += 1,
-            false => step.against += 1,
+        let before_ms = now_ms.saturating_sub(step.by_ms);
+        step.count(occurred_ms.saturating_sub(before_ms));
+        self.followed = Some(step);
+        let least = if step.for_clock == 0 { 1 } else { DOUBTS_MIN };
+        if step.against >= least && step.against > 2 * step.for_clock {
+            self.step = Some(step);
+            self.followed = None;
+            self.jump = (step.by_ms < 0).then_some(Jump {
+                to_ms: before_ms,
+                by_ms: -step.by_ms,
+            });
+            self.ahead_ms = self.ahead_ms.saturating_sub(step.by_ms);
         }
+    }
+
+    /// Whether what an event says of the time would be listened to.
+    pub fn is_listening(&self, passed_ms: i64) -> bool {
+        let is_doubted = |step: &Step| passed_ms - step.since_ms < DOUBTED_MS;
+        self.step.is_some() || self.followed.as_ref().is_some_and(is_doubted)
     }
 
     /// What is to be said.
@@ -170,11 +230,33 @@ impl Checked {
             let by_ms = step.by_ms;
             return Some(Standing { by_ms, verdict });
         }
-        let (followed_ms, by_ms) = self.followed?;
-        (passed_ms - followed_ms < TOLD_MS).then_some(Standing {
-            by_ms,
+        let step = self.followed?;
+        (passed_ms - step.since_ms < TOLD_MS).then_some(Standing {
+            by_ms: step.by_ms,
             verdict: Verdict::Followed,
         })
+    }
+}
+
+impl Step {
+    /// Counts an event that happened so long after the time that went on.
+    fn count(&mut self, from_even_ms: i64) {
+        let from_clock_ms = from_even_ms.saturating_sub(self.by_ms);
+        let (even, clock) = (from_even_ms > AHEAD_MS, from_clock_ms > AHEAD_MS);
+        let is_far = self.by_ms.saturating_abs() > 2 * NEAR_MS;
+        let is_for_clock = match (even, clock) {
+            (true, false) => true,
+            (false, true) => false,
+            // How late an event is told is not known, so what differs by little tells nothing.
+            _ if !is_far => return,
+            _ if from_clock_ms.saturating_abs() <= NEAR_MS => true,
+            _ if from_even_ms.saturating_abs() <= NEAR_MS => false,
+            _ => return,
+        };
+        match is_for_clock {
+            true => self.for_clock += 1,
+            false => self.against += 1,
+        }
     }
 }
 
@@ -218,7 +300,7 @@ mod tests {
                 let true_ms = START_MS + passed_ms;
                 let now_ms = clock.look(true_ms + by_ms, passed_ms);
                 assert_eq!(now_ms, true_ms, "by {by_ms} at {second}");
-                clock.hear(true_ms - 700, true_ms);
+                clock.hear(true_ms - 700, true_ms, passed_ms);
             }
             let told = clock.told(600_000);
             let verdict = Verdict::Wrong;
@@ -243,7 +325,7 @@ mod tests {
                         assert_eq!(now_ms, true_ms + by_ms);
                     }
                     if is_told {
-                        clock.hear(true_ms - 700, now_ms);
+                        clock.hear(true_ms - 700, now_ms, passed_ms);
                     }
                 }
                 let within = if is_told && by_ms != 60_000 { 6 } else { 15 };
@@ -265,7 +347,7 @@ mod tests {
             for second in 2..1_200 {
                 let (passed_ms, true_ms) = (second * 1_000, START_MS + second * 1_000);
                 let now_ms = clock.look(true_ms + ten_years_ms, passed_ms);
-                clock.hear(true_ms - 700, now_ms);
+                clock.hear(true_ms - 700, now_ms, passed_ms);
                 let off_ms = clock.look(true_ms + ten_years_ms, passed_ms) - true_ms;
                 assert!(
                     (-2_000..=0).contains(&off_ms),
@@ -282,7 +364,7 @@ mod tests {
         let mut clock = Checked::new(START_MS, 0);
         clock.begin(START_MS - ten_years_ms, START_MS, 0);
         let now_ms = clock.look(START_MS + 1_000, 1_000);
-        clock.hear(START_MS + 900, now_ms);
+        clock.hear(START_MS + 900, now_ms, 1_000);
         assert_eq!(clock.look(START_MS + 1_100, 1_100), START_MS + 1_100);
         // A year is no such time, and neither is a log in which nothing was ever written.
         for last_ms in [START_MS - 8_000 * HOUR_MS, 0] {
@@ -299,11 +381,77 @@ mod tests {
         clock.begin(START_MS, behind_ms, 0);
         assert_eq!(clock.look(behind_ms + 1_000, 1_000), START_MS + 1_000);
         assert!(clock.told(1_000).is_some());
-        clock.hear(START_MS + 900, START_MS + 1_000);
+        clock.hear(START_MS + 900, START_MS + 1_000, 1_000);
         assert_eq!(clock.look(behind_ms + 60_000, 60_000), START_MS + 60_000);
         // Without any it is believed.
         let mut clock = Checked::new(behind_ms, 0);
         clock.begin(START_MS, behind_ms, 0);
         assert_eq!(clock.look(behind_ms + 10_000, 10_000), behind_ms + 10_000);
+    }
+
+    #[test]
+    fn a_step_forward_that_is_followed_is_a_jump_until_time_goes_back() {
+        for is_told in [true, false] {
+            let mut clock = Checked::new(START_MS, 0);
+            assert_eq!(clock.look(START_MS + HOUR_MS, 0), START_MS);
+            if is_told {
+                clock.hear(START_MS + HOUR_MS - 100, START_MS, 0);
+            }
+            let passed_ms = if is_told { 100 } else { CONFIRM_MS };
+            assert_eq!(clock.jump(), None);
+            let to_ms = START_MS + HOUR_MS + passed_ms;
+            assert_eq!(clock.look(to_ms, passed_ms), to_ms);
+            let by_ms = HOUR_MS;
+            assert_eq!(clock.jump(), Some(Jump { to_ms, by_ms }));
+            for second in 1..30 {
+                let passed_ms = passed_ms + second * 1_000;
+                clock.look(START_MS + passed_ms, passed_ms);
+            }
+            assert_eq!(clock.jump(), None);
+        }
+    }
+
+    #[test]
+    fn a_step_that_no_event_spoke_for_is_given_up_for_one_that_speaks_against_it() {
+        for by_ms in [HOUR_MS, -HOUR_MS] {
+            let mut clock = Checked::new(START_MS, 0);
+            let mut look = |passed_ms: i64| {
+                let now_ms = clock.look(START_MS + by_ms + passed_ms, passed_ms);
+                if passed_ms == 60_000 {
+                    clock.hear(START_MS + passed_ms - 50, now_ms, passed_ms);
+                }
+                now_ms - START_MS - passed_ms
+            };
+            assert_eq!([0, CONFIRM_MS, 60_000].map(&mut look), [0, by_ms, by_ms]);
+            assert_eq!([60_000 + 1, 90_000, 900_000].map(&mut look), [0, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn a_step_that_one_event_spoke_for_is_given_up_for_many_that_speak_against_it() {
+        for by_ms in [HOUR_MS, -HOUR_MS, 87_600 * HOUR_MS] {
+            let mut clock = Checked::new(START_MS, 0);
+            let mut off_ms = Vec::new();
+            for tenth in 1..6_000 {
+                let (passed_ms, true_ms) = (tenth * 100, START_MS + tenth * 100);
+                let now_ms = clock.look(true_ms + by_ms, passed_ms);
+                off_ms.push(now_ms - true_ms);
+                let wrong_ms = if tenth % 10 == 1 { by_ms } else { 0 };
+                clock.hear(true_ms - 50 + wrong_ms, now_ms, passed_ms);
+            }
+            assert!(off_ms[1..5].contains(&by_ms), "{off_ms:?}");
+            assert!(off_ms[20..].iter().all(|off_ms| *off_ms == 0), "{by_ms}");
+            let told = clock.told(600_000).map(|told| told.verdict);
+            assert_eq!(told, Some(Verdict::Wrong));
+        }
+        // Those of a sender that is wrong are too few.
+        let mut clock = Checked::new(START_MS, 0);
+        for tenth in 1..6_000 {
+            let (passed_ms, true_ms) = (tenth * 100, START_MS + HOUR_MS + tenth * 100);
+            let now_ms = clock.look(true_ms, passed_ms);
+            let wrong_ms = if tenth % 10 == 2 { -HOUR_MS } else { 0 };
+            clock.hear(true_ms - 50 + wrong_ms, now_ms, passed_ms);
+            assert!(tenth == 1 || now_ms == true_ms, "{tenth}");
+        }
     }
 }

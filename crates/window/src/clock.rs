@@ -119,6 +119,21 @@ impl Clocks {
         })
     }
 
+    /// Whether some source has not passed a time.
+    pub fn is_behind(&self, ms: i64) -> bool {
+        let mut sources = self.sources.values();
+        sources.any(|source| source.states.values().any(|state| state.closed_ms() < ms))
+    }
+
+    /// The longest lateness that any source is allowed.
+    pub fn lateness_ms(&self) -> i64 {
+        let states = self
+            .sources
+            .values()
+            .flat_map(|source| source.states.values());
+        states.map(|state| state.lateness_ms).max().unwrap_or(0)
+    }
+
     /// The clock of one source: the earliest of its partitions; `None` until all have told a
     /// time.
     pub fn source(&self, source: &str) -> Option<Clock> {

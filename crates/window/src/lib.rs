@@ -13,6 +13,7 @@ mod history;
 mod panes;
 mod series;
 
+pub use checked::Jump;
 pub use clock::{Clock, Clocks, FUTURE_MS, STEP_MS, SourceState};
 pub use combine::{Combiner, Row};
 pub use history::{Dump, History};
