@@ -269,6 +269,19 @@ impl Alert {
         }
     }
 
+    /// The clock stepped forward by so much: no such time has passed, so that what is held or cleared
+    /// goes on as long as it would have.
+    pub fn step_forward(&mut self, by_ms: i64) {
+        let Some(episode) = &mut self.episode else {
+            return;
+        };
+        let later = |noted: &mut Option<i64>| *noted = noted.map(|ms| ms.saturating_add(by_ms));
+        later(&mut episode.clear_since_ms);
+        for seen in &mut episode.seen {
+            later(&mut seen.beyond_since_ms);
+        }
+    }
+
     /// An unknown reading.
     fn lose(
         &mut self,

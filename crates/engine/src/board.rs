@@ -8,13 +8,14 @@ mod least;
 mod pages;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use dashmap::DashMap;
 use fenghuo_alert::{Severity, State, Transition};
 use fenghuo_event::Stream;
 use fenghuo_signal::{Entity, Reading};
+use fenghuo_window::Jump;
 use serde::Serialize;
 
 use crate::record::{DeliveryOutcome, Intent};
@@ -195,6 +196,9 @@ pub struct Board {
     refused: DashMap<u64, Vec<String>>,
     holes: AtomicU64,
     heard: Mutex<Heard>,
+    jump: Mutex<Option<Jump>>,
+    /// By how much, ms; 0 where there is none.
+    jump_by_ms: AtomicI64,
     /// Goes up with every change that a screen would show.
     revision: AtomicU64,
 }
@@ -321,6 +325,22 @@ impl Board {
     /// What was last heard of the shop's time.
     pub fn heard(&self) -> Heard {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last step forward of the clock that the times follow which the stages are given from now
+    /// on. To be told before they are.
+    pub fn set_jump(&self, jump: Option<Jump>) {
+        *self.jump.lock().unwrap_or_else(PoisonError::into_inner) = jump;
+        let by_ms = jump.map_or(0, |jump| jump.by_ms);
+        self.jump_by_ms.store(by_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn jump(&self) -> Option<Jump> {
+        *self.jump.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn jump_by_ms(&self) -> i64 {
+        self.jump_by_ms.load(Ordering::Relaxed)
     }
 
     /// A name by which a stage owns what it puts on the board.

@@ -93,6 +93,8 @@ pub(crate) struct SignalRow {
     pub(crate) muted: bool,
     #[prost(int64, optional, tag = "3")]
     pub(crate) begun_ms: Option<i64>,
+    #[prost(int64, optional, tag = "4")]
+    pub(crate) held_ms: Option<i64>,
 }
 
 /// Some entities of a segment.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fenghuo_alert::{Alert, Origin, Rules, Transition};
 use fenghuo_signal::{Entity, EntityRef, Fact, Facts, Judge, Kind, Reading, Signal, State, View};
-use fenghuo_window::{Clock, Clocks, History, Shape, SourceState};
+use fenghuo_window::{Clock, Clocks, History, Jump, Shape, SourceState};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
@@ -139,6 +139,8 @@ pub(crate) struct Home {
     muted: Vec<bool>,
     /// Event time at which each signal's sources were first heard.
     begun_ms: Vec<Option<i64>>,
+    /// Event time until which each signal ends nothing, as its clock was set forward.
+    held_ms: Vec<Option<i64>>,
     changed: Vec<u32>,
     clocks: Clocks,
     /// Next offset expected of each source partition.
@@ -168,6 +170,7 @@ impl Home {
             queues: (0..signals).map(|_| Queue::new()).collect(),
             muted: vec![false; signals],
             begun_ms: vec![None; signals],
+            held_ms: vec![None; signals],
             changed: Vec::new(),
             clocks: Clocks::default(),
             covered: BTreeMap::new(),
@@ -218,6 +221,13 @@ impl Home {
         if commit.continues {
             return;
         }
+        let jump = commit.jump.map(|row| Jump {
+            to_ms: row.to_ms,
+            by_ms: row.by_ms,
+        });
+        // Nobody's time passes over it any more once it has passed over it everywhere.
+        let jump = jump.filter(|jump| self.clocks.is_behind(jump.to_ms));
+        let before = jump.map(|jump| (jump, self.clocks.clone()));
         let mut is_stepped = false;
         for source in &commit.sources {
             let state = SourceState {
@@ -233,6 +243,9 @@ impl Home {
         }
         if is_stepped {
             self.step_back(offset);
+        }
+        if let Some((jump, before)) = before {
+            self.step_forward(jump, &before, offset);
         }
         let appended_ms = commit
             .sources
@@ -411,10 +424,14 @@ impl Home {
 
     /// The clock of a signal about an entity.
     fn clock(&self, signal: &Signal, entity: &Entity) -> Option<Clock> {
+        self.clock_in(&self.clocks, signal, entity)
+    }
+
+    fn clock_in(&self, clocks: &Clocks, signal: &Signal, entity: &Entity) -> Option<Clock> {
         if signal.streams.is_empty() {
-            return self.clocks.source(&entity.first);
+            return clocks.source(&entity.first);
         }
-        self.clocks.all(self.topics(signal))
+        clocks.all(self.topics(signal))
     }
 
     fn topics<'a>(&'a self, signal: &'a Signal) -> impl Iterator<Item = &'a str> {

@@ -14,7 +14,7 @@ use fenghuo_window::{Combiner, STEP_MS};
 
 use crate::board::{Board, Heard, Outcome};
 use crate::letters;
-use crate::record::{CommitRecord, SourceRange, VERSION, topic};
+use crate::record::{CommitRecord, JumpRow, SourceRange, VERSION, topic};
 
 pub(crate) mod duplicates;
 pub(crate) mod kept;
@@ -39,6 +39,9 @@ const DEAD_LETTER_HEADER_BYTES_MAX: usize = 256;
 
 /// The reason of events that levels and totals took and panes did not.
 const LATE: &str = "late";
+
+/// A clock that was set forward makes nobody later than by this.
+const JUMP_MS_MAX: i64 = 86_400_000;
 
 /// The reason of events that lie ahead of the log.
 const FUTURE: &str = "future";
@@ -309,7 +312,9 @@ impl Ingest {
         partition.duplicates.insert(key, record.timestamp_ms);
         let newest_ms = partition.see(at_ms, record.timestamp_ms, self.config.ahead_ms_max);
         let late_ms = newest_ms - at_ms - source.lateness_ms;
-        let late = late_ms > self.config.horizon_ms;
+        // Where the clock was set forward, who tells the time from before is late by that much.
+        let late = late_ms > self.config.horizon_ms
+            && late_ms - self.config.horizon_ms > self.board.jump_by_ms().min(JUMP_MS_MAX);
 
         let program = self.config.catalogue.program();
         let mut out = Fold {
@@ -346,6 +351,10 @@ impl Ingest {
     /// Writes the commit record of each panes partition, in parts of bounded size.
     fn write_panes(&mut self, at_ms: i64, sources: Vec<SourceRange>, appends: &mut Vec<Append>) {
         let homes = self.config.panes_partitions.max(1);
+        let jump = self.board.jump().map(|jump| JumpRow {
+            to_ms: jump.to_ms,
+            by_ms: jump.by_ms,
+        });
         let mut packs: Vec<Pack> = (0..homes).map(|_| Pack::default()).collect();
         // The rows of one entity come together.
         let mut last: Option<(&Entity, u32)> = None;
@@ -371,6 +380,7 @@ impl Ingest {
                     at_ms,
                     sources: sources.clone(),
                     continues: at < last,
+                    jump,
                     ..part
                 };
                 appends.push(Append::new(

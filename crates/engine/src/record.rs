@@ -69,6 +69,21 @@ pub struct CommitRecord {
     /// Increments, by measure.
     #[prost(message, repeated, tag = "11")]
     pub rows: Vec<MeasureRows>,
+    /// The last step forward of the clock that was followed: no time has passed between its ends.
+    /// It is told from then on, so that whoever's time passes over it later knows of it.
+    #[prost(message, optional, tag = "12")]
+    pub jump: Option<JumpRow>,
+}
+
+/// A step forward of the clock.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct JumpRow {
+    /// The time with which time went on, Unix ms.
+    #[prost(int64, tag = "1")]
+    pub to_ms: i64,
+    /// How far that was ahead.
+    #[prost(int64, tag = "2")]
+    pub by_ms: i64,
 }
 
 /// What was read of one source partition, and its clock.

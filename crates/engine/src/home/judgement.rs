@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use fenghuo_alert::Alert;
-use fenghuo_signal::{Judge, Kind, Next, Signal, View};
+use fenghuo_signal::{Judge, Kind, Next, ReadingState, Signal, View};
 use fenghuo_window::{Clock, Series};
 use smallvec::SmallVec;
 
@@ -136,6 +136,9 @@ impl Home {
         let slot = &mut slots[at];
         slot.reading = Some((read.reading, at_ms));
         slot.is_new = true;
+        // What fell out of the window by a step of the clock says nothing.
+        let held_ms = self.held_ms[slot.signal].filter(|held_ms| at_ms < *held_ms);
+        let is_statistical = matches!(signal.judge, Judge::ClosedPane { .. });
         let mut again_ms = match read.next {
             Next::At(next_ms) => Some(next_ms),
             Next::Touched => None,
@@ -158,7 +161,12 @@ impl Home {
                     &mut slot.alerts[last].1
                 }
             };
-            let judged = alert.judge(rule, entity, &read.reading, at_ms, place.origin);
+            let mut reading = read.reading;
+            let says_little = is_statistical || !rule.is_beyond(&reading);
+            if reading.state == ReadingState::Ok && says_little && held_ms.is_some() {
+                reading.state = ReadingState::Insufficient;
+            }
+            let judged = alert.judge(rule, entity, &reading, at_ms, place.origin);
             if let Some(mut transition) = judged {
                 transition.campaign = campaign.clone();
                 decisions.push(Decision {
@@ -171,6 +179,8 @@ impl Home {
                 .flatten()
                 .min();
         }
+        // What was said too little of is read again once more can be said.
+        let again_ms = [again_ms, held_ms].into_iter().flatten().min();
         slot.due_ms = None;
         if let Some(again_ms) = again_ms {
             let due_ms = match signal.judge {

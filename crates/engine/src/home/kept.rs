@@ -86,6 +86,7 @@ impl Home {
                     name: signal.name.to_string(),
                     muted: self.muted[number],
                     begun_ms: self.begun_ms[number],
+                    held_ms: self.held_ms[number],
                 })
                 .collect(),
             repeating: self.repeating,
@@ -189,6 +190,7 @@ impl Home {
             if let Some(number) = self.number_of(&row.name) {
                 self.muted[number] = row.muted;
                 self.begun_ms[number] = row.begun_ms;
+                self.held_ms[number] = row.held_ms;
             }
         }
         self.repeating = head.repeating;

@@ -101,9 +101,12 @@ impl Estimator for Silence {
             .panes(self.events)
             .and_then(|(panes, _)| panes.oldest_ms());
         let first_ms = oldest_ms.map_or(first_ms, |oldest| oldest.max(first_ms));
+        // A step of the clock is no silence.
         let last_ms = view.honest_ms(last_ms, self.events);
+        let heard_ms = last_ms;
+        let last_ms = last_ms.max(view.begun_ms.min(now_ms));
         let silent_ms = (now_ms - last_ms).max(0);
-        let recent_a_ms = self.recent_rate(view, first_ms, last_ms);
+        let recent_a_ms = self.recent_rate(view, first_ms, heard_ms);
         let expected = self.expected(view, first_ms, last_ms, recent_a_ms);
         let seconds = if expected >= EXPECTED_MIN {
             silent_ms as f64 / 1e3
