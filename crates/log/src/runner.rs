@@ -220,6 +220,18 @@ impl<S: Stage> Runner<S> {
     /// After an error the runner must be dropped: its stage may have folded records that were
     /// not committed. A new session and a new stage begin at the last commit.
     pub fn step(&mut self, now_ms: i64, wait: Duration) -> Result<Step, Error> {
+        self.step_by(&mut || now_ms, wait)
+    }
+
+    /// The same by a clock, which is read again after the wait: what came in its course is committed
+    /// at a time that is not before it, also where the clock was set meanwhile.
+    pub fn step_by(
+        &mut self,
+        now_ms: &mut dyn FnMut() -> i64,
+        wait: Duration,
+    ) -> Result<Step, Error> {
+        let clock = now_ms;
+        let now_ms = clock();
         let mut step = Step::default();
         // A clock that stepped back lets nothing wait until it is there again.
         let not_after = |noted: Option<i64>| noted.map(|noted| noted.min(now_ms));
@@ -241,6 +253,7 @@ impl<S: Stage> Runner<S> {
                 }
             }
         })?;
+        let now_ms = clock();
         match polled {
             Polled::Records(records) => {
                 step.records = records;
