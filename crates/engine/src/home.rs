@@ -112,6 +112,10 @@ struct Place {
     origin: Origin,
     /// Append time of the oldest event that it is about.
     appended_ms: Option<i64>,
+    /// When it was made, Unix ms.
+    at_ms: i64,
+    /// By how much the clock was set forward before.
+    jump_ms: i64,
 }
 
 /// Entries by when one of their slots is due.
@@ -260,6 +264,8 @@ impl Home {
             offset,
             origin,
             appended_ms,
+            at_ms: commit.at_ms,
+            jump_ms: commit.jump.map_or(0, |jump| jump.by_ms),
         };
         for signal in 0..self.queues.len() {
             self.judge_due(signal, place, decisions);

@@ -244,9 +244,12 @@ impl Step {
         let from_clock_ms = from_even_ms.saturating_sub(self.by_ms);
         let (even, clock) = (from_even_ms > AHEAD_MS, from_clock_ms > AHEAD_MS);
         let is_far = self.by_ms.saturating_abs() > 2 * NEAR_MS;
+        // Some senders are ahead by a minute: what differs by little has to have just happened.
+        let is_new = |from_ms: i64| is_far || from_ms.saturating_abs() <= 2 * AHEAD_MS;
         let is_for_clock = match (even, clock) {
-            (true, false) => true,
-            (false, true) => false,
+            (true, false) if is_new(from_clock_ms) => true,
+            (false, true) if is_new(from_even_ms) => false,
+            (true, false) | (false, true) => return,
             // How late an event is told is not known, so what differs by little tells nothing.
             _ if !is_far => return,
             _ if from_clock_ms.saturating_abs() <= NEAR_MS => true,

@@ -28,7 +28,10 @@ impl Home {
     pub(super) fn judge_due(&mut self, number: usize, place: Place, decisions: &mut Vec<Decision>) {
         let catalogue = Arc::clone(&self.config.catalogue);
         let signal = &catalogue.signals()[number];
-        let behind_ms = self.config.behind_ms_max;
+        // Who has told nothing since the clock was set forward is not behind by that.
+        let is_held = self.held_ms[number].is_some_and(|held_ms| place.at_ms < held_ms);
+        let jump_ms = if is_held { place.jump_ms } else { 0 };
+        let behind_ms = self.config.behind_ms_max.saturating_add(jump_ms);
         let keeps_up = |home: &Self, source: &str| home.clocks.keep_up([source], behind_ms);
         let was_muted = self.muted[number];
         if let (false, Some(clock)) = (
@@ -89,6 +92,12 @@ impl Home {
             let at_ms = match signal.judge {
                 Judge::EachDelta if due_ms == AT_PANE && !was_muted => {
                     self.pane_time(id, signal, now_ms)
+                }
+                Judge::EachDelta if is_at_once && is_held => {
+                    // What was told by the time before the step, before what it is held against.
+                    let pane_ms = self.pane_time(id, signal, now_ms);
+                    let is_new = pane_ms >= now_ms.saturating_sub(place.jump_ms);
+                    if is_new { pane_ms } else { now_ms }
                 }
                 Judge::EachDelta if is_at_once => now_ms,
                 Judge::ClosedPane { width_ms } if is_at_once => {

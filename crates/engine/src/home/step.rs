@@ -17,6 +17,9 @@ use super::{AT_ONCE, HISTORY_MS, Home, PANE_COUNTS_MS};
 /// deterministic rules look at lies in windows of ten minutes.
 const HELD_MS_MAX: i64 = 15 * 60_000;
 
+/// After a step back nothing is ended for so long: until all who commit tell the time that is lower.
+const SETTLED_MS: i64 = 15_000;
+
 /// What a signal's time was before a step, what it is now, and how much of that did not pass.
 #[derive(Clone, Copy)]
 struct Leap {
@@ -113,7 +116,12 @@ impl Home {
     pub(super) fn step_back(&mut self, offset: u64) {
         let catalogue = Arc::clone(&self.config.catalogue);
         for (number, signal) in catalogue.signals().iter().enumerate() {
-            self.held_ms[number] = None;
+            let ahead_ms = self.newest_clock_ms(signal);
+            let held_ms = self.held_ms[number];
+            let held_ms = held_ms.filter(|held| *held <= ahead_ms.saturating_add(HELD_MS_MAX));
+            // Others who commit may yet tell the time from before.
+            let settled_ms = ahead_ms.saturating_add(SETTLED_MS);
+            self.held_ms[number] = held_ms.max(Some(settled_ms));
             let clock = match signal.streams.is_empty() {
                 true => None,
                 false => self.clocks.all(self.topics(signal)),
@@ -133,6 +141,21 @@ impl Home {
                 self.step_slot_back(id, at);
             }
         }
+    }
+
+    /// The time of what was last seen of any source of a signal.
+    fn newest_clock_ms(&self, signal: &Signal) -> i64 {
+        let open = |clock: Option<Clock>| clock.map(|clock| clock.open_ms);
+        let newest_ms = match signal.streams.is_empty() {
+            true => {
+                let sources = self.clocks.states().map(|(topic, ..)| topic);
+                sources
+                    .filter_map(|source| open(self.clocks.source(source)))
+                    .max()
+            }
+            false => open(self.clocks.all(self.topics(signal))),
+        };
+        newest_ms.unwrap_or(i64::MIN)
     }
 
     fn step_slot_back(&mut self, id: u32, at: usize) {
