@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(disable_help_flag = true)]
 pub struct Arguments {
-    /// `--log embedded` or `clocks`, `--seeds N`, `--from S`, `--seed S`, `--plant BUG`, `--threads N`
+    /// `--log embedded`, `clocks` or `steps`, `--seeds N`, `--from S`, `--seed S`, `--plant BUG`, `--threads N`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
@@ -56,8 +56,10 @@ pub fn fixed_and_fresh(root: &Path) -> Result<()> {
     };
     play_in_folder(FIXED_IN_FOLDER, &[])?;
     play_in_folder(FRESH_IN_FOLDER, &["--from", &from])?;
-    let clocks = ["--log", "clocks", "--seeds"];
-    play(root, &[&clocks[..], &[&FIXED_CLOCKS.to_string()]].concat())
+    for log in ["clocks", "steps"] {
+        play(root, &["--log", log, "--seeds", &FIXED_CLOCKS.to_string()])?;
+    }
+    Ok(())
 }
 
 fn play(root: &Path, arguments: &[&str]) -> Result<()> {

@@ -43,6 +43,8 @@ enum Place {
     Embedded,
     /// Any of them, with a clock that jumps and comes back, and nothing else.
     Clocks,
+    /// Any of them, with a clock that is set, followed, and set back, and nothing else.
+    Steps,
 }
 
 impl Arguments {
@@ -51,6 +53,7 @@ impl Arguments {
             Place::Memory => Scenario::new(seed),
             Place::Embedded => Scenario::in_folder(seed),
             Place::Clocks => Scenario::with_wrong_clock(seed),
+            Place::Steps => Scenario::with_followed_clock(seed),
         }
     }
 }
@@ -183,6 +186,7 @@ fn fail(seed: u64, violation: Violation, arguments: &Arguments) {
         Place::Memory => "",
         Place::Embedded => " --log embedded",
         Place::Clocks => " --log clocks",
+        Place::Steps => " --log steps",
     };
     println!("again: cargo xtask simulate{log} --seed {seed}");
 }

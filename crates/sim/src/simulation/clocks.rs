@@ -4,6 +4,7 @@
 //! compared with a run in which no clock was wrong.
 
 use fenghuo_engine::Heard;
+use fenghuo_window::Jump;
 use fenghuo_window::checked::Checked;
 
 use super::Violation;
@@ -12,7 +13,7 @@ use super::fault::{CLOCK_JUMPS_MS, Fault, Kind};
 use super::input::{self, Meaning};
 use super::plant::Plant;
 use super::scenario::{Mode, START_MS, Scenario, TURNS};
-use crate::random::Random;
+use crate::random::{Random, mix};
 
 /// What has to be so of each [`Probe`].
 pub const IN_TIME: &str = "a sale below its floor is decided within 5 s of the clock being right";
@@ -20,11 +21,18 @@ pub const IN_TIME: &str = "a sale below its floor is decided within 5 s of the c
 /// What has to be so of a short step of the machine's clock.
 pub const UNCHANGED: &str = "a short step of the clock resolves, expires and fires nothing";
 
+/// What has to be so of each [`Probe`] while a clock is set for so long that it is followed.
+pub const ONCE: &str = "a step of the clock that is followed ends no episode and begins none anew";
+
 /// A sale below the floor, told while all clocks are right, is decided within this time, ms: some 50
 /// turns, of which each worker rests in a part.
 const DECIDED_MS: i64 = 5_000;
 /// Turns for which a clock is wrong: 2 to 8 s, so that no step is believed for want of events.
 const WRONG_TURNS: (i64, i64) = (20, 60);
+/// Turns for which a clock is wrong that is followed, as nothing speaks against it: 30 to 70 s.
+const FOLLOWED_TURNS: (i64, i64) = (300, 700);
+/// Around such a step the shop tells nothing but the probes, until it is followed.
+const QUIET_TURNS: usize = 150;
 /// The jump begins in one of these turns.
 const JUMPS: (i64, i64) = (600, 1_400);
 
@@ -80,47 +88,112 @@ pub(super) fn draw(seed: u64, mut random: Random) -> Scenario {
         true => Kind::Machine { ahead_ms },
         false => Kind::Broker { ahead_ms },
     };
-    let mut probes = Vec::new();
-    for (number, at) in [
-        turn - 200,
-        turn + turns,
-        turn + turns + 5,
-        turn + turns + 150,
-    ]
-    .into_iter()
-    .enumerate()
+    let mut scenario = Scenario {
+        seed,
+        mode,
+        times_ms,
+        messages,
+        faults: vec![Fault { turn, turns, kind }],
+        probes: Vec::new(),
+    };
+    let end = turn + turns;
+    for (number, at) in [turn - 200, end, end + 5, end + 150]
+        .into_iter()
+        .enumerate()
     {
-        let told = input::below_floor(number as u64, at, times_ms[at]);
+        scenario.probe(number as u64, at, 0);
+    }
+    scenario.messages.sort_by_key(|message| message.turn);
+    scenario
+}
+
+/// Draws a run in which the machine's clock is set for so long that it is followed, with sales below
+/// a floor before it, in the second after it, while it is followed, and as soon as it is right.
+pub(super) fn draw_followed(seed: u64, random: Random) -> Scenario {
+    let mut scenario = draw(seed, random);
+    let mut random = Random::new(mix(seed ^ 0x57e9));
+    let turn = random.between(JUMPS.0, 900) as usize;
+    let turns = random.between(FOLLOWED_TURNS.0, FOLLOWED_TURNS.1) as usize;
+    let ahead_ms = CLOCK_JUMPS_MS[(seed % 8) as usize];
+    let end = turn + turns;
+    let quiet = turn - QUIET_TURNS..end + QUIET_TURNS;
+    scenario
+        .messages
+        .retain(|message| !is_probe(message) && !quiet.contains(&message.turn));
+    // Who tells the time of the clock is heard where the log is on this machine.
+    let is_told = (seed / 8).is_multiple_of(2) && ahead_ms > 0 && scenario.mode != Mode::Kafka;
+    let told_ms = if is_told { ahead_ms } else { 0 };
+    // One of years is taken for what it is, and who tells the time from before for history.
+    let is_near = ahead_ms > 0 && ahead_ms < 24 * 3_600_000;
+    let mut at = vec![(turn - 200, 0), (turn + 3, told_ms)];
+    at.extend(is_near.then_some((turn + 150, 0)));
+    at.extend([(end, 0), (end + 150, 0)]);
+    scenario.probes.clear();
+    for (number, (at, by_ms)) in at.into_iter().enumerate() {
+        scenario.probe(number as u64, at, by_ms);
+    }
+    scenario.messages.sort_by_key(|message| message.turn);
+    let kind = Kind::Machine { ahead_ms };
+    scenario.faults = vec![Fault { turn, turns, kind }];
+    scenario
+}
+
+fn is_probe(message: &input::Message) -> bool {
+    matches!(message.meaning, Meaning::Event { id, .. } if input::is_probe(id))
+}
+
+impl Scenario {
+    /// Adds a sale below its floor, told in a turn by a sender whose clock is wrong by so much.
+    fn probe(&mut self, number: u64, at: usize, by_ms: i64) {
+        let times_ms = &self.times_ms;
+        let told = input::below_floor(number, at, times_ms[at] + by_ms);
         let ids = told.iter().filter_map(|message| match message.meaning {
             Meaning::Event { id, .. } => Some(id),
             _ => None,
         });
         let told_ms = times_ms[at + 1];
-        probes.push(Probe {
+        self.probes.push(Probe {
             sku: format!("probe{number}"),
             ids: ids.collect(),
             turn: at + 1,
             told_ms,
             due: times_ms.partition_point(|time| *time < told_ms + DECIDED_MS),
         });
-        messages.extend(told);
+        self.messages.extend(told);
     }
-    messages.sort_by_key(|message| message.turn);
-    Scenario {
-        seed,
-        mode,
-        times_ms,
-        messages,
-        faults: vec![Fault { turn, turns, kind }],
-        probes,
+
+    /// Whether a clock is wrong for so long that it is followed.
+    fn is_followed(&self) -> bool {
+        let turns = self.faults.iter().map(|fault| fault.turns as i64);
+        turns.max().is_some_and(|turns| turns >= FOLLOWED_TURNS.0)
     }
+}
+
+/// A sale below a floor counts for ten minutes, and no run is so long: of a clock that is followed
+/// it is neither ended nor decided again.
+pub(super) fn once(scenario: &Scenario, found: &Episodes) -> Result<(), Violation> {
+    for probe in scenario.probes.iter().filter(|_| scenario.is_followed()) {
+        let is_it = |step: &&fenghuo_alert::Transition| {
+            step.rule == "floor" && *step.entity.first == *probe.sku
+        };
+        let steps: Vec<_> = found.values().flatten().filter(is_it).collect();
+        if steps.len() != 1 {
+            let steps = steps.iter();
+            let steps =
+                steps.map(|step| format!("{} {} {}", step.episode, step.to.as_str(), step.at_ms));
+            let detail = format!("{}: {}", probe.sku, steps.collect::<Vec<_>>().join(", "));
+            return Err(Violation::new(ONCE, detail));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a scenario goes as it would with every clock right: the machine's clock alone was wrong,
 /// and for so short a time that what events say stands against it.
 pub(super) fn changes_nothing(scenario: &Scenario) -> bool {
     let is_machine = |fault: &Fault| matches!(fault.kind, Kind::Machine { .. });
-    !scenario.faults.is_empty() && scenario.faults.iter().all(is_machine)
+    let is_short = !scenario.is_followed();
+    is_short && !scenario.faults.is_empty() && scenario.faults.iter().all(is_machine)
 }
 
 /// Holds what was decided against what is decided with every clock right.
@@ -147,6 +220,8 @@ pub(super) struct Machine {
     checked: Checked,
     never_back: bool,
     commits: Vec<u64>,
+    wall_ms: i64,
+    true_ms: i64,
     /// The time that is told.
     pub now_ms: i64,
 }
@@ -159,6 +234,8 @@ impl Machine {
             checked: Checked::new(begin_ms, begin_ms),
             never_back: plant == Some(Plant::NeverBack),
             commits: Vec::new(),
+            wall_ms: begin_ms,
+            true_ms: begin_ms,
             now_ms: begin_ms,
         }
     }
@@ -166,6 +243,7 @@ impl Machine {
     /// Time passes: the true one, by which the clock is wrong, and what each board heard of events.
     pub fn tick(&mut self, true_ms: i64, ahead_ms: i64, heard: &[Heard]) {
         let wall_ms = true_ms + ahead_ms;
+        (self.wall_ms, self.true_ms) = (wall_ms, true_ms);
         if self.never_back {
             self.now_ms = self.now_ms.max(wall_ms);
             return;
@@ -176,8 +254,21 @@ impl Machine {
             if std::mem::replace(commits, heard.commits) != heard.commits
                 && let Some(occurred_ms) = heard.occurred_ms
             {
-                self.checked.hear(occurred_ms, self.now_ms);
+                self.checked.hear(occurred_ms, self.now_ms, true_ms);
             }
         }
+    }
+
+    /// An event is about to be written that says when it happened.
+    pub fn hear(&mut self, occurred_ms: i64) {
+        if !self.never_back {
+            self.checked.hear(occurred_ms, self.now_ms, self.true_ms);
+            self.now_ms = self.checked.look(self.wall_ms, self.true_ms);
+        }
+    }
+
+    /// The last step forward that is followed.
+    pub fn jump(&self) -> Option<Jump> {
+        self.checked.jump()
     }
 }

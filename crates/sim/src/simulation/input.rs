@@ -477,6 +477,11 @@ fn repeat(random: &mut Random, messages: &mut Vec<Message>, times_ms: &[i64]) {
     *messages = repeated;
 }
 
+/// Whether an event is of a sale that [`below_floor`] made.
+pub(super) fn is_probe(id: u64) -> bool {
+    id >= PROBES
+}
+
 /// A sku with a floor, and a sale of it below that: they are told at their time, in this order.
 pub(super) fn below_floor(number: u64, turn: usize, at_ms: i64) -> Vec<Message> {
     let sku = format!("probe{number}");

@@ -124,6 +124,7 @@ pub fn run(scenario: &Scenario, plant: Option<Plant>) -> Result<Report, Violatio
     let world = world::World::new(scenario, plant);
     let world = world.map_err(|error| Violation::new("the topology opens", error.to_string()))?;
     let (report, episodes) = world.run()?;
+    clocks::once(scenario, &episodes)?;
     if clocks::changes_nothing(scenario) {
         let true_time = world::World::new(&scenario.clone().without_faults(), None)
             .map_err(|error| Violation::new("the topology opens", error.to_string()))?

@@ -15,6 +15,7 @@ use super::scenario::{AHEAD_MS_MAX, DUPLICATES_MS, HORIZON_MS, LATENESS_MS, SOUR
 
 const PANE_MS: i64 = 10_000;
 const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
 const REVIEW_PANE_MS: i64 = 600_000;
 const SCAN_AGES_HOURS: [i64; 10] = [1, 2, 3, 4, 6, 8, 12, 24, 48, 72];
 
@@ -124,8 +125,14 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// Takes a message that was appended.
-    pub fn take(&mut self, of: &TopicPartition, offset: u64, append_ms: i64, message: &Message) {
+    /// Takes a message that was appended: when, and by how much the clock was set forward before.
+    pub fn take(
+        &mut self,
+        of: &TopicPartition,
+        offset: u64,
+        (append_ms, jump_ms): (i64, i64),
+        message: &Message,
+    ) {
         let partition = self.partitions.entry(of.clone()).or_default();
         let mut adds = Vec::new();
         let fate = match &message.meaning {
@@ -139,7 +146,8 @@ impl Oracle {
                 let newest_ms = partition.newest_ms.unwrap_or(*at_ms);
                 let newest_ms = newest_ms.min(append_ms + AHEAD_MS_MAX).max(*at_ms);
                 partition.newest_ms = Some(newest_ms);
-                let late = newest_ms - at_ms > LATENESS_MS + HORIZON_MS;
+                let late_ms = newest_ms - at_ms - LATENESS_MS - HORIZON_MS;
+                let late = late_ms > jump_ms.clamp(0, DAY_MS);
                 let mut add = Add {
                     late,
                     at_ms: *at_ms,

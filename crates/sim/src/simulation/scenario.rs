@@ -219,6 +219,11 @@ impl Scenario {
         clocks::draw(seed, Random::new(mix(seed ^ 0xc10c)))
     }
 
+    /// Draws a scenario in which the machine's clock is set, followed, and set back.
+    pub fn with_followed_clock(seed: u64) -> Self {
+        clocks::draw_followed(seed, Random::new(mix(seed ^ 0xc10c)))
+    }
+
     /// The same run with nothing going wrong.
     pub fn without_faults(mut self) -> Self {
         self.faults.clear();

@@ -106,6 +106,19 @@ fn a_clock_that_jumps_and_comes_back_makes_nothing_deaf_and_ends_nothing() {
     }
 }
 
+/// The seeds hold every jump, with events that agree with it and without, and every log.
+#[test]
+fn a_clock_that_is_followed_and_comes_back_ends_no_episode_and_begins_none_anew() {
+    for seed in 0..24 {
+        let scenario = Scenario::with_followed_clock(seed);
+        let (fault, mode) = (scenario.faults[0], scenario.mode);
+        let report = run(&scenario, None)
+            .unwrap_or_else(|violation| panic!("seed {seed}, {mode:?}, {fault}: {violation}"));
+        assert_eq!(report.faults, 1);
+        assert!(report.pages > 5, "seed {seed}: {report:?}");
+    }
+}
+
 /// Time that never goes back ends and fires what no true time would, and is deaf after ten years.
 #[test]
 fn time_that_never_goes_back_is_found_by_what_it_ends_and_by_what_it_does_not_hear() {

@@ -12,6 +12,7 @@ use fenghuo_log::{Append, Error, Log, TopicPartition, TopicSpec};
 use super::audit::{Audit, Episodes, home_of};
 use super::clocks::{self, Machine, Probe};
 use super::fault::{Kind, Mood, Stage};
+use super::input::Meaning;
 use super::kept::{Folder, Kept};
 use super::oracle::Oracle;
 use super::plant::{Plant, Planted};
@@ -71,6 +72,8 @@ pub struct World<'a> {
     now_ms: i64,
     /// What the log's clock says.
     log_ms: i64,
+    /// By how much it is wrong by itself.
+    broker_ms: i64,
     machine: Machine,
     appended: usize,
     report: Report,
@@ -126,6 +129,7 @@ impl<'a> World<'a> {
             turn: 0,
             now_ms: 0,
             log_ms: 0,
+            broker_ms: 0,
             machine: Machine::new(scenario, plant),
             appended: 0,
             report: Report::default(),
@@ -211,15 +215,28 @@ impl<'a> World<'a> {
             Kind::Broker { ahead_ms } => Some(*ahead_ms),
             _ => None,
         });
-        let heard: Vec<_> = heard.collect();
+        // On a log of this machine's own events are heard as they are written.
+        let heard: Vec<_> = match self.scenario.mode {
+            Mode::Kafka => heard.collect(),
+            Mode::Embedded | Mode::Folder => Vec::new(),
+        };
         self.machine
             .tick(self.now_ms, machine_ms.unwrap_or(0), &heard);
+        self.tell_time(broker_ms.unwrap_or(0));
+    }
+
+    /// The log and the stages are told the time.
+    fn tell_time(&mut self, broker_ms: i64) {
         self.log_ms = match self.scenario.mode {
             Mode::Kafka => self.now_ms,
             Mode::Embedded | Mode::Folder => self.machine.now_ms,
         };
-        self.log_ms += broker_ms.unwrap_or(0);
+        self.log_ms += broker_ms;
+        self.broker_ms = broker_ms;
         self.kept.set_time(self.log_ms);
+        for process in self.seats.iter().filter_map(|seat| seat.process.as_ref()) {
+            process.board().set_jump(self.machine.jump());
+        }
     }
 
     /// What is sold below its floor is decided in time.
@@ -265,6 +282,13 @@ impl<'a> World<'a> {
             && message.turn <= self.turn
         {
             let of = message.to();
+            if let (Meaning::Event { at_ms, .. }, false) =
+                (&message.meaning, self.scenario.mode == Mode::Kafka)
+            {
+                self.machine.hear(*at_ms);
+                self.tell_time(self.broker_ms);
+            }
+            let jump_ms = self.machine.jump().map_or(0, |jump| jump.by_ms);
             if let Some((offset, at_ms)) = self.doubtful {
                 // It is known only once the log is open again.
                 if self.log.partitions(&of.topic).is_err() {
@@ -273,7 +297,7 @@ impl<'a> World<'a> {
                 self.doubtful = None;
                 if self.kept.high(&of) > offset {
                     self.appended += 1;
-                    self.oracle.take(&of, offset, at_ms, message);
+                    self.oracle.take(&of, offset, (at_ms, jump_ms), message);
                     continue;
                 }
             }
@@ -291,7 +315,8 @@ impl<'a> World<'a> {
             match self.log.append(vec![append]) {
                 Ok(()) => {
                     self.appended += 1;
-                    self.oracle.take(&of, offset, self.log_ms, message);
+                    let at_ms = (self.log_ms, jump_ms);
+                    self.oracle.take(&of, offset, at_ms, message);
                 }
                 Err(error) if self.kept.memory().is_some() => {
                     return Err(Violation::new("the shop can append", error.to_string()));
