@@ -3,12 +3,15 @@
 //! Owns what time it is for everything that is written into a log. A clock that is set is not
 //! followed at once: the monotonic clock says that no such time has passed, so time goes on as it
 //! did until the events that come in agree with the clock again, or, where none come, until it has
-//! stayed as it is for a while. [`told`] says what stands between the two.
+//! stayed as it is for a while. [`told`] says what stands between the two. No time is given out that
+//! follows a step forward before the stages can know of the step.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use fenghuo_engine::Board;
+use fenghuo_window::Jump;
 use fenghuo_window::checked::Checked;
 pub use fenghuo_window::checked::{Standing, Verdict};
 
@@ -21,9 +24,39 @@ const OFFSET_FILE: &str = "FENGHUO_CLOCK_OFFSET_FILE";
 const OFFSET_EVERY: Duration = Duration::from_millis(50);
 
 /// The clock of this process.
-static CLOCK: Mutex<Option<Checked>> = Mutex::new(None);
+static CLOCK: Mutex<Clock> = Mutex::new(Clock {
+    checked: None,
+    jump: None,
+    boards: Vec::new(),
+});
 
-fn clock() -> MutexGuard<'static, Option<Checked>> {
+struct Clock {
+    checked: Option<Checked>,
+    /// The step forward that was told last.
+    jump: Option<Jump>,
+    /// Who is told of it.
+    boards: Vec<Weak<Board>>,
+}
+
+impl Clock {
+    fn checked(&mut self, wall_ms: i64, passed_ms: i64) -> &mut Checked {
+        let checked = &mut self.checked;
+        checked.get_or_insert_with(|| Checked::new(wall_ms, passed_ms))
+    }
+
+    fn look(&mut self, wall_ms: i64, passed_ms: i64) -> i64 {
+        let checked = self.checked(wall_ms, passed_ms);
+        let now_ms = checked.look(wall_ms, passed_ms);
+        let jump = checked.jump();
+        if std::mem::replace(&mut self.jump, jump) != jump {
+            let boards = self.boards.iter().filter_map(Weak::upgrade);
+            boards.for_each(|board| board.set_jump(jump));
+        }
+        now_ms
+    }
+}
+
+fn clock() -> MutexGuard<'static, Clock> {
     // What it guards is whole after every change.
     CLOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -32,9 +65,15 @@ fn clock() -> MutexGuard<'static, Option<Checked>> {
 /// on.
 pub fn now_ms() -> i64 {
     let (wall_ms, passed_ms) = (wall_ms(), passed_ms());
+    clock().look(wall_ms, passed_ms)
+}
+
+/// Tells the stages that share a board of the steps forward that are followed.
+pub fn tell(board: &Arc<Board>) {
     let mut clock = clock();
-    let checked = clock.get_or_insert_with(|| Checked::new(wall_ms, passed_ms));
-    checked.look(wall_ms, passed_ms)
+    board.set_jump(clock.jump);
+    clock.boards.retain(|board| board.strong_count() > 0);
+    clock.boards.push(Arc::downgrade(board));
 }
 
 /// What a log says was written last, Unix ms, before anything else is: a clock that is behind that is
@@ -42,22 +81,29 @@ pub fn now_ms() -> i64 {
 pub fn begin(last_ms: i64) {
     let (wall_ms, passed_ms) = (wall_ms(), passed_ms());
     let mut clock = clock();
-    let checked = clock.get_or_insert_with(|| Checked::new(wall_ms, passed_ms));
+    let checked = clock.checked(wall_ms, passed_ms);
     checked.begin(last_ms, wall_ms, passed_ms);
 }
 
-/// Tells the clock when an event that was read just now says that it happened, Unix ms.
+/// Tells the clock when an event that was told just now says that it happened, Unix ms. Where it is
+/// told before the event is written, the event is not stamped by a time that it speaks against.
 pub fn hear(occurred_ms: i64) {
-    let now_ms = now_ms();
-    if let Some(checked) = &mut *clock() {
-        checked.hear(occurred_ms, now_ms);
+    let (wall_ms, passed_ms) = (wall_ms(), passed_ms());
+    let mut clock = clock();
+    let now_ms = clock.look(wall_ms, passed_ms);
+    let checked = clock.checked(wall_ms, passed_ms);
+    if checked.is_listening(passed_ms) {
+        checked.hear(occurred_ms, now_ms, passed_ms);
+        clock.look(wall_ms, passed_ms);
     }
 }
 
 /// What stands between the machine's clock and the time that is written.
 pub fn told() -> Option<Standing> {
     let (_, passed_ms) = (now_ms(), passed_ms());
-    clock().as_ref().and_then(|checked| checked.told(passed_ms))
+    let clock = clock();
+    let checked = clock.checked.as_ref();
+    checked.and_then(|checked| checked.told(passed_ms))
 }
 
 /// What the machine's clock says, Unix ms.

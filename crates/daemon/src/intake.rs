@@ -13,6 +13,7 @@ use fenghuo_event::{Reason, Stream};
 use fenghuo_intake::{Message, Rejected};
 use fenghuo_log::{Append, Error, Log, TopicPartition};
 
+use crate::clock;
 use crate::config::Config;
 use crate::identity::Identity;
 use crate::load::partition_for;
@@ -211,13 +212,16 @@ impl Intake {
         }
         let mut taken = Taken::default();
         let mut appends = Vec::with_capacity(messages.len() + 1);
+        let mut newest_ms = None;
         let mut refused: BTreeMap<(Option<Stream>, &'static str), u64> = BTreeMap::new();
         for message in messages {
             let stream = message.as_ref().ok().map(|message| message.stream);
+            let at_ms = message.as_ref().ok().map(|message| message.at_ms);
             let message = message.and_then(|message| self.identity.admitted(message));
             match message.and_then(|message| self.placed(message)) {
                 Ok(append) => {
                     taken.accepted += 1;
+                    newest_ms = newest_ms.max(at_ms);
                     appends.push(append);
                 }
                 Err(rejected) => {
@@ -230,6 +234,10 @@ impl Intake {
                     appends.push(dead_letter(rejected));
                 }
             }
+        }
+        // One vote a request: a history says little of the time, however long it is.
+        if let Some(newest_ms) = newest_ms {
+            clock::hear(newest_ms);
         }
         let learned = self.identity.unkept();
         appends.extend(learned.clone());

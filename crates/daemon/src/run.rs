@@ -139,13 +139,15 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     // In a folder nobody else would judge what was taken; on Kafka somebody does, now or later.
     let is_alone = matches!(topics, Topics::Folder(..));
     let course = Course::new(config.shutdown_deadline, is_alone);
+    let board = Arc::new(Board::new());
+    clock::tell(&board);
     let shared = Arc::new(Shared {
         log: MeasuredLog::new(log, holdings.clone()),
         topics,
         identity: Arc::new(identity),
         holdings,
         began: Watch::start(),
-        board: Arc::new(Board::new()),
+        board,
         course: Arc::new(course),
         conditions: Arc::new(Conditions::new()),
         partitions,
@@ -515,7 +517,10 @@ fn start_workers(
             let open = || shared.topology.ingest(&shared.log, &shared.board, number);
             let mut heard = 0;
             work(&shared.course, ingest, name, &open, &mut |_, _| {
-                hear(&shared.board, &mut heard);
+                // What is taken in here was heard before it was written.
+                if matches!(shared.topics, Topics::Kafka(_)) {
+                    hear(&shared.board, &mut heard);
+                }
                 true
             });
         }));

@@ -281,7 +281,7 @@ fn live<S: Stage>(
     course.set_failing(name, None);
     let mut step = |runner: &mut Runner<S>| {
         let watch = Watch::start();
-        let step = runner.step(clock::now_ms(), POLL_MAX)?;
+        let step = runner.step_by(&mut clock::now_ms, POLL_MAX)?;
         let took = (step.records > 0).then(|| watch.elapsed().as_secs_f64());
         let is_idle = each(runner, took);
         Ok::<_, Error>((step, is_idle))

@@ -163,7 +163,8 @@ fn set(standing: Standing) -> Condition {
         }
         Verdict::Followed => {
             let text = format!(
-                "This machine's clock was set by {by} {}, and is followed. See that it is right now.",
+                "This machine's clock was set by {by} {}, and is followed. Nothing that is open ends by \
+                 that. See that the clock is right now.",
                 if by_ms > 0 { "forward" } else { "back" }
             );
             condition("clock.stepped", Severity::Warn, false, text)
