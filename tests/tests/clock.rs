@@ -2,6 +2,7 @@
 //! a sale below the floor is paged all the same.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use fenghuo_tests::installation::{Installation, Process};
@@ -54,9 +55,14 @@ impl Clocked {
 
     /// A sale below the floor: the name of what was sold, and whether the order was taken.
     fn sell(&mut self, process: &Process) -> Result<(String, bool)> {
+        self.sell_by(process, 0)
+    }
+
+    /// The same, told by a sender whose clock is wrong by so much.
+    fn sell_by(&mut self, process: &Process, by_ms: i64) -> Result<(String, bool)> {
         self.events += 1;
         let sku = format!("sku-{}-x", self.events);
-        let at = rfc3339(now_ms());
+        let at = rfc3339(now_ms() + by_ms);
         let meta = |what: &str| {
             format!(
                 r#""meta":{{"event_id":"{what}-{sku}","source":"test","shop_id":"42","occurred_at":"{at}"}}"#
@@ -146,6 +152,55 @@ fn a_start_with_a_wrong_clock_is_told_and_forgotten_once_it_is_right() -> Result
         clocked.set(0)?;
         let process = clocked.installation.run()?;
         clocked.sale_is_paged(&process)?;
+        process.terminate()?;
+    }
+    Ok(())
+}
+
+/// Guards: an episode was resolved by a step that was followed, and paged again under another key
+/// once the clock was set back; what was told in the first second after the step was refused.
+#[test]
+fn a_step_that_is_followed_ends_nothing_and_pages_nothing_twice() -> Result<()> {
+    for is_told in [false, true] {
+        let mut clocked = Clocked::new()?;
+        let process = clocked.installation.run()?;
+        let mut sold = Vec::new();
+        let mut sell = |clocked: &mut Clocked, by_ms: i64| -> Result<()> {
+            let (sku, is_taken) = clocked.sell_by(&process, by_ms)?;
+            ensure!(is_taken, "{}", process.log());
+            Clocked::is_paged(&process, &sku)?;
+            sold.push(sku);
+            Ok(())
+        };
+        sell(&mut clocked, 0)?;
+        clocked.set(HOUR_MS)?;
+        if is_told {
+            std::thread::sleep(Duration::from_millis(300));
+            sell(&mut clocked, HOUR_MS)?;
+            // Who tells the true time is heard as well.
+            sell(&mut clocked, 0)?;
+        }
+        // Without any event it is followed after 10 s.
+        process.until("the clock to be followed", |process| {
+            let answer = process.get("/-/ready").ok()?;
+            answer.body.contains("\"clock.stepped\"").then_some(())
+        })?;
+        std::thread::sleep(Duration::from_secs(3));
+        clocked.set(0)?;
+        if is_told {
+            sell(&mut clocked, 0)?;
+        }
+        std::thread::sleep(Duration::from_secs(14));
+        sell(&mut clocked, 0)?;
+        let log = process.log();
+        for sku in &sold {
+            let of = |what: &str| {
+                log.matches(&format!("{what} price-floor sku={sku}:"))
+                    .count()
+            };
+            let told = (of("PAGE    "), of("RESOLVED"));
+            ensure!(told == (1, 0), "{is_told}: {sku} {told:?}\n{log}");
+        }
         process.terminate()?;
     }
     Ok(())
