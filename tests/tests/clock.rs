@@ -188,6 +188,8 @@ fn a_step_that_is_followed_ends_nothing_and_pages_nothing_twice() -> Result<()> 
         std::thread::sleep(Duration::from_secs(3));
         clocked.set(0)?;
         if is_told {
+            // The daemon reads the file a little later.
+            std::thread::sleep(Duration::from_millis(300));
             sell(&mut clocked, 0)?;
         }
         std::thread::sleep(Duration::from_secs(14));

@@ -430,14 +430,10 @@ impl Home {
 
     /// The clock of a signal about an entity.
     fn clock(&self, signal: &Signal, entity: &Entity) -> Option<Clock> {
-        self.clock_in(&self.clocks, signal, entity)
-    }
-
-    fn clock_in(&self, clocks: &Clocks, signal: &Signal, entity: &Entity) -> Option<Clock> {
         if signal.streams.is_empty() {
-            return clocks.source(&entity.first);
+            return self.clocks.source(&entity.first);
         }
-        clocks.all(self.topics(signal))
+        self.clocks.all(self.topics(signal))
     }
 
     fn topics<'a>(&'a self, signal: &'a Signal) -> impl Iterator<Item = &'a str> {

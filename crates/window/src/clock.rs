@@ -159,6 +159,30 @@ impl Clocks {
         all
     }
 
+    /// The same for what a step of the clock did to it. A partition of which nothing was ever taken has
+    /// no time of its own, and none while it has records to read: here it has that of its commits.
+    pub fn reached<'a>(&self, sources: impl IntoIterator<Item = &'a str>) -> Option<Clock> {
+        let mut all: Option<Clock> = None;
+        for name in sources {
+            let source = self.sources.get(name)?;
+            if (source.states.len() as u32) < source.partitions {
+                return None;
+            }
+            for state in source.states.values() {
+                let is_untold = state.newest_ms == i64::MIN;
+                let state = SourceState {
+                    at_end: state.at_end || is_untold,
+                    ..*state
+                };
+                let (closed_ms, open_ms) = (state.closed_ms(), state.open_ms());
+                let so_far = all.get_or_insert(Clock { closed_ms, open_ms });
+                so_far.closed_ms = so_far.closed_ms.min(closed_ms);
+                so_far.open_ms = so_far.open_ms.max(open_ms);
+            }
+        }
+        all
+    }
+
     /// Whether every source named keeps up with its log.
     pub fn keep_up<'a>(
         &self,
@@ -208,6 +232,21 @@ mod tests {
             clocks.source("orders").map(|clock| clock.closed_ms),
             Some(95)
         );
+    }
+
+    /// Guards: the first events of a partition lay between a step and what was to see it.
+    #[test]
+    fn a_partition_without_events_hides_no_step() {
+        let mut clocks = Clocks::default();
+        clocks.update("orders", 0, 2, state(900, 1_000, true));
+        clocks.update("orders", 1, 2, state(i64::MIN, 1_000, true));
+        assert_eq!(clocks.reached(["orders"]), clocks.source("orders"));
+        clocks.update("orders", 0, 2, state(900, 3_601_000, true));
+        clocks.update("orders", 1, 2, state(i64::MIN, 3_601_000, false));
+        assert_eq!(clocks.source("orders"), None);
+        let reached = clocks.reached(["orders"]).map(|clock| clock.closed_ms);
+        assert_eq!(reached, Some(3_600_995));
+        assert_eq!(clocks.reached(["orders", "visits"]), None);
     }
 
     #[test]

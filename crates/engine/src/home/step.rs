@@ -83,8 +83,11 @@ impl Home {
             Judge::EachDelta => clock.open_ms,
             Judge::ClosedPane { .. } => clock.closed_ms,
         };
-        let before_ms = of(self.clock_in(before, signal, entity)?);
-        let now_ms = of(self.clock(signal, entity)?);
+        let reached = |clocks: &Clocks| match signal.streams.is_empty() {
+            true => clocks.reached([&*entity.first]),
+            false => clocks.reached(self.topics(signal)),
+        };
+        let (before_ms, now_ms) = (of(reached(before)?), of(reached(&self.clocks)?));
         let by_ms = jump.within(before_ms, now_ms, self.clocks.lateness_ms());
         (by_ms > 0).then_some(Leap {
             before_ms,
