@@ -2,7 +2,6 @@
 //! a sale below the floor is paged all the same.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use fenghuo_tests::installation::{Installation, Process};
@@ -96,6 +95,12 @@ impl Clocked {
         Self::is_paged(process, &sku)
     }
 
+    /// Waits for what must not happen within a time.
+    fn pass(process: &Process, time_ms: i64) -> Result<()> {
+        let until_ms = now_ms() + time_ms;
+        process.until("time to pass", |_| (now_ms() >= until_ms).then_some(()))
+    }
+
     /// Something is said of the clock, or nothing any more.
     fn is_told(process: &Process, is_wrong: bool) -> Result<()> {
         process.until("what is said of the clock", |process| {
@@ -175,7 +180,7 @@ fn a_step_that_is_followed_ends_nothing_and_pages_nothing_twice() -> Result<()> 
         sell(&mut clocked, 0)?;
         clocked.set(HOUR_MS)?;
         if is_told {
-            std::thread::sleep(Duration::from_millis(300));
+            Clocked::pass(&process, 300)?;
             sell(&mut clocked, HOUR_MS)?;
             // Who tells the true time is heard as well.
             sell(&mut clocked, 0)?;
@@ -185,14 +190,14 @@ fn a_step_that_is_followed_ends_nothing_and_pages_nothing_twice() -> Result<()> 
             let answer = process.get("/-/ready").ok()?;
             answer.body.contains("\"clock.stepped\"").then_some(())
         })?;
-        std::thread::sleep(Duration::from_secs(3));
+        Clocked::pass(&process, 3_000)?;
         clocked.set(0)?;
         if is_told {
             // The daemon reads the file a little later.
-            std::thread::sleep(Duration::from_millis(300));
+            Clocked::pass(&process, 300)?;
             sell(&mut clocked, 0)?;
         }
-        std::thread::sleep(Duration::from_secs(14));
+        Clocked::pass(&process, 14_000)?;
         sell(&mut clocked, 0)?;
         let log = process.log();
         for sku in &sold {

@@ -93,7 +93,8 @@ pub(crate) struct SignalRow {
     pub(crate) muted: bool,
     #[prost(int64, optional, tag = "3")]
     pub(crate) begun_ms: Option<i64>,
-    #[prost(int64, optional, tag = "4")]
+    /// Until then it ends nothing, as its clock was set.
+    #[prost(int64, optional, tag = "5")]
     pub(crate) held_ms: Option<i64>,
 }
 

@@ -71,7 +71,7 @@ pub struct CommitRecord {
     pub rows: Vec<MeasureRows>,
     /// The last step forward of the clock that was followed: no time has passed between its ends.
     /// It is told from then on, so that whoever's time passes over it later knows of it.
-    #[prost(message, optional, tag = "12")]
+    #[prost(message, optional, tag = "14")]
     pub jump: Option<JumpRow>,
 }
 
