@@ -50,6 +50,8 @@ pub enum Command {
     Load(Load),
     /// Take files of events through all stages in memory, as fast as it goes
     Replay(Replay),
+    /// Play scenarios, and show each row that comes out otherwise than it says
+    Test(Test),
     /// List the signals and the built-in rules
     Signals(Signals),
     /// Show what could not be taken, and re-submit it once mended
@@ -391,6 +393,25 @@ pub struct Replay {
     /// How to read CSV files.
     #[command(flatten)]
     pub csv: Csv,
+}
+
+/// `fenghuo test`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo test --config fenghuo.toml coupons.md
+  fenghuo test deploy/scenarios/*.md            what the built-in catalogue promises
+
+A file is Markdown: a heading for each scenario, events as JSON, and tables of what is sent and of what
+is expected. deploy/docs/scenarios.md tells the form. Ends with 1 if a row comes out otherwise.")]
+pub struct Test {
+    /// Files of scenarios.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The catalogue, rules, plans and bounds to play with; without it the built-in ones, and any
+    /// shop and currency.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// `fenghuo signals`
