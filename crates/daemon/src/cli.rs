@@ -420,6 +420,7 @@ pub struct Test {
 Examples:
   fenghuo signals                       what is watched, in which unit
   fenghuo signals --json                the same for programs, with formulas
+  fenghuo signals --config fenghuo.toml with those of its [catalogue] files
   fenghuo signals --rules > rules.toml  the built-in rules, to change")]
 pub struct Signals {
     /// As JSON.
@@ -428,6 +429,9 @@ pub struct Signals {
     /// The built-in rules instead, as the rules file that they are.
     #[arg(long)]
     pub rules: bool,
+    /// Also what the files of this config's [catalogue] add.
+    #[arg(long, value_name = "FILE", conflicts_with = "rules")]
+    pub config: Option<PathBuf>,
 }
 
 /// `fenghuo dead-letter`

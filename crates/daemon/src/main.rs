@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Test(args) => scenario::run(args),
-        Command::Signals(args) => Ok(signals::run(args)),
+        Command::Signals(args) => signals::run(args),
         Command::DeadLetter(args) => dead_letter::run(args),
         Command::Log(args) => folder::run(args),
         Command::Shop(args) => shop::run(args),

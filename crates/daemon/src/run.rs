@@ -321,6 +321,7 @@ fn shown(
     let members = Mutex::new(None);
     Shown {
         catalogue: Arc::clone(&config.catalogue),
+        rules: Arc::clone(&config.rules),
         board: Arc::clone(&shared.board),
         identity: Arc::clone(&shared.identity),
         token,

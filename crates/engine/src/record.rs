@@ -69,6 +69,9 @@ pub struct CommitRecord {
     /// Increments, by measure.
     #[prost(message, repeated, tag = "11")]
     pub rows: Vec<MeasureRows>,
+    /// Ids of all measures that were counted, also of those without an increment here.
+    #[prost(fixed32, repeated, tag = "12")]
+    pub measures: Vec<u32>,
 }
 
 /// What was read of one source partition, and its clock.
