@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
 use fenghuo_alert::{Grade, Severity, Transition};
-use fenghuo_engine::board::{Board, ChartPoint, OpenGroup, Outcome, Published, Totals};
+use fenghuo_engine::board::{Board, ChartPoint, OpenGroup, Outcome, Published, Rank, Totals};
 use fenghuo_signal::catalogue::ShownAs;
 use fenghuo_signal::{Entity, Kind, Reading, ReadingState, Signal};
 use serde::Serialize;
@@ -319,11 +319,7 @@ fn table<'a>(shown: &'a Shown, signal: &'a Signal) -> Option<(Grade, Table<'a>)>
 }
 
 /// The worst readings about the skus with the most orders.
-fn selling(
-    shown: &Shown,
-    signal: &Signal,
-    rank: &dyn Fn(&Entity, &Reading) -> Option<(f64, u64)>,
-) -> Vec<(Entity, Published)> {
+fn selling(shown: &Shown, signal: &Signal, rank: &Rank<'_>) -> Vec<(Entity, Published)> {
     let hot = shown.board.totals_most(Kind::SKU, HOT_SKUS).into_iter();
     let mut ranked: Vec<_> = hot
         .filter_map(|(entity, _)| {
