@@ -2,11 +2,13 @@
 //! word for word.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use fenghuo_tests::installation::{Installation, Process};
 use fenghuo_tests::{http, now_ms, rfc3339};
 use serde_json::{Value, json};
+use xtask::wait;
 
 const CATALOGUE: &str = include_str!("../../deploy/docs/catalogue.md");
 const SCENARIOS: &str = include_str!("../../deploy/docs/scenarios.md");
@@ -61,18 +63,17 @@ fn sell_until(
     what: &str,
     is_there: impl Fn(&Process) -> bool,
 ) -> Result<()> {
-    for _ in 0..120 {
-        send(
-            process,
-            &[payment(*number, now_ms(), number.is_multiple_of(3))],
-        )?;
-        *number += 1;
-        if is_there(process) {
-            return Ok(());
+    let mut sent_ms = 0;
+    wait::until(what, Duration::from_secs(120), || {
+        if now_ms() - sent_ms >= 1_000 {
+            sent_ms = now_ms();
+            let is_refused = number.is_multiple_of(3);
+            send(process, &[payment(*number, sent_ms, is_refused)]).ok()?;
+            *number += 1;
         }
-        std::thread::sleep(std::time::Duration::from_secs(1));
-    }
-    anyhow::bail!("no {what} in two minutes:\n{}", process.log())
+        is_there(process).then_some(())
+    })
+    .with_context(|| process.log())
 }
 
 fn open(process: &Process) -> Option<Vec<(String, String)>> {
