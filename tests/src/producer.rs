@@ -16,7 +16,7 @@ const SEPARATOR: char = '\t';
 const BLOCK_BYTES: usize = 1_024;
 
 /// Under a wrong clock kcat waits now and then for a time that the true clock reaches in an hour.
-const STAMPING_S: u32 = 15;
+const STAMPING_S: u32 = 5;
 const STAMPING_TRIES: u32 = 6;
 
 /// Produces with kcat: a key and a JSON event each.
