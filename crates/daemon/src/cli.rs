@@ -429,7 +429,7 @@ pub struct Signals {
     /// The built-in rules instead, as the rules file that they are.
     #[arg(long)]
     pub rules: bool,
-    /// Also what the files of this config's [catalogue] add.
+    /// Also what the files of this config's `[catalogue]` add.
     #[arg(long, value_name = "FILE", conflicts_with = "rules")]
     pub config: Option<PathBuf>,
 }
