@@ -10,10 +10,14 @@ use xtask::debian;
 use xtask::services::Kafka;
 
 /// What stands between key and value on a producer's line; no key or JSON has it.
+const SEPARATOR: char = '\t';
+
 /// Bytes that kcat reads at a time.
 const BLOCK_BYTES: usize = 1_024;
 
-const SEPARATOR: char = '\t';
+/// Under a wrong clock kcat waits now and then for a time that the true clock reaches in an hour.
+const STAMPING_S: u32 = 5;
+const STAMPING_TRIES: u32 = 6;
 
 /// Produces with kcat: a key and a JSON event each.
 pub fn kcat(kafka: &Kafka, topic: &str, events: &[(String, Value)]) -> Result<()> {
@@ -32,14 +36,24 @@ pub fn kcat_stamping(
     events: &[(String, Value)],
     ahead_s: i64,
 ) -> Result<()> {
-    let mut command = Command::new(debian::faketime()?);
-    command
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .args(["-f", &format!("{ahead_s:+}s")])
-        .arg(debian::kcat()?)
-        .args(["-P", "-b", &kafka.bootstrap(), "-t", topic, "-K"])
-        .arg(SEPARATOR.to_string());
-    feed(&mut command, events)
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut command = Command::new("timeout");
+        command
+            .args(["--signal=KILL", &STAMPING_S.to_string()])
+            .arg(debian::faketime()?)
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .args(["-f", &format!("{ahead_s:+}s")])
+            .arg(debian::kcat()?)
+            .args(["-P", "-b", &kafka.bootstrap(), "-t", topic, "-K"])
+            .arg(SEPARATOR.to_string());
+        match feed(&mut command, events) {
+            // What was sent before it was ended is known by its id.
+            Err(_) if tries < STAMPING_TRIES => {}
+            done => return done,
+        }
+    }
 }
 
 /// Produces with Apache Kafka's own console producer.

@@ -64,6 +64,26 @@ fn parcels(config: &ShopConfig) -> Vec<(i64, String)> {
     (0..100).flat_map(life).collect()
 }
 
+/// A signal of the shop's own, which has a panel too.
+const OWN: &str = r#"
+[[measure]]
+name = "own_paid"
+about = "Orders paid."
+stream = "orders"
+when = 'type == "PAID"'
+by = ["campaign"]
+keep = [{ pane = "10s", for = "3h" }]
+columns.orders = { count = 'true' }
+
+[[signal]]
+name = "own.paid"
+about = "orders paid in an hour"
+unit = "orders"
+by = ["campaign"]
+judge = "event"
+estimate = { flag = "own_paid.orders", window = "1h" }
+"#;
+
 #[test]
 fn every_query_of_the_dashboard_finds_data() {
     let kafka = Kafka::start().unwrap();
@@ -84,7 +104,10 @@ signal = ["price.*"]
 channels = ["terminal", "nobody"]
 [[route]]
 channels = ["terminal"]
+[catalogue]
+files = ["own.toml"]
 "#;
+    installation.write("own.toml", OWN).unwrap();
     installation.configure(&kafka.bootstrap(), config).unwrap();
     let daemon = installation.run().unwrap();
     let scrape = format!(
@@ -141,6 +164,9 @@ fn every_query(prometheus: &Prometheus, daemon: &Process, kafka: &Kafka) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut missing = deploy::dashboard_queries(&root).unwrap();
     let all = missing.len();
+    // Of what was never lost there is no reading; retention that takes records is tried elsewhere.
+    missing.retain(|query| !query.expr.contains("source.lost"));
+    assert_eq!(all - missing.len(), 1);
     assert!(all > 20, "{all} queries");
     // Events go on coming, as they do in a shop, for what is counted by the minute.
     let mut id = 0;

@@ -476,7 +476,7 @@ impl Episode {
 
 /// The reading as this rule takes it: too small a sample is insufficient, NaN is unknown, and an
 /// infinite number is the largest there is, since JSON has none.
-fn taken(rule: &Rule, reading: &Reading) -> Reading {
+pub(crate) fn taken(rule: &Rule, reading: &Reading) -> Reading {
     let mut reading = *reading;
     for x in [
         &mut reading.value,

@@ -50,6 +50,8 @@ pub enum Command {
     Load(Load),
     /// Take files of events through all stages in memory, as fast as it goes
     Replay(Replay),
+    /// Play scenarios, and show each row that comes out otherwise than it says
+    Test(Test),
     /// List the signals and the built-in rules
     Signals(Signals),
     /// Show what could not be taken, and re-submit it once mended
@@ -393,12 +395,32 @@ pub struct Replay {
     pub csv: Csv,
 }
 
+/// `fenghuo test`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo test --config fenghuo.toml coupons.md
+  fenghuo test deploy/scenarios/*.md            what the built-in catalogue promises
+
+A file is Markdown: a heading for each scenario, events as JSON, and tables of what is sent and of what
+is expected. deploy/docs/scenarios.md tells the form. Ends with 1 if a row comes out otherwise.")]
+pub struct Test {
+    /// Files of scenarios.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The catalogue, rules, plans and bounds to play with; without it the built-in ones, and any
+    /// shop and currency.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
 /// `fenghuo signals`
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   fenghuo signals                       what is watched, in which unit
   fenghuo signals --json                the same for programs, with formulas
+  fenghuo signals --config fenghuo.toml with those of its [catalogue] files
   fenghuo signals --rules > rules.toml  the built-in rules, to change")]
 pub struct Signals {
     /// As JSON.
@@ -407,6 +429,9 @@ pub struct Signals {
     /// The built-in rules instead, as the rules file that they are.
     #[arg(long)]
     pub rules: bool,
+    /// Also what the files of this config's `[catalogue]` add.
+    #[arg(long, value_name = "FILE", conflicts_with = "rules")]
+    pub config: Option<PathBuf>,
 }
 
 /// `fenghuo dead-letter`

@@ -61,7 +61,10 @@ pub fn run(args: &cli::Demo) -> anyhow::Result<Exit> {
             )
         })?;
     let address = listener.local_addr()?;
-    let shown = shown(&board, &shop_config, Arc::clone(&now_ms), http::recorder()?);
+    let shown = Shown {
+        rules: Arc::clone(&topology.rules),
+        ..shown(&board, &shop_config, Arc::clone(&now_ms), http::recorder()?)
+    };
     let server = runtime.spawn(http::serve(
         listener,
         Arc::new(shown),
@@ -198,6 +201,7 @@ fn shown(
 ) -> Shown {
     Shown {
         catalogue: fenghuo_signal::Catalogue::built_in(),
+        rules: Arc::default(),
         board: Arc::clone(board),
         identity: Arc::new(Identity::new(Known {
             shop: Some(shop.shop_id.clone()),

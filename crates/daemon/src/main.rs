@@ -21,6 +21,7 @@ mod measured;
 mod refusals;
 mod replay;
 mod run;
+mod scenario;
 mod sender;
 mod shop;
 mod signals;
@@ -58,7 +59,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Load(args) => load::run(args),
         Command::Replay(args) => replay::run(args),
-        Command::Signals(args) => Ok(signals::run(args)),
+        Command::Test(args) => scenario::run(args),
+        Command::Signals(args) => signals::run(args),
         Command::DeadLetter(args) => dead_letter::run(args),
         Command::Log(args) => folder::run(args),
         Command::Shop(args) => shop::run(args),

@@ -25,7 +25,8 @@ use crate::exit::Exit;
 use crate::load;
 use crate::load::progress::{Done, Progress};
 use readings::Readings;
-use report::{Events, Report, Rows};
+pub use report::Events;
+use report::{Report, Rows};
 
 /// Time between commits while events come.
 const STEP_MS: i64 = 1_000;
@@ -136,15 +137,7 @@ impl<W: Write> History<W> {
         began_ms: i64,
         mut readings: Option<Readings<W>>,
     ) -> anyhow::Result<Self> {
-        let mut playback = Playback::open(&config.topology(began_ms), began_ms, STEP_MS)?;
-        for event in config.plans.events(began_ms, config.shop.id.as_deref()) {
-            let stream = event.body.as_ref().map(|body| body.stream());
-            if stream.is_some_and(|stream| config.topic_of(stream).is_some()) {
-                let value = fenghuo_event::to_protobuf(&event);
-                playback.feed(began_ms, stream, Some("application/protobuf"), value)?;
-            }
-        }
-        playback.pass(began_ms)?;
+        let mut playback = stages(config, began_ms)?;
         if let Some(readings) = &mut readings {
             readings.begin(began_ms);
         }
@@ -167,7 +160,7 @@ impl<W: Write> History<W> {
         } = message;
         self.playback
             .feed(at_ms, Some(stream), Some(content_type), value)?;
-        self.deliver();
+        deliver(&mut self.playback);
         Ok(())
     }
 
@@ -175,7 +168,7 @@ impl<W: Write> History<W> {
     fn pass(&mut self, to_ms: i64) -> anyhow::Result<()> {
         while let Some(at_ms) = self.readings.as_ref().and_then(|all| all.due_by(to_ms)) {
             self.playback.pass(at_ms)?;
-            self.deliver();
+            deliver(&mut self.playback);
             self.write(at_ms)?;
         }
         Ok(())
@@ -189,21 +182,6 @@ impl<W: Write> History<W> {
         Ok(())
     }
 
-    /// Nobody is there to be paged: every page counts as taken at once.
-    fn deliver(&mut self) {
-        let at_ms = self.playback.now_ms();
-        let dispatch = self.playback.topology().dispatch();
-        for intent in dispatch.take_ready() {
-            dispatch.outcome(DeliveryOutcome {
-                delivery_id: intent.delivery_id,
-                delivered: true,
-                attempts: 1,
-                reason: None,
-                at_ms,
-            });
-        }
-    }
-
     fn end(mut self, until_ms: Option<i64>) -> anyhow::Result<Report> {
         let last_ms = self.playback.now_ms();
         if let Some(until_ms) = until_ms.filter(|until_ms| *until_ms < last_ms) {
@@ -213,7 +191,7 @@ impl<W: Write> History<W> {
         let ended_ms = until_ms.map_or(last_ms, |until_ms| until_ms.max(last_ms));
         self.pass(ended_ms)?;
         self.playback.pass(ended_ms)?;
-        self.deliver();
+        deliver(&mut self.playback);
         if self
             .readings
             .as_ref()
@@ -236,8 +214,37 @@ impl<W: Write> History<W> {
     }
 }
 
+/// Nobody is there to be paged: every page counts as taken at once.
+pub fn deliver(playback: &mut Playback) {
+    let at_ms = playback.now_ms();
+    let dispatch = playback.topology().dispatch();
+    for intent in dispatch.take_ready() {
+        dispatch.outcome(DeliveryOutcome {
+            delivery_id: intent.delivery_id,
+            delivered: true,
+            attempts: 1,
+            reason: None,
+            at_ms,
+        });
+    }
+}
+
+/// Opens the stages at `began_ms`, and tells them of the config's plans.
+pub fn stages(config: &Config, began_ms: i64) -> anyhow::Result<Playback> {
+    let mut playback = Playback::open(&config.topology(began_ms), began_ms, STEP_MS)?;
+    for event in config.plans.events(began_ms, config.shop.id.as_deref()) {
+        let stream = event.body.as_ref().map(|body| body.stream());
+        if stream.is_some_and(|stream| config.topic_of(stream).is_some()) {
+            let value = fenghuo_event::to_protobuf(&event);
+            playback.feed(began_ms, stream, Some("application/protobuf"), value)?;
+        }
+    }
+    playback.pass(began_ms)?;
+    Ok(playback)
+}
+
 /// Events by what became of them.
-fn counted(playback: &mut Playback) -> Events {
+pub fn counted(playback: &mut Playback) -> Events {
     let mut counted = Events::default();
     for (_, outcome, events) in playback.topology().board().events() {
         let count = match outcome {

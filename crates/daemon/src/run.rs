@@ -323,6 +323,7 @@ fn shown(
     let members = Mutex::new(None);
     Shown {
         catalogue: Arc::clone(&config.catalogue),
+        rules: Arc::clone(&config.rules),
         board: Arc::clone(&shared.board),
         identity: Arc::clone(&shared.identity),
         token,

@@ -7,17 +7,22 @@ use fenghuo_signal::Catalogue;
 use serde_json::{Value, json};
 
 use crate::cli;
+use crate::config::Config;
 use crate::exit::Exit;
 
 /// Prints the signals or the rules.
-pub fn run(args: &cli::Signals) -> Exit {
-    if args.rules {
+pub fn run(args: &cli::Signals) -> anyhow::Result<Exit> {
+    let catalogue = match &args.config {
+        Some(path) => Config::load(path)?.catalogue,
+        None => Catalogue::built_in(),
+    };
+    Ok(if args.rules {
         print(&Rules::builtin_text())
     } else if args.json {
-        print(&format!("{:#}\n", as_json()))
+        print(&format!("{:#}\n", as_json(&catalogue)))
     } else {
-        print(&as_table())
-    }
+        print(&as_table(&catalogue))
+    })
 }
 
 /// Writes to standard output. Whoever stops reading has had enough: that is no failure.
@@ -33,8 +38,7 @@ pub fn print(text: &str) -> Exit {
     }
 }
 
-fn as_json() -> Value {
-    let catalogue = Catalogue::built_in();
+fn as_json(catalogue: &Catalogue) -> Value {
     let signals = catalogue.signals().iter().map(|signal| {
         let kinds: Vec<&str> = signal.kinds.iter().map(|kind| kind.name()).collect();
         let streams: Vec<&str> = signal.streams.iter().map(|stream| stream.topic()).collect();
@@ -45,14 +49,15 @@ fn as_json() -> Value {
             "formula": signal.formula,
             "kinds": kinds,
             "streams": streams,
+            "own": signal.is_own,
         })
     });
     signals.collect()
 }
 
-fn as_table() -> String {
+fn as_table(catalogue: &Catalogue) -> String {
     let mut rows = vec![["SIGNAL", "UNIT", "OF", "TELLS"].map(str::to_owned)];
-    for signal in Catalogue::built_in().signals() {
+    for signal in catalogue.signals() {
         let kinds: Vec<&str> = signal.kinds.iter().map(|kind| kind.name()).collect();
         rows.push([
             signal.name.to_string(),
@@ -77,8 +82,8 @@ mod tests {
 
     #[test]
     fn every_signal_is_told() {
-        let table = as_table();
-        let json = as_json();
+        let table = as_table(&Catalogue::built_in());
+        let json = as_json(&Catalogue::built_in());
         assert_eq!(
             table.lines().count(),
             1 + Catalogue::built_in().signals().len()

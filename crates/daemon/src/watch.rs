@@ -46,8 +46,11 @@ pub struct Halt<'a> {
     pub pause: &'a dyn Fn() -> bool,
     /// Is told the file that has been read for long, its bytes so far and for how long, or that none
     /// has.
-    pub slow: &'a dyn Fn(Option<(&str, u64, Duration)>),
+    pub slow: &'a Slow<'a>,
 }
+
+/// A file, its bytes so far, and for how long.
+type Slow<'a> = dyn Fn(Option<(&str, u64, Duration)>) + 'a;
 
 /// Watches until it is to stop. An error is one that does not go away by itself.
 pub fn watch(

@@ -286,7 +286,7 @@ fn make<T>(
 
 /// Opens the store's file. What the system still holds of it in memory is dropped first: after a
 /// failed sync that may be what never reached the disk.
-fn open(path: &PathBuf) -> io::Result<Box<dyn StorageBackend>> {
+fn open(path: &Path) -> io::Result<Box<dyn StorageBackend>> {
     backend(open_file(path)?)
 }
 

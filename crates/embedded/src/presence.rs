@@ -84,10 +84,10 @@ impl Presence {
     /// As [`look`](Self::look), and compares the beginning of the file with its checksums.
     pub fn look_inside(&self, id: u64) -> Option<&str> {
         self.look();
-        if self.lost().is_none() {
-            if let Err(what) = agreed(|| inside(&self.path, id)) {
-                self.lose(what);
-            }
+        if self.lost().is_none()
+            && let Err(what) = agreed(|| inside(&self.path, id))
+        {
+            self.lose(what);
         }
         self.lost()
     }

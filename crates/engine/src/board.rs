@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::record::{DeliveryOutcome, Intent};
 
-pub use pages::{AlertPlace, EpisodePlace, OpenGroup, Summary, alert_place, episode_place};
+pub use pages::{AlertPlace, EpisodePlace, OpenGroup, Rank, Summary, alert_place, episode_place};
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -9,9 +9,10 @@
 
 use std::collections::BTreeMap;
 
-use fenghuo_alert::Alert;
+use fenghuo_alert::{Alert, Rules};
 use fenghuo_log::{Append, Record, TopicPartition};
-use fenghuo_signal::Entity;
+use fenghuo_signal::catalogue::File;
+use fenghuo_signal::{Catalogue, Entity};
 
 use crate::record::{EntityName, FactRow, PANES_SINCE, VERSION, topic};
 
@@ -67,6 +68,21 @@ pub(crate) struct SourceRow {
     /// Its clock; absent before its first commit was whole.
     #[prost(message, optional, tag = "4")]
     pub(crate) clock: Option<ClockRow>,
+    /// The catalogue of its last commit, and since when it counts each measure.
+    #[prost(fixed64, tag = "5")]
+    pub(crate) catalogue: u64,
+    #[prost(message, repeated, tag = "6")]
+    pub(crate) counted: Vec<CountedRow>,
+}
+
+/// A measure that a source partition counts.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct CountedRow {
+    #[prost(fixed32, tag = "1")]
+    pub(crate) measure: u32,
+    /// Event time; absent = from the first record on.
+    #[prost(int64, optional, tag = "2")]
+    pub(crate) since_ms: Option<i64>,
 }
 
 /// The clock of a source partition.
@@ -96,6 +112,9 @@ pub(crate) struct SignalRow {
     /// Until then it ends nothing, as its clock was set.
     #[prost(int64, optional, tag = "5")]
     pub(crate) held_ms: Option<i64>,
+    /// What it was; of another one nothing is taken over.
+    #[prost(fixed32, tag = "4")]
+    pub(crate) definition: u32,
 }
 
 /// Some entities of a segment.
@@ -158,6 +177,9 @@ pub(crate) struct SlotRow {
     pub(crate) reading: Option<ReadingRow>,
     #[prost(message, repeated, tag = "6")]
     pub(crate) alerts: Vec<AlertRow>,
+    /// What the signal was.
+    #[prost(fixed32, tag = "7")]
+    pub(crate) definition: u32,
 }
 
 /// The last reading of a signal.
@@ -202,14 +224,58 @@ impl AlertRow {
     }
 }
 
-/// The rules under which a home judges.
+/// The set under which a home judges: rules and catalogue.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct RulesRow {
+pub(crate) struct SetRow {
     #[prost(uint32, tag = "1")]
     pub(crate) version: u32,
     /// Rule files, in the order in which they are laid over each other.
     #[prost(string, repeated, tag = "2")]
     pub(crate) texts: Vec<String>,
+    /// The catalogue's hash.
+    #[prost(fixed64, tag = "3")]
+    pub(crate) catalogue: u64,
+    /// The catalogue's files beside the built-in ones, in order.
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) files: Vec<FileRow>,
+}
+
+/// A file of the catalogue.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct FileRow {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(string, tag = "2")]
+    pub(crate) text: String,
+}
+
+impl SetRow {
+    fn new(rules: &Rules, catalogue: &Catalogue) -> Self {
+        let files = catalogue.own_files().iter();
+        Self {
+            version: VERSION,
+            texts: rules.texts().to_vec(),
+            catalogue: catalogue.hash(),
+            files: files
+                .map(|file| FileRow {
+                    name: file.name.clone(),
+                    text: file.text.clone(),
+                })
+                .collect(),
+        }
+    }
+
+    /// The catalogue of then; `None` where this build cannot make it any more, since its own part
+    /// is another.
+    pub(crate) fn catalogue(&self) -> Option<Catalogue> {
+        let files = self.files.iter().map(|file| File {
+            name: file.name.clone(),
+            text: file.text.clone(),
+        });
+        let files: Vec<File> = files.collect();
+        let catalogue = Catalogue::compile(&files).ok()?;
+        (catalogue.hash() == self.catalogue).then_some(catalogue)
+    }
 }
 
 const RULES_KEY: &[u8] = b"rules";
@@ -238,13 +304,9 @@ impl Writer {
         appends.push(Append::new(self.to.clone(), Some(key), value));
     }
 
-    /// Writes the rules.
-    pub(crate) fn rules(&self, texts: &[String], appends: &mut Vec<Append>) {
-        let row = RulesRow {
-            version: VERSION,
-            texts: texts.to_vec(),
-        };
-        self.put(RULES_KEY.to_vec(), &row, appends);
+    /// Writes rules and catalogue.
+    pub(crate) fn set(&self, rules: &Rules, catalogue: &Catalogue, appends: &mut Vec<Append>) {
+        self.put(RULES_KEY.to_vec(), &SetRow::new(rules, catalogue), appends);
     }
 
     /// Writes the rows of a segment in place of the `before` chunks that it had, and returns how
@@ -300,7 +362,7 @@ impl Writer {
 /// known which of them count.
 #[derive(Default)]
 pub(crate) struct Reader {
-    rules: Option<RulesRow>,
+    set: Option<SetRow>,
     heads: BTreeMap<usize, Head>,
     chunks: BTreeMap<(usize, u32), Box<[u8]>>,
 }
@@ -320,12 +382,12 @@ impl Reader {
         let damaged = |what: &str| Unreadable::Damaged(format!("{what} at {}", record.offset));
         let key = record.key.ok_or_else(|| damaged("no key"))?;
         if key == RULES_KEY {
-            self.rules = record
+            self.set = record
                 .value
-                .map(<RulesRow as prost::Message>::decode)
+                .map(<SetRow as prost::Message>::decode)
                 .transpose()
                 .map_err(|_| damaged("rules"))?;
-            return check_version(self.rules.as_ref().map_or(0, |row| row.version));
+            return check_version(self.set.as_ref().map_or(0, |row| row.version));
         }
         let key = std::str::from_utf8(key).map_err(|_| damaged("a key"))?;
         let number = |text: &str| text.parse::<u32>().map_err(|_| damaged("a key"));
@@ -352,9 +414,9 @@ impl Reader {
         Ok(())
     }
 
-    /// The rules under which the home judged.
-    pub(crate) fn rules(&self) -> Option<&[String]> {
-        self.rules.as_ref().map(|row| row.texts.as_slice())
+    /// The set under which the home judged.
+    pub(crate) fn set(&self) -> Option<&SetRow> {
+        self.set.as_ref()
     }
 
     /// The head of every segment that was written; all of them, or the home is young.

@@ -51,8 +51,8 @@ struct Held {
     partitions: u32,
     /// When the next segment is written down.
     turn_ms: Option<i64>,
-    /// The rules in the log are not those judged by.
-    rules_changed: bool,
+    /// The set in the log is not that judged by.
+    set_changed: bool,
 }
 
 /// The stage.
@@ -115,7 +115,19 @@ impl Evaluate {
     fn load(&mut self, index: usize) -> Option<u64> {
         let held = self.homes.get_mut(index)?.as_mut()?;
         let reader = held.reader.take()?;
-        held.rules_changed = reader.rules().is_none();
+        let ours = self.config.catalogue.hash();
+        held.set_changed = reader.set().is_none_or(|set| set.catalogue != ours);
+        // What the log has was counted and judged under the set of then: it is folded under it.
+        if let Some(set) = reader.set()
+            && set.catalogue != ours
+            && let Some(catalogue) = set.catalogue()
+        {
+            let config = EvaluateConfig {
+                catalogue: Arc::new(catalogue),
+                ..EvaluateConfig::clone(&self.config)
+            };
+            held.home = Home::new(held.home.partition(), Arc::new(config));
+        }
         match held.home.load(&reader) {
             Ok(_) if reader.heads().any(|(_, head)| head.covered > held.from) => {
                 let what = format!(
@@ -147,9 +159,10 @@ impl Evaluate {
         };
         let step_ms = (cycle_ms / SEGMENTS as i64).max(1);
         for held in self.homes.iter_mut().flatten() {
-            if std::mem::take(&mut held.rules_changed) {
+            if std::mem::take(&mut held.set_changed) {
                 // All at once: what a restart folds again must never lie under two sets of rules.
-                held.state.rules(self.config.rules.texts(), appends);
+                let (rules, catalogue) = (&self.config.rules, &self.config.catalogue);
+                held.state.set(rules, catalogue, appends);
                 for segment in 0..SEGMENTS {
                     held.home
                         .write_segment(segment, held.next, &held.state, appends);
@@ -313,7 +326,7 @@ impl Stage for Evaluate {
             next: assigned.low,
             partitions: assigned.partitions,
             turn_ms: None,
-            rules_changed: true,
+            set_changed: true,
         });
         // The checkpoint, and what people were told; then the panes since.
         vec![
@@ -343,9 +356,11 @@ impl Stage for Evaluate {
                 }
             }
             _ => {
+                let before = self.decisions.len();
                 self.merge(index, &record);
-                // What these records led to is in the log already.
-                self.decisions.clear();
+                // What these records led to is in the log already; what other partitions have
+                // decided is not.
+                self.decisions.truncate(before);
             }
         }
     }
@@ -367,7 +382,17 @@ impl Stage for Evaluate {
             2 => {
                 let held = self.homes.get_mut(index)?.as_mut()?;
                 held.next = held.from;
-                held.rules_changed |= held.home.adopt(&self.config.rules, &mut self.decisions);
+                held.set_changed |= held.home.adopt(&self.config.rules, &mut self.decisions);
+                if held.home.catalogue() != &*self.config.catalogue {
+                    held.set_changed = true;
+                    let under = Home::new(held.home.partition(), Arc::clone(&self.config));
+                    match std::mem::replace(&mut held.home, under).under(&self.config) {
+                        Ok(home) => held.home = home,
+                        Err(unreadable) => {
+                            self.broken = Some(unread(held.home.partition(), unreadable));
+                        }
+                    }
+                }
                 None
             }
             _ => None,
@@ -392,7 +417,7 @@ impl Stage for Evaluate {
         // An episode whose rule is gone, or rules that the log does not know yet.
         !self.decisions.is_empty()
             || self.config.checkpoint_ms.is_some()
-                && self.homes.iter().flatten().any(|held| held.rules_changed)
+                && self.homes.iter().flatten().any(|held| held.set_changed)
     }
 
     fn flush(&mut self, at_ms: i64, _progress: &[Progress], appends: &mut Vec<Append>) {

@@ -18,11 +18,13 @@ use crate::evaluate::EvaluateConfig;
 use crate::ingest::home_of;
 use crate::record::{CommitRecord, EntityTable, SourceRange};
 
+mod counted;
 mod judgement;
 mod kept;
 mod room;
 mod step;
 
+use counted::{Counted, Since};
 pub use room::POINTS_MAX as PLAN_POINTS_MAX;
 use room::{Claim, Room};
 
@@ -149,6 +151,10 @@ pub(crate) struct Home {
     clocks: Clocks,
     /// Next offset expected of each source partition.
     covered: BTreeMap<(String, u32), u64>,
+    /// What each source partition counts.
+    counted: BTreeMap<(String, u32), Counted>,
+    /// By number of the signal; made when it is asked for.
+    since: Option<Vec<Since>>,
     /// Part of a commit that was applied before, and is now being repeated.
     repeating: bool,
     /// Points of all plans.
@@ -178,6 +184,8 @@ impl Home {
             changed: Vec::new(),
             clocks: Clocks::default(),
             covered: BTreeMap::new(),
+            counted: BTreeMap::new(),
+            since: None,
             repeating: false,
             holes: 0,
             unreadable: 0,
@@ -187,6 +195,11 @@ impl Home {
     /// Number of its panes partition.
     pub(crate) fn partition(&self) -> u32 {
         self.partition
+    }
+
+    /// What is counted and read.
+    pub(crate) fn catalogue(&self) -> &fenghuo_signal::Catalogue {
+        &self.config.catalogue
     }
 
     /// Number of entities.
@@ -240,6 +253,7 @@ impl Home {
                 at_ms: commit.at_ms,
                 at_end: source.at_end,
             };
+            self.note_counted(source, commit);
             let (topic, partition) = (&source.topic, source.partition);
             is_stepped |= self
                 .clocks

@@ -69,6 +69,9 @@ pub struct CommitRecord {
     /// Increments, by measure.
     #[prost(message, repeated, tag = "11")]
     pub rows: Vec<MeasureRows>,
+    /// Ids of all measures that were counted, also of those without an increment here.
+    #[prost(fixed32, repeated, tag = "12")]
+    pub measures: Vec<u32>,
     /// The last step forward of the clock that was followed: no time has passed between its ends.
     /// It is told from then on, so that whoever's time passes over it later knows of it.
     #[prost(message, optional, tag = "14")]

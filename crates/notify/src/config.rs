@@ -285,6 +285,7 @@ impl ChannelConfig {
         channel.text = keys.text("text")?.map(str::to_owned);
         // Compiled here for its errors alone; the notifier compiles what it keeps.
         Templates::compile(channel.title.as_deref(), channel.text.as_deref())
+            .and_then(|templates| templates.try_out())
             .map_err(|(key, problem)| keys.error(key, problem))?;
         Ok(channel)
     }

@@ -1,6 +1,6 @@
 //! Whether a clock can be believed, from what it says beside one that knows no steps.
 //!
-//! Pure: both clocks are arguments. A clock that moved against the other by more than [`EVEN_MS`]
+//! Pure: both clocks are arguments. A clock that moved against the other by more than `EVEN_MS`
 //! was set, rightly or not. Which one it is, events tell: nothing has happened before its time, and
 //! most of what is told has just happened.
 

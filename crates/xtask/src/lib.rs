@@ -12,6 +12,7 @@ pub mod binary;
 pub mod debian;
 pub mod deploy;
 pub mod fuzz;
+pub mod generate;
 pub mod keeper;
 pub mod monitoring;
 pub mod serve;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{fuzz, serve, simulate, test, tidy, verdicts};
+use xtask::{fuzz, generate, serve, simulate, test, tidy, verdicts};
 
 /// Chores of the workspace.
 #[derive(Parser)]
@@ -21,6 +21,8 @@ struct Arguments {
 enum Chore {
     /// Check what the compiler does not: arrows between crates, purity, headers, dashboards.
     Tidy,
+    /// Write what follows from the catalogue: the README's table of signals, the dashboard's panels.
+    Generate,
     /// Start the services that tests run against, and keep them until Ctrl-C.
     Services,
     /// Play the whole topology in virtual time from seeds, with everything going wrong that can.
@@ -54,6 +56,7 @@ fn run(chore: Chore) -> Result<()> {
         .canonicalize()?;
     match chore {
         Chore::Tidy => tidy::run(&root),
+        Chore::Generate => generate::run(&root),
         Chore::Services => serve::run(),
         Chore::Simulate(arguments) => simulate::run(&root, &arguments),
         Chore::Chaos(arguments) => verdicts::run(&root, "chaos", &arguments),

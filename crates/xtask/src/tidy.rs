@@ -12,8 +12,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::deploy;
 use crate::services::run as output_of;
+use crate::{deploy, generate};
 
 pub use crates::Metadata;
 
@@ -56,6 +56,7 @@ pub fn run(root: &Path) -> Result<()> {
     findings.extend(crates::check_reserved(&metadata));
     findings.extend(sources::check_tree(root)?);
     findings.extend(deploy::check(root)?);
+    findings.extend(generate::check(root)?);
     if findings.is_empty() {
         println!("tidy: nothing to complain about");
         return Ok(());

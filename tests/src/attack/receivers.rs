@@ -100,7 +100,10 @@ fn stuck_channel(settings: &Settings) -> Result<Finding> {
     Ok(finding)
 }
 
-const LOOPS: [&str; 4] = [
+/// The first one costs nothing on the sample page of `check`; the others are refused there.
+const LOOPS: [&str; 5] = [
+    "{% if entity.sku is startingwith('costly') %}{% for a in range(1000) %}{% for b in range(1000) %}\
+        {% endfor %}{% endfor %}{% endif %}{{ rule }}",
     "{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}{{ rule }}",
     "{% for a in range(10000) %}{% for b in range(10000) %}xxxxxxxxxxxxxxxx{% endfor %}{% endfor %}",
     "{% set ns = namespace(x='x') %}{% for a in range(64) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",

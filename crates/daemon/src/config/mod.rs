@@ -25,6 +25,7 @@ use fenghuo_log::{Start, TopicSpec};
 use fenghuo_notify::{ChannelConfig, ChannelKind, Secret, SecretSource, is_placeholder};
 use fenghuo_signal::Catalogue;
 
+pub use document::read_text;
 pub use plan::Plans;
 
 /// Seed of the tables in which ingest combines. Any number does; one and the same keeps replays
@@ -298,7 +299,7 @@ pub enum ConfigError {
 impl Config {
     /// Reads and checks a config and all files that it names.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = document::read_text(path, document::CONFIG_BYTES_MAX)?;
+        let text = read_text(path, document::CONFIG_BYTES_MAX)?;
         Self::parse(&path.display().to_string(), &text)
     }
 

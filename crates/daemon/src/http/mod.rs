@@ -27,6 +27,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use fenghuo_alert::Rules;
 use fenghuo_engine::Board;
 use fenghuo_notify::Secret;
 use fenghuo_signal::Catalogue;
@@ -47,6 +48,8 @@ pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub struct Shown {
     /// What is counted and read.
     pub catalogue: Arc<Catalogue>,
+    /// What a reading is graded by.
+    pub rules: Arc<Rules>,
     /// What the stages know.
     pub board: Arc<Board>,
     /// What shop this is.

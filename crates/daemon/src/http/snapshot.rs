@@ -1,10 +1,13 @@
 //! The snapshot: what one screen shows, small enough to be pushed twice a second.
 
-use std::collections::HashSet;
+use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
 
-use fenghuo_alert::{Severity, Transition};
-use fenghuo_engine::board::{Board, ChartPoint, OpenGroup, Outcome, Totals};
-use fenghuo_signal::{Entity, Kind, Reading, ReadingState};
+use fenghuo_alert::{Grade, Severity, Transition};
+use fenghuo_engine::board::{Board, ChartPoint, OpenGroup, Outcome, Published, Rank, Totals};
+use fenghuo_signal::catalogue::ShownAs;
+use fenghuo_signal::{Entity, Kind, Reading, ReadingState, Signal};
 use serde::Serialize;
 
 use super::Shown;
@@ -12,10 +15,14 @@ use super::episode::{EpisodeRow, by_episode};
 use crate::conditions::Standing;
 
 const CAMPAIGNS_MAX: usize = 6;
-/// Skus with the most orders: the pool that those shown come from.
+/// The panel of the chart.
+const SALES: &str = "sales";
+/// Skus with the most orders: the pool that those shown come from, where there are many.
 const HOT_SKUS: usize = 60;
-const SKUS_MAX: usize = 12;
-const PARCEL_ROWS_MAX: usize = 8;
+/// Readings of a signal that are all looked at.
+const RANKED_MAX: usize = 20_000;
+const ROWS_MAX: usize = 12;
+const TABLES_MAX: usize = 16;
 /// Rules whose alerts are shown, and alerts of each: a storm of one must not hide another.
 const GROUPS_MAX: usize = 24;
 const ALIKE_MAX: usize = 4;
@@ -24,7 +31,7 @@ const CONDITIONS_MAX: usize = 12;
 
 /// What is shown; times are Unix ms.
 #[derive(Serialize)]
-struct Snapshot {
+struct Snapshot<'a> {
     now_ms: i64,
     shop: String,
     currency: Option<String>,
@@ -42,10 +49,8 @@ struct Snapshot {
     refused: u64,
     sources: Vec<Source>,
     totals: Option<Totals>,
-    campaigns: Vec<Campaign>,
-    skus: Vec<Sku>,
-    late: Vec<Row>,
-    first_scan: Vec<Row>,
+    campaigns: Vec<Campaign<'a>>,
+    tables: Vec<Table<'a>>,
     pages_open: usize,
     warnings_open: usize,
     groups: Vec<Group>,
@@ -73,19 +78,43 @@ struct Source {
 }
 
 #[derive(Serialize)]
-struct Campaign {
+struct Campaign<'a> {
     name: String,
     totals: Option<Totals>,
-    pace: Option<Reading>,
+    /// Those of the sales panel, as the catalogue has them.
+    readings: Vec<Told<'a>>,
     chart: Vec<ChartPoint>,
 }
 
+/// How a signal is called and shown.
 #[derive(Serialize)]
-struct Sku {
-    name: String,
-    orders: i64,
-    cover: Option<Reading>,
-    available: Option<Reading>,
+struct Head<'a> {
+    signal: &'a str,
+    title: &'a BTreeMap<Box<str>, Box<str>>,
+    #[serde(rename = "as")]
+    shown_as: ShownAs,
+}
+
+/// A signal's reading about a campaign.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
+    reading: Reading,
+    grade: Grade,
+}
+
+/// The worst readings of a signal.
+#[derive(Serialize)]
+struct Table<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
+    panel: &'a str,
+    /// What stands beside each.
+    beside: Option<Head<'a>>,
+    rows: Vec<Row>,
+    /// Readings that cannot be judged, none of which is among the rows.
+    unjudged: usize,
 }
 
 /// A reading and what it is about.
@@ -94,6 +123,10 @@ struct Row {
     kind: &'static str,
     name: String,
     reading: Reading,
+    grade: Grade,
+    /// Where it lies on a scale that has the limits on it, 0 to 1.
+    bar: Option<f64>,
+    beside: Option<Reading>,
 }
 
 /// The snapshot of now, as JSON.
@@ -129,12 +162,8 @@ pub(super) fn render(shown: &Shown) -> String {
         refused,
         sources: sources(board, now_ms),
         totals: board.totals_of(&Entity::shop()),
-        campaigns: campaigns(board),
-        skus: skus(board),
-        late: rows(board, "parcel.eta_breach", |reading| reading.lower),
-        first_scan: rows(board, "ship.first_scan", |reading| {
-            reading.surprise.max(reading.lower * 100.0)
-        }),
+        campaigns: campaigns(shown),
+        tables: tables(shown),
         pages_open: count(Severity::Page),
         warnings_open: count(Severity::Warn),
         groups: groups.into_iter().map(|of| group(of, &row)).collect(),
@@ -188,59 +217,120 @@ fn group(of: OpenGroup, row: &dyn Fn(Transition) -> EpisodeRow) -> Group {
 }
 
 /// Campaigns with a plan, the largest first.
-fn campaigns(board: &Board) -> Vec<Campaign> {
+fn campaigns(shown: &Shown) -> Vec<Campaign<'_>> {
+    let board = &shown.board;
+    let told = |campaign: &Entity| {
+        let signals = shown.catalogue.signals().iter();
+        let of_sales = signals.filter(|signal| &*signal.panel == SALES);
+        let told = of_sales.filter_map(|signal| {
+            let reading = board.reading(&signal.name, campaign)?.reading;
+            let graded = shown.rules.grade(&signal.name, campaign, &reading);
+            Some(Told {
+                head: head(signal),
+                reading,
+                grade: graded.grade,
+            })
+        });
+        told.collect()
+    };
     let charts = board.charts_largest(CAMPAIGNS_MAX).into_iter();
     charts
         .map(|(campaign, chart)| Campaign {
             totals: board.totals_of(&campaign),
-            pace: board.reading("sales.pace", &campaign).map(|p| p.reading),
+            readings: told(&campaign),
             name: campaign.first.to_string(),
             chart,
         })
         .collect()
 }
 
-/// Of the skus with the most orders those that last the shortest.
-fn skus(board: &Board) -> Vec<Sku> {
-    let hot = board.totals_most(Kind::SKU, HOT_SKUS);
-    let mut skus: Vec<Sku> = hot
-        .iter()
-        .map(|(entity, totals)| Sku {
-            name: entity.first.to_string(),
-            orders: totals.orders,
-            cover: board
-                .reading("stock.hours_of_cover", entity)
-                .map(|published| published.reading),
-            available: board
-                .reading("stock.available_to_promise", entity)
-                .map(|published| published.reading),
-        })
-        .collect();
-    let hours = |sku: &Sku| match &sku.cover {
-        Some(cover) if cover.state == ReadingState::Ok => cover.value,
-        _ => f64::MAX,
-    };
-    skus.sort_by(|a, b| hours(a).total_cmp(&hours(b)));
-    skus.truncate(SKUS_MAX);
-    skus
+fn head(signal: &Signal) -> Head<'_> {
+    Head {
+        signal: &signal.name,
+        title: &signal.title,
+        shown_as: signal.shown_as,
+    }
 }
 
-/// The worst readings of a signal about parcels.
-fn rows(board: &Board, signal: &str, badness: impl Fn(&Reading) -> f64) -> Vec<Row> {
-    let rank = |entity: &Entity, reading: &Reading| {
-        let is_shown = entity.kind != Kind::CAMPAIGN && reading.state == ReadingState::Ok;
-        is_shown.then(|| (badness(reading), reading.n))
+/// The worst readings of every signal that has some, those of the worst signals first.
+fn tables(shown: &Shown) -> Vec<Table<'_>> {
+    let catalogue = &shown.catalogue;
+    let signals = catalogue.signals();
+    let beside = |signal: &Signal| {
+        signals
+            .iter()
+            .any(|of| of.beside.as_deref() == Some(&signal.name))
     };
-    let worst = board.readings_ranked(signal, PARCEL_ROWS_MAX, &rank);
-    worst
-        .into_iter()
-        .map(|(entity, published)| Row {
+    let shown_alone = signals
+        .iter()
+        .filter(|signal| &*signal.panel != SALES && !beside(signal));
+    let mut tables: Vec<(Grade, Table<'_>)> = shown_alone
+        .filter_map(|signal| table(shown, signal))
+        .collect();
+    // Equal ones stay in the catalogue's order.
+    tables.sort_by_key(|(grade, _)| Reverse(*grade));
+    tables.truncate(TABLES_MAX);
+    tables.into_iter().map(|(_, table)| table).collect()
+}
+
+fn table<'a>(shown: &'a Shown, signal: &'a Signal) -> Option<(Grade, Table<'a>)> {
+    let (board, rules) = (&shown.board, &shown.rules);
+    let unjudged = Cell::new(0);
+    let rank = |entity: &Entity, reading: &Reading| {
+        if reading.state != ReadingState::Ok {
+            unjudged.set(unjudged.get() + 1);
+            return None;
+        }
+        Some((rules.grade(&signal.name, entity, reading).rank(), reading.n))
+    };
+    // Beyond so many all of them would be looked at for too long: those that sell most are.
+    let worst = match board.readings_count(&signal.name) {
+        0 => return None,
+        1..=RANKED_MAX => board.readings_ranked(&signal.name, ROWS_MAX, &rank),
+        _ => selling(shown, signal, &rank),
+    };
+    let beside = signal.beside.as_deref();
+    let beside = beside.and_then(|name| shown.catalogue.signal(name));
+    let row = |(entity, published): (Entity, Published)| {
+        let graded = rules.grade(&signal.name, &entity, &published.reading);
+        let beside = beside.and_then(|signal| board.reading(&signal.name, &entity));
+        Row {
             kind: entity.kind.name(),
             name: match entity.second.as_str() {
                 "" => entity.first.to_string(),
                 second => format!("{} · {second}", entity.first),
             },
             reading: published.reading,
+            grade: graded.grade,
+            bar: graded.bar,
+            beside: beside.map(|published| published.reading),
+        }
+    };
+    let rows: Vec<Row> = worst.into_iter().map(row).collect();
+    let grade = rows.first().map_or(Grade::None, |row| row.grade);
+    let table = Table {
+        head: head(signal),
+        panel: &signal.panel,
+        beside: beside.map(head),
+        rows,
+        unjudged: unjudged.get(),
+    };
+    Some((grade, table))
+}
+
+/// The worst readings about the skus with the most orders.
+fn selling(shown: &Shown, signal: &Signal, rank: &Rank<'_>) -> Vec<(Entity, Published)> {
+    let hot = shown.board.totals_most(Kind::SKU, HOT_SKUS).into_iter();
+    let mut ranked: Vec<_> = hot
+        .filter_map(|(entity, _)| {
+            let published = shown.board.reading(&signal.name, &entity)?;
+            Some((rank(&entity, &published.reading)?, entity, published))
         })
+        .collect();
+    ranked.sort_by(|((a, _), ..), ((b, _), ..)| b.total_cmp(a));
+    ranked.truncate(ROWS_MAX);
+    let ranked = ranked.into_iter();
+    ranked
+        .map(|(_, entity, published)| (entity, published))
         .collect()
 }

@@ -1,5 +1,6 @@
 //! The routes, asked in-process over a board that real stages have filled.
 
+mod health;
 mod hostile;
 mod large;
 
@@ -85,6 +86,7 @@ pub(super) fn shown() -> Shown {
     let (board, now_ms) = filled();
     Shown {
         catalogue: fenghuo_signal::Catalogue::built_in(),
+        rules: Arc::clone(&Config::without_file().unwrap().rules),
         board,
         identity: Arc::new(Identity::new(Known {
             shop: Some("42".to_owned()),
@@ -236,77 +238,6 @@ async fn a_listener_beyond_this_machine_needs_a_token() {
     let served = super::serve(listener, Arc::new(shown()), std::future::ready(())).await;
     let error = served.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
-}
-
-#[tokio::test]
-async fn health_says_why_not() {
-    let (router, ..) = served(shown());
-    assert_eq!(ask(&router, "/-/healthy", &[]).await.0, StatusCode::OK);
-    let (status, text) = ask(&router, "/-/ready", &[]).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(text, r#"{"error":"the orders are 90 s behind"}"#);
-}
-
-#[tokio::test]
-async fn what_is_wrong_with_the_process_is_told_though_it_is_ready() {
-    let shown = Shown {
-        ready: Arc::new(|| Ok(())),
-        ..shown()
-    };
-    let condition = crate::conditions::Condition {
-        name: "map.full",
-        about: "entities".to_owned(),
-        severity: fenghuo_alert::Severity::Warn,
-        blocks_ready: false,
-        text: "the map of entities is nearly full".to_owned(),
-    };
-    shown.conditions.set(7, condition);
-    let (router, ..) = served(shown);
-    let (status, text) = ask(&router, "/-/ready", &[]).await;
-    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!((status, &told["ok"]), (StatusCode::OK, &true.into()));
-    assert_eq!(told["conditions"][0]["name"], "map.full");
-    assert_eq!(told["conditions"][0]["since_ms"], 7);
-    let (_, metrics) = ask(&router, "/metrics", &[]).await;
-    assert_eq!(
-        samples(&metrics, "fenghuo_condition"),
-        [r#"fenghuo_condition{name="map.full",about="entities"} 1"#]
-    );
-}
-
-#[tokio::test]
-async fn health_names_nothing_of_the_shop_to_who_shows_no_token() {
-    let shown = Shown {
-        token: Some(Secret::new("operator-token")),
-        ready: Arc::new(|| Err("the channel secret-channel is stuck".to_owned())),
-        ..shown()
-    };
-    for about in ["entities", "secret-map"] {
-        shown.conditions.set(
-            7,
-            crate::conditions::Condition {
-                name: "map.full",
-                about: about.to_owned(),
-                severity: fenghuo_alert::Severity::Page,
-                blocks_ready: true,
-                text: "The last ones: campaign=secret-campaign, sku=secret-sku".to_owned(),
-            },
-        );
-    }
-    let (router, ..) = served(shown);
-    for wrong in [&[][..], &[("authorization", "Bearer something-else")]] {
-        let (status, text) = ask(&router, "/-/ready", wrong).await;
-        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(!text.contains("secret"), "{text}");
-        let told: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(told["conditions"][0]["name"], "map.full");
-        assert_eq!(told["conditions"][0]["count"], 2);
-    }
-    let right = [("authorization", "Bearer operator-token")];
-    let (_, text) = ask(&router, "/-/ready", &right).await;
-    for named in ["secret-sku", "secret-map", "secret-channel"] {
-        assert!(text.contains(named), "{text}");
-    }
 }
 
 #[tokio::test]
@@ -598,7 +529,30 @@ async fn a_screen_gets_a_snapshot_and_its_stream_ends_with_the_process() {
         snapshot["campaigns"][0]["chart"].as_array().unwrap().len(),
         150
     );
-    assert_eq!(snapshot["skus"].as_array().unwrap().len(), SKUS);
+    let tables = snapshot["tables"].as_array().unwrap();
+    let cover = tables
+        .iter()
+        .find(|table| table["signal"] == "stock.hours_of_cover");
+    let rows = cover.unwrap()["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), SKUS);
+    // The worst stand first, and what is beyond a limit is told by the rules alone.
+    let grades = rows.iter().map(|row| {
+        let number = |name: &str| row["reading"][name].as_f64().unwrap();
+        let expected = match (
+            number("upper") < 1.0,
+            number("value") < 2.0,
+            number("lower") < 0.0,
+        ) {
+            (true, ..) => "page",
+            (false, false, false) => "good",
+            _ => "warn",
+        };
+        assert_eq!(row["grade"], expected, "{row}");
+        ["page", "warn", "good"]
+            .iter()
+            .position(|grade| *grade == expected)
+    });
+    assert!(grades.is_sorted());
     let groups = snapshot["groups"].as_array().unwrap();
     assert!(groups.iter().any(|group| group["rule"] == "price-floor"));
     // Nothing changes any more: what comes next is a beat.

@@ -176,14 +176,14 @@ function showSales(snapshot, campaign) {
     const words = { now: word("now"), label: word("chart_label", gaps) };
     draw(host, points, eventTime(snapshot) ?? snapshot.now_ms, offset_ms, hm, amount, words);
   }
-  const pace = campaign?.pace;
-  const judged = pace?.state === "ok";
-  say("level-value", pace && pace.state !== "unknown" ? percent(pace.value) : "–");
-  say("level-word", word(!pace || pace.state === "unknown" ? "level_unknown" : !judged ? "level_quiet" : pace.surprise > 3 ? "level_odd" : "level_about"));
-  by("level").dataset.grade = !judged ? "none" : pace.value < 0.6 || pace.surprise > 6 ? "page" : pace.value < 0.8 || pace.surprise > 3 ? "warn" : "good";
+  const [level, ...others] = campaign?.readings ?? [];
+  say("level-title", level ? title(level) : word("level"));
+  say("level-value", level ? shown(level.as, level.reading) : "–");
+  say("level-word", word(!level || level.reading.state === "unknown" ? "level_unknown" : level.reading.state !== "ok" ? "level_quiet" : `level_${level.grade}`));
+  by("level").dataset.grade = level?.grade ?? "none";
   const facts = [];
   if (last) facts.push([word("last_minute"), `${amount(last.paid)}`, word("of_plan", { planned: amount(last.planned) })]);
-  if (judged) facts.push([word("oddness"), number(pace.surprise), ""]);
+  for (const each of others.slice(0, 2)) facts.push([title(each), shown(each.as, each.reading), each.grade === "page" || each.grade === "warn" ? word(each.grade) : ""]);
   if (campaign?.totals) facts.push([word("campaign_orders"), amount(campaign.totals.orders), ""]);
   by("level-facts").replaceChildren(...facts.flatMap(([name, value, more]) => [make("dt", "", name), make("dd", "", value, make("small", "", more))]));
 }
@@ -196,61 +196,74 @@ function bar(share, grade) {
   return track;
 }
 
-/** Hides the rows that its panel would cut off; the worst come first. */
-function fit(id) {
-  const panel = by(id).closest(".panel");
-  if (getComputedStyle(panel).overflowY === "visible") return;
-  const end = panel.getBoundingClientRect().bottom - 8;
-  const rows = [...by(id).tBodies[0].rows];
-  const over = rows.map((row) => row.getBoundingClientRect().bottom > end);
-  rows.forEach((row, at) => { row.hidden = over[at]; });
+/** How a signal is called: by the catalogue, in the language of the screen where it has that. */
+const title = (of) => of.title[language()] ?? of.title.en ?? of.signal;
+
+/** A reading's value, in the form that the catalogue gives it. */
+function shown(form, reading) {
+  if (!reading || reading.state === "unknown") return word("not_told");
+  if (reading.state !== "ok" && form !== "count") return word("too_few");
+  const value = reading.value;
+  if (form === "percent") return percent(value);
+  if (form === "count") return amount(value);
+  if (form === "seconds") return age(value * 1000);
+  if (form !== "hours") return number(value);
+  if (value >= 1_000) return word("long");
+  if (value <= 0) return word("sold_out");
+  return value < 1 ? word("minutes", { value: Math.max(1, Math.round(value * 60)) })
+    : word("hours", { value: value < 10 ? value.toFixed(1) : amount(value) });
 }
 
-/** How a cover reads, how long its bar is, and how bad it is. */
-function cover(reading) {
-  if (!reading || reading.state === "unknown") return [word("not_told"), 0, "none", ""];
-  if (reading.state !== "ok") return [word("too_few"), 0, "none", ""];
-  const hours = reading.value;
-  if (hours >= 1_000) return [word("long"), 1, "good", ""];
-  const text = hours <= 0 ? word("sold_out")
-    : hours < 1 ? word("minutes", { value: Math.max(1, Math.round(hours * 60)) })
-      : word("hours", { value: hours < 10 ? hours.toFixed(1) : amount(hours) });
-  if (hours < 1) return [text, hours / 8, "page", "▲"];
-  return hours < 2 ? [text, hours / 8, "warn", "◆"] : [text, hours / 8, "good", ""];
-}
+const MARKS = { page: "▲", warn: "◆" };
 
-function showSkus(snapshot) {
-  const known = snapshot.skus.filter((sku) => sku.cover || sku.available);
-  by("skus").hidden = known.length === 0;
-  by("skus-empty").hidden = known.length > 0;
-  const rows = known.map((sku) => {
-    const [text, share, grade, mark] = cover(sku.cover);
-    const available = sku.available && sku.available.state !== "unknown" ? sku.available.value : null;
-    const value = make("span", `value ${grade}`, null, make("i", "mark", mark), text);
-    const left = make("td", `number ${available !== null && available <= 0 ? "page" : ""}`, available === null ? word("not_told") : amount(available));
-    const name = make("th", "name", sku.name);
-    name.title = sku.name;
-    return make("tr", "", null, name, make("td", "bar", null, bar(share, grade), value), left);
-  });
-  by("skus").tBodies[0].replaceChildren(...rows);
-  fit("skus");
-}
-
-function showShares(id, rows, grade) {
-  by(id).hidden = rows.length === 0;
-  by(`${id}-empty`).hidden = rows.length > 0;
-  const most = Math.max(0.2, ...rows.map((row) => row.reading.value));
-  const made = rows.map((row) => {
-    const bad = grade(row.reading);
-    const mark = bad === "page" ? "▲" : bad === "warn" ? "◆" : "";
-    const odd = row.reading.surprise > 3 ? `${word("oddness")} ${amount(row.reading.surprise)}` : "";
-    const value = make("span", `value ${bad}`, null, make("i", "mark", mark), percent(row.reading.value), make("small", "", odd || word("of", { n: amount(row.reading.n) })));
+/** The worst readings of one signal. */
+function table(of) {
+  const most = Math.max(...of.rows.map((row) => Math.abs(row.reading.value)), 1e-9);
+  const rows = of.rows.map((row) => {
+    const odd = row.reading.surprise > 0 && MARKS[row.grade] ? `${word("oddness")} ${amount(row.reading.surprise)}` : "";
+    const sample = row.reading.n > 0 ? word("of", { n: amount(row.reading.n) }) : "";
+    const more = of.beside ? "" : odd || sample;
+    const value = make("span", `value ${row.grade}`, null, make("i", "mark", MARKS[row.grade] ?? ""), shown(of.as, row.reading), make("small", "", more));
     const name = make("th", "name", row.name);
-    name.title = row.name;
-    return make("tr", "", null, name, make("td", "bar", null, bar(row.reading.value / most, bad), value));
+    name.title = `${row.kind.replace(",", " · ")} ${row.name}`;
+    const made = make("tr", "", null, name, make("td", "bar", null, bar(row.bar ?? row.reading.value / most, row.grade), value));
+    if (of.beside) made.append(make("td", "number", shown(of.beside.as, row.beside)));
+    return made;
   });
-  by(id).tBodies[0].replaceChildren(...made);
-  fit(id);
+  const head = make("h3", "", null, make("span", "", title(of)));
+  if (of.beside) head.append(make("small", "", title(of.beside)));
+  else if (of.unjudged > 0) head.append(make("small", "", word("unjudged", { count: amount(of.unjudged) })));
+  const made = make("table", "bars", null, make("tbody", "", null, ...rows));
+  const block = make("div", "", null, head, made);
+  block.dataset.signal = of.signal;
+  return block;
+}
+
+/** Hides the rows and tables that their panel would cut off; the worst come first. Each table keeps a
+ * share of the room, so that a bad one does not hide that another is bad too. */
+function fit(host) {
+  const panel = host.closest(".panel");
+  const blocks = [...host.children];
+  const tables = blocks.map((block) => [...block.querySelectorAll("tr")]);
+  let left = Math.max(...tables.map((rows) => rows.length), 0);
+  const over = () => host.lastElementChild && host.scrollHeight > host.clientHeight + 1;
+  if (getComputedStyle(panel).overflowY === "visible") left = 5;
+  for (; left >= 1; left -= 1) {
+    for (const rows of tables) rows.forEach((row, at) => { row.hidden = at >= left; });
+    if (!over()) return;
+  }
+  for (const block of blocks.reverse()) {
+    if (!over()) return;
+    block.hidden = true;
+  }
+}
+
+function showTables(id, tables) {
+  const host = by(id);
+  host.hidden = tables.length === 0;
+  by(`${id}-empty`).hidden = tables.length > 0;
+  host.replaceChildren(...tables.map(table));
+  fit(host);
 }
 
 /** How the pages of an episode fared: the mark, its words and its class. */
@@ -335,9 +348,10 @@ function show(snapshot) {
   showConditions(snapshot);
   showStanding();
   showSales(snapshot, campaign);
-  showSkus(snapshot);
-  showShares("scans", snapshot.first_scan, (reading) => reading.lower > 0.05 || reading.surprise > 6 ? "page" : reading.lower > 0.02 ? "warn" : "good");
-  showShares("late", snapshot.late, (reading) => reading.lower > 0.15 ? "page" : reading.lower > 0.1 ? "warn" : "good");
+  // Of what can be judged; the catalogue says what belongs to the stock.
+  const judged = snapshot.tables.filter((of) => of.rows.length > 0);
+  showTables("stock", judged.filter((of) => of.panel === "stock"));
+  showTables("signals", judged.filter((of) => of.panel !== "stock"));
   showAlerts(snapshot);
   announce(snapshot);
 }

@@ -11,6 +11,7 @@ use fenghuo_signal::{Judge, Kind, Next, ReadingState, Signal, View};
 use fenghuo_window::{Clock, Series};
 use smallvec::SmallVec;
 
+use super::counted::Since;
 use super::{AT_ONCE, AT_PANE, Decision, Entry, Home, Place};
 
 /// Closed panes that a signal takes in at once when it was asleep; what lies before is skipped.
@@ -127,16 +128,23 @@ impl Home {
         let rules = Arc::clone(&self.rules);
         let catalogue = Arc::clone(&self.config.catalogue);
         let series = catalogue.series();
+        let number = self.entries[id as usize].slots[at].signal;
+        let signal = &catalogue.signals()[number];
+        let not_yet = self.not_yet(signal, at_ms);
+        let mut begun_ms = self.begun_ms[number].unwrap_or(i64::MIN);
+        if let Since::At(since_ms) = self.since(number) {
+            begun_ms = begun_ms.max(since_ms);
+        }
+        let heard = Heard { clock, begun_ms };
         let entry = &mut self.entries[id as usize];
-        let signal = &catalogue.signals()[entry.slots[at].signal];
-        let heard = Heard {
-            clock,
-            begun_ms: self.begun_ms[entry.slots[at].signal].unwrap_or(i64::MIN),
+        let read = match not_yet {
+            Some(read) => read,
+            None => {
+                advance(entry, at, signal, series, at_ms, heard);
+                let view = view(entry, at, series, at_ms, heard);
+                signal.estimator.read(&view)
+            }
         };
-        advance(entry, at, signal, series, at_ms, heard);
-        let read = signal
-            .estimator
-            .read(&view(entry, at, series, at_ms, heard));
         let campaign = match entry.entity.kind {
             Kind::CAMPAIGN => Some(entry.entity.first.to_string()),
             _ => entry.facts.plan(at_ms).map(|plan| plan.campaign_id.clone()),

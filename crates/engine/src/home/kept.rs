@@ -11,11 +11,13 @@ use fenghuo_log::Append;
 use fenghuo_signal::{Entity, Kind, Reading, ReadingState, State};
 use fenghuo_window::{Dump, SourceState};
 
-use super::{Claim, Decision, Entry, Home, Slot};
+use super::counted::Counted;
+use super::{AT_ONCE, Claim, Decision, Entry, Home, Slot};
 use crate::checkpoint::{
     AlertRow, ClockRow, EntityRow, Head, Reader, ReadingRow, SEGMENTS, SeriesRow, SignalRow,
     SlotRow, SourceRow, TierRow, Unreadable, Writer, from_steps, to_steps,
 };
+use crate::evaluate::EvaluateConfig;
 use crate::record::{EntityName, FactRow, VERSION};
 
 impl Home {
@@ -69,11 +71,14 @@ impl Home {
             .map(|(topic, _, partition, _)| (topic, partition))
             .chain(self.covered.keys().map(|(topic, at)| (topic.as_str(), *at)))
             .collect();
+        let counted_of = |topic: &str, partition| self.counted.get(&(topic.to_owned(), partition));
         let sources = known.into_iter().map(|(topic, partition)| SourceRow {
             topic: topic.to_owned(),
             partition,
             covered: self.covered.get(&(topic.to_owned(), partition)).copied(),
             clock: clock_of(topic, partition),
+            catalogue: counted_of(topic, partition).map_or(0, |counted| counted.catalogue),
+            counted: counted_of(topic, partition).map_or_else(Vec::new, Counted::rows),
         });
         let signals = self.config.catalogue.signals().iter().enumerate();
         Head {
@@ -87,6 +92,7 @@ impl Home {
                     muted: self.muted[number],
                     begun_ms: self.begun_ms[number],
                     held_ms: self.held_ms[number],
+                    definition: signal.definition,
                 })
                 .collect(),
             repeating: self.repeating,
@@ -123,10 +129,10 @@ impl Home {
     fn slot_row(&self, slot: &Slot) -> Option<SlotRow> {
         let is_new = slot.reading.is_none() && slot.due_ms.is_none() && slot.alerts.is_empty();
         let alert = |(rule, alert): &(usize, _)| AlertRow::new(&self.rules.get(*rule)?.name, alert);
+        let signal = &self.config.catalogue.signals()[slot.signal];
         (!is_new).then(|| SlotRow {
-            signal: self.config.catalogue.signals()[slot.signal]
-                .name
-                .to_string(),
+            signal: signal.name.to_string(),
+            definition: signal.definition,
             state: slot.state.to_vec(),
             advanced_ms: slot.advanced_ms,
             due_ms: slot.due_ms,
@@ -139,7 +145,7 @@ impl Home {
     /// by the rules of then, until [`Home::adopt`].
     pub(crate) fn load(&mut self, from: &Reader) -> Result<u64, Unreadable> {
         // Texts that this build does not understand any more cannot be judged by.
-        if let Some(rules) = from.rules().and_then(|texts| self.parse(texts)) {
+        if let Some(rules) = from.set().and_then(|set| self.parse(&set.texts)) {
             self.rules = Arc::new(rules);
         }
         for (number, head) in from.heads() {
@@ -172,7 +178,11 @@ impl Home {
         for source in &head.sources {
             let key = (source.topic.clone(), source.partition);
             if let Some(covered) = source.covered {
-                self.covered.insert(key, covered);
+                self.covered.insert(key.clone(), covered);
+            }
+            if !source.counted.is_empty() {
+                let counted = Counted::load(source.catalogue, &source.counted);
+                self.counted.insert(key, counted);
             }
             if let Some(clock) = &source.clock {
                 let state = SourceState {
@@ -187,7 +197,9 @@ impl Home {
             }
         }
         for row in &head.signals {
-            if let Some(number) = self.number_of(&row.name) {
+            if let Some(number) = self.number_of(&row.name)
+                && self.config.catalogue.signals()[number].definition == row.definition
+            {
                 self.muted[number] = row.muted;
                 self.begun_ms[number] = row.begun_ms;
                 self.held_ms[number] = row.held_ms;
@@ -239,11 +251,16 @@ impl Home {
                 at
             });
             let slot = &mut entry.slots[at];
-            slot.state = State::from_slice(&row.state);
-            slot.advanced_ms = row.advanced_ms;
-            slot.due_ms = row.due_ms;
-            slot.reading = row.reading.map(reading);
-            slot.is_new = slot.reading.is_some();
+            if row.definition == signal.definition {
+                slot.state = State::from_slice(&row.state);
+                slot.advanced_ms = row.advanced_ms;
+                slot.due_ms = row.due_ms;
+                slot.reading = row.reading.map(reading);
+                slot.is_new = slot.reading.is_some();
+            } else {
+                // It means something else now: only its open episodes go on, by the new readings.
+                slot.due_ms = Some(AT_ONCE);
+            }
             for row in &row.alerts {
                 let rule = self.rules.named(&row.rule).map(|(index, _)| index);
                 if let (Some(rule), Some(alert)) = (rule, row.alert()) {
@@ -259,6 +276,27 @@ impl Home {
             self.changed.push(id);
         }
         Ok(())
+    }
+
+    /// The same under another catalogue: what both have goes on, what is new begins.
+    ///
+    /// # Errors
+    /// None that a home which was in use can give.
+    pub(crate) fn under(self, config: &Arc<EvaluateConfig>) -> Result<Self, Unreadable> {
+        let mut home = Self::new(self.partition, Arc::clone(config));
+        home.rules = Arc::clone(&self.rules);
+        for entry in &self.entries {
+            home.load_row(self.row(entry))?;
+        }
+        home.load_clocks(&self.head(0, 0));
+        for (new, old) in home.segments.iter_mut().zip(&self.segments) {
+            new.covered = old.covered;
+            new.chunks = old.chunks;
+            new.changed = true;
+        }
+        home.holes = self.holes;
+        home.unreadable = self.unreadable;
+        Ok(home)
     }
 
     /// Judges by these rules from now on. An episode whose rule is gone, or watches its entity no

@@ -104,6 +104,7 @@ impl Part {
             .map(|(rows, series)| rows.into_columns(series, catalogue.id(series.number)));
         CommitRecord {
             catalogue: catalogue.hash(),
+            measures: catalogue.ids().to_vec(),
             entities: (!self.entities.kind.is_empty()).then_some(self.entities),
             rows: rows.collect(),
             facts: self.facts,

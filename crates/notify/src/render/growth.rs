@@ -5,10 +5,19 @@
 //! looked at before it is used. The rule: what is put together (`~`, `+`) may be written, but not be
 //! given a name, so that it is never put together again; and only numbers are multiplied.
 
-use minijinja::machinery::{self, WhitespaceConfig, ast};
+use minijinja::machinery::{Token, WhitespaceConfig, ast, tokenize};
+
+use super::counted;
 
 /// Bytes of a template.
 const TEMPLATE_BYTES_MAX: usize = 32 * 1024;
+
+/// Words and signs between one pair of braces: each may be a level of the syntax tree, which is read
+/// and taken down level by level.
+const WORDS_MAX: usize = 400;
+
+/// Branches of one template, for the same reason.
+const BRANCHES_MAX: usize = 200;
 
 /// How often a template may put texts together. One may be as long as all labels of a page.
 const JOINED_MAX: usize = 8;
@@ -59,11 +68,35 @@ pub(super) fn unbounded(source: &str) -> Option<String> {
     if source.len() > TEMPLATE_BYTES_MAX {
         return Some(format!("is longer than {TEMPLATE_BYTES_MAX} bytes"));
     }
-    let whitespace = WhitespaceConfig::default();
+    if let Some(problem) = too_deep(source) {
+        return Some(problem);
+    }
     // What does not parse is told by whoever compiles it.
-    let parsed = machinery::parse(source, "", Default::default(), whitespace).ok()?;
+    let parsed = counted::parsed("", source).ok()?;
     let mut walk = Walk::default();
     walk.statement(&parsed).err()
+}
+
+/// Whether a template could be nested deeper than the stack allows, found without reading it.
+fn too_deep(source: &str) -> Option<String> {
+    let (mut words, mut branches) = (0, 0);
+    let whitespace = WhitespaceConfig::default();
+    for token in tokenize(source, false, Default::default(), whitespace).map_while(Result::ok) {
+        match token.0 {
+            Token::TemplateData(_) | Token::VariableStart | Token::BlockStart => words = 0,
+            Token::Ident("if" | "elif" | "else") => branches += 1,
+            _ => {}
+        }
+        words += 1;
+        if words > WORDS_MAX {
+            let problem = format!("has more than {WORDS_MAX} words and signs in one expression");
+            return Some(problem);
+        }
+        if branches > BRANCHES_MAX {
+            return Some(format!("has more than {BRANCHES_MAX} branches"));
+        }
+    }
+    None
 }
 
 type Found = Result<(), String>;
@@ -192,6 +225,14 @@ impl Walk {
                 self.arguments(&filter.args)
             }
             ast::Expr::Test(test) => {
+                let known = counted::plain_tests().map(|(name, _)| name);
+                if !known.contains(&test.name) {
+                    return Err(format!(
+                        "uses the test {:?}; expected one of {}",
+                        test.name,
+                        known.join(", ")
+                    ));
+                }
                 self.expression(&test.expr)?;
                 self.arguments(&test.args)
             }

@@ -149,6 +149,18 @@ fn every_mistake_is_told() {
 }
 
 #[test]
+fn a_template_that_takes_too_much_is_told_where_it_is() {
+    let costly = "line\\n{% for a in range(500) %}{{ labels|string|list|sort }}{% endfor %}";
+    let text = format!("[[channel]]\nname = \"a\"\ntype = \"log\"\ntext = \"{costly}\"\n");
+    let error = ChannelConfig::parse("fenghuo.toml", &text).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.starts_with("fenghuo.toml: channel \"a\": text: ") && error.contains("(line 2)"),
+        "{error}"
+    );
+}
+
+#[test]
 fn secrets_are_read_when_the_notifier_is_made() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fenghuo.toml");

@@ -120,12 +120,27 @@ impl Making {
             return table.mistake(table.at, &what);
         }
         let number = self.signals.len();
-        let read =
-            super::signal::read(&table, name, number, (&self.measures, &self.broken), is_own);
+        let read = super::signal::read(
+            &table,
+            name,
+            number,
+            (&self.measures, &self.broken),
+            &self.signals,
+            is_own,
+        );
         self.signals.extend(read);
     }
 
-    fn catalogue(self, own: &[File]) -> Catalogue {
+    fn catalogue(mut self, own: &[File]) -> Catalogue {
+        for signal in &mut self.signals {
+            // A measure that means something else now makes another signal of it.
+            let mut hash = xxhash_rust::xxh3::Xxh3::new();
+            hash.update(&signal.definition.to_le_bytes());
+            for series in &signal.rests_on {
+                hash.update(&self.ids[usize::from(*series)].to_le_bytes());
+            }
+            signal.definition = hash.digest() as u32;
+        }
         let mut touches = vec![SmallVec::new(); self.series.len()];
         for signal in &self.signals {
             for series in &signal.touched_by {

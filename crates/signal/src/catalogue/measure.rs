@@ -140,8 +140,8 @@ impl Draft {
     }
 }
 
-/// What a measure's id follows from: everything but what is said about it.
-fn definition(table: &Table<'_, '_>) -> String {
+/// What an id follows from: everything but what is said for people.
+pub(super) fn definition(table: &Table<'_, '_>) -> String {
     fn write(out: &mut String, value: &DeValue<'_>) {
         match value {
             DeValue::Table(table) => {
@@ -167,7 +167,10 @@ fn definition(table: &Table<'_, '_>) -> String {
     let mut entries = table.entries();
     entries.sort_by_key(|(key, _, _)| *key);
     for (key, _, value) in entries {
-        if !matches!(key, "about" | "title" | "name") {
+        if !matches!(
+            key,
+            "about" | "formula" | "name" | "show" | "title" | "unit"
+        ) {
             out.push_str(key);
             out.push('=');
             if key == "columns"

@@ -160,6 +160,12 @@ pub struct Signal {
     pub streams: SmallVec<[Stream; 2]>,
     /// Series whose deltas change it, by number.
     pub touched_by: SmallVec<[u16; 4]>,
+    /// Series that it looks at, by number.
+    pub rests_on: SmallVec<[u16; 4]>,
+    /// How far back its window reaches, 0 where it has none.
+    pub reach_ms: i64,
+    /// Follows from what it is: what was kept under another one is not gone on with.
+    pub definition: u32,
     /// When it is judged.
     pub judge: Judge,
     /// Its statistics.
@@ -168,6 +174,8 @@ pub struct Signal {
     pub shown_as: ShownAs,
     /// The part of the screen that shows it.
     pub panel: Box<str>,
+    /// The signal whose reading stands beside its own.
+    pub beside: Option<Box<str>>,
     /// A shop added it.
     pub is_own: bool,
 }
@@ -260,6 +268,11 @@ impl Catalogue {
             Some(measure) => &self.series[usize::from(measure.series)],
             None => unreachable!("no measure {measure}"),
         }
+    }
+
+    /// What the log calls the series, by number.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
     }
 
     /// What the log calls a series.

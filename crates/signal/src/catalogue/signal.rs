@@ -15,7 +15,8 @@ use crate::kind::Kind;
 pub(super) const KEYS: [&str; 9] = [
     "name", "title", "about", "formula", "unit", "by", "judge", "estimate", "show",
 ];
-const SHOW_KEYS: [&str; 2] = ["as", "panel"];
+const SHOW_KEYS: [&str; 3] = ["as", "panel", "beside"];
+const PANELS: [&str; 6] = ["sales", "stock", "parcels", "feedback", "systems", "own"];
 const LANGUAGES: [&str; 3] = ["en", "zh-Hans", "zh-Hant"];
 
 /// The longest name of a signal, which is a metric label.
@@ -42,6 +43,7 @@ pub(super) fn read(
     name: &str,
     number: usize,
     (measures, broken): (&[Measure], &[String]),
+    above: &[Signal],
     is_own: bool,
 ) -> Option<Signal> {
     let about = table.required("about", "what it tells, in half a sentence");
@@ -49,7 +51,7 @@ pub(super) fn read(
     let title = title(table);
     let judge = judge(table);
     let kinds = kinds(table);
-    let show = show(table);
+    let show = show(table, above);
     let (estimator, inputs) = estimator(table, measures, broken)?;
     let kinds = kinds?;
     let mut is_sound = true;
@@ -93,7 +95,9 @@ pub(super) fn read(
             }
         }
     }
-    let (shown_as, panel) = show?;
+    let (shown_as, panel, beside) = show?;
+    let rests_on = inputs.all.iter().map(|at| measures[*at].series).collect();
+    let definition = format!("{name}\n{}", super::measure::definition(table));
     let signal = Signal {
         number,
         name: Arc::from(name),
@@ -109,10 +113,15 @@ pub(super) fn read(
         kinds,
         streams,
         touched_by,
+        rests_on,
+        reach_ms: inputs.reach_ms,
+        // Until the ids of what it rests on are known.
+        definition: xxhash_rust::xxh3::xxh3_64(definition.as_bytes()) as u32,
         judge: judge?,
         estimator,
         shown_as,
         panel,
+        beside,
         is_own,
     };
     is_sound.then_some(signal)
@@ -174,9 +183,11 @@ fn kinds(table: &Table<'_, '_>) -> Option<SmallVec<[Kind; 4]>> {
     Some(kinds)
 }
 
-fn show(table: &Table<'_, '_>) -> Option<(ShownAs, Box<str>)> {
+type Show = (ShownAs, Box<str>, Option<Box<str>>);
+
+fn show(table: &Table<'_, '_>, above: &[Signal]) -> Option<Show> {
     let Some(value) = table.get("show") else {
-        return Some((ShownAs::Ratio, Box::from("own")));
+        return Some((ShownAs::Ratio, Box::from("own"), None));
     };
     let show = table.document.table(value, &table.what, &SHOW_KEYS)?;
     let names = ["percent", "count", "hours", "seconds", "ratio"];
@@ -192,7 +203,20 @@ fn show(table: &Table<'_, '_>) -> Option<(ShownAs, Box<str>)> {
         }
     };
     let panel = show.get("panel").and(show.text("panel")).unwrap_or("own");
-    Some((shown_as, Box::from(panel)))
+    if !PANELS.contains(&panel) {
+        show.mistake(show.place("panel"), &unknown("panel", panel, &PANELS));
+        return None;
+    }
+    let beside = show.get("beside").and(show.text("beside"));
+    if let Some(beside) = beside
+        && !above.iter().any(|signal| *signal.name == *beside)
+    {
+        let known: Vec<&str> = above.iter().map(|signal| &*signal.name).collect();
+        let what = unknown("signal above this one", beside, &known);
+        show.mistake(show.place("beside"), &what);
+        return None;
+    }
+    Some((shown_as, Box::from(panel), beside.map(Box::from)))
 }
 
 fn estimator(

@@ -203,6 +203,8 @@ pub(crate) struct Inputs {
     pub touching: Vec<usize>,
     /// All that are looked at.
     pub all: Vec<usize>,
+    /// How far back the window reaches, where there is one.
+    pub reach_ms: i64,
 }
 
 impl<'m> Arguments<'m, '_, '_> {
@@ -353,6 +355,10 @@ impl<'m> Arguments<'m, '_, '_> {
             );
             self.table.mistake(self.table.place(key), &what);
             return None;
+        }
+        if key == "window" {
+            let mut inputs = self.inputs.borrow_mut();
+            inputs.reach_ms = inputs.reach_ms.max(window_ms);
         }
         Some(())
     }

@@ -1,0 +1,165 @@
+//! A catalogue that changes while the history goes on: what was not counted yet is unknown, never zero.
+
+mod shop;
+
+use std::sync::Arc;
+
+use fenghuo_alert::{Rules, State};
+use fenghuo_event::{Stream, pb};
+use fenghuo_signal::catalogue::File;
+use fenghuo_signal::{Catalogue, Entity, Kind, ReadingState};
+
+use shop::*;
+
+const RULES: &str = r#"
+[[rule]]
+name = "refused"
+signal = "payment.refused"
+page = [{ read = "value", above = 0.3, clear = 0.2 }]
+least_sample = 20
+keep_firing = "1m"
+"#;
+
+/// Refused payments by channel, of those whose error begins like this.
+fn refused(begins: &str) -> Arc<Catalogue> {
+    let text = format!(
+        r#"
+[[measure]]
+name = "payment"
+about = "Payments tried, and refused."
+stream = "orders"
+when = 'type in ["PAID", "PAYMENT_FAILED"]'
+by = ["channel"]
+keep = [{{ pane = "10s", for = "15m" }}]
+columns.tried = {{ count = 'true' }}
+columns.refused = {{ count = 'type == "PAYMENT_FAILED" && error_code.startsWith("{begins}")' }}
+
+[[signal]]
+name = "payment.refused"
+about = "share of payments that were refused"
+unit = "share"
+by = ["channel"]
+judge = "10s"
+estimate = {{ share = "payment.refused / payment.tried", window = "5m" }}
+"#
+    );
+    let file = File {
+        name: "shop.toml".to_owned(),
+        text,
+    };
+    Arc::new(Catalogue::compile(&[file]).unwrap_or_else(|wrong| panic!("{wrong}")))
+}
+
+/// Goes on with another catalogue.
+fn restart(shop: &mut Shop, catalogue: &Arc<Catalogue>) {
+    let names = catalogue.signal_names();
+    let has = names.contains(&"payment.refused");
+    let rules = Rules::builtin(&names).unwrap();
+    let rules = match has {
+        true => rules.with("rules.toml", RULES, &names).unwrap(),
+        false => rules,
+    };
+    shop.config.ingest.catalogue = Arc::clone(catalogue);
+    shop.config.rules = Arc::new(rules);
+    shop.restart();
+}
+
+/// One payment a second, every other one refused for an expired coupon.
+fn sell(shop: &mut Shop, seconds: u64) {
+    for second in 0..seconds {
+        let kind = match second % 2 {
+            0 => pb::order::Type::Paid,
+            _ => pb::order::Type::PaymentFailed,
+        };
+        let id = format!("o{}-{second}", shop.now_ms);
+        let pb::event::Body::Order(mut body) = order(kind, &id, "mug", 1, 2_000) else {
+            unreachable!("an order is one");
+        };
+        body.channel = "app".to_owned();
+        if kind == pb::order::Type::PaymentFailed {
+            body.error_code = "COUPON_EXPIRED".to_owned();
+        }
+        shop.send(Stream::Orders, pb::event::Body::Order(body));
+        shop.pass(1);
+    }
+}
+
+fn reading(shop: &Shop) -> Option<(ReadingState, f64)> {
+    let app = Entity::one(Kind::CHANNEL, "app");
+    let published = shop.topology.board().reading("payment.refused", &app)?;
+    Some((published.reading.state, published.reading.value))
+}
+
+fn alerts(shop: &Shop) -> Vec<(String, State)> {
+    let open = shop.topology.board().open().into_iter();
+    let refused = open.filter(|last| last.rule == "refused");
+    refused.map(|last| (last.episode, last.to)).collect()
+}
+
+#[test]
+fn a_measure_is_unknown_until_its_window_was_counted() {
+    // Of checkpoints of every age, so that the old and the new meet in one restart.
+    for checkpoint_ms in [64_000, 640_000] {
+        let mut shop = Shop::open_as(fenghuo_engine::TopologyConfig {
+            checkpoint_ms: Some(checkpoint_ms),
+            ..config()
+        });
+        sell(&mut shop, 600);
+        assert_eq!(reading(&shop), None);
+
+        // The shop's own file is new.
+        let all = refused("COUPON");
+        restart(&mut shop, &all);
+        sell(&mut shop, 120);
+        let (state, _) = reading(&shop).unwrap();
+        assert_eq!(state, ReadingState::Unknown, "{checkpoint_ms:?}");
+        assert_eq!(alerts(&shop), []);
+        sell(&mut shop, 240);
+        let (state, share) = reading(&shop).unwrap();
+        assert_eq!(state, ReadingState::Ok);
+        assert!((share - 0.5).abs() < 0.02, "{share}");
+        let open = alerts(&shop);
+        assert_eq!(open.len(), 1);
+        assert_eq!(open[0].1, State::Firing);
+
+        // The same file after a restart goes on as if there had been none.
+        restart(&mut shop, &all);
+        sell(&mut shop, 20);
+        assert_eq!(reading(&shop).unwrap().0, ReadingState::Ok);
+        assert_eq!(alerts(&shop), open);
+
+        // It counts something else now: nothing of it is known, and nothing is resolved by that.
+        restart(&mut shop, &refused("CARD"));
+        sell(&mut shop, 120);
+        assert_eq!(reading(&shop).unwrap().0, ReadingState::Unknown);
+        let now = alerts(&shop);
+        let expected = (&open[0].0, State::Unknown);
+        assert_eq!((&now[0].0, now[0].1), expected, "{checkpoint_ms}");
+        sell(&mut shop, 360);
+        assert_eq!(reading(&shop).unwrap(), (ReadingState::Ok, 0.0));
+        assert_eq!(alerts(&shop), []);
+
+        // Going back is no way to have counted it meanwhile.
+        restart(&mut shop, &all);
+        sell(&mut shop, 120);
+        assert_eq!(reading(&shop).unwrap().0, ReadingState::Unknown);
+        sell(&mut shop, 240);
+        assert_eq!(reading(&shop).unwrap().0, ReadingState::Ok);
+        let again = alerts(&shop);
+        assert_eq!(again.len(), 1);
+        assert_ne!(again[0].0, open[0].0);
+
+        // Without the file its rule is gone, and what it paged about ends.
+        restart(&mut shop, &Catalogue::built_in());
+        sell(&mut shop, 20);
+        assert_eq!(alerts(&shop), []);
+    }
+}
+
+#[test]
+fn a_measure_that_was_there_from_the_first_record_on_is_known_at_once() {
+    let mut shop = Shop::open();
+    restart(&mut shop, &refused("COUPON"));
+    sell(&mut shop, 60);
+    assert_eq!(reading(&shop).unwrap().0, ReadingState::Ok);
+}
