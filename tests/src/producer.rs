@@ -7,17 +7,13 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use xtask::debian;
-use xtask::services::Kafka;
+use xtask::services::{Kafka, with_wrong_clock};
 
 /// What stands between key and value on a producer's line; no key or JSON has it.
 const SEPARATOR: char = '\t';
 
 /// Bytes that kcat reads at a time.
 const BLOCK_BYTES: usize = 1_024;
-
-/// Under a wrong clock kcat waits now and then for a time that the true clock reaches in an hour.
-const STAMPING_S: u32 = 5;
-const STAMPING_TRIES: u32 = 6;
 
 /// Produces with kcat: a key and a JSON event each.
 pub fn kcat(kafka: &Kafka, topic: &str, events: &[(String, Value)]) -> Result<()> {
@@ -28,42 +24,32 @@ pub fn kcat(kafka: &Kafka, topic: &str, events: &[(String, Value)]) -> Result<()
     feed(&mut command, events)
 }
 
-/// The same under a clock that is wrong by so many seconds: the records are stamped as they are by
-/// brokers whose clock is wrong by that much and which stamp them themselves.
-pub fn kcat_stamping(
+/// Produces with Apache Kafka's own console producer.
+pub fn console(kafka: &Kafka, topic: &str, events: &[(String, Value)]) -> Result<()> {
+    feed(&mut console_of(kafka, topic), events)
+}
+
+/// The same on a machine whose clock is ahead by so much: where the topic keeps the time of
+/// creation, the records are stamped so.
+pub fn console_at(
     kafka: &Kafka,
     topic: &str,
     events: &[(String, Value)],
-    ahead_s: i64,
+    ahead_ms: i64,
 ) -> Result<()> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let mut command = Command::new("timeout");
-        command
-            .args(["--signal=KILL", &STAMPING_S.to_string()])
-            .arg(debian::faketime()?)
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .args(["-f", &format!("{ahead_s:+}s")])
-            .arg(debian::kcat()?)
-            .args(["-P", "-b", &kafka.bootstrap(), "-t", topic, "-K"])
-            .arg(SEPARATOR.to_string());
-        match feed(&mut command, events) {
-            // What was sent before it was ended is known by its id.
-            Err(_) if tries < STAMPING_TRIES => {}
-            done => return done,
-        }
-    }
+    let directory = tempfile::tempdir()?;
+    let console = console_of(kafka, topic);
+    let mut console = with_wrong_clock(&console, ahead_ms, directory.path())?;
+    feed(&mut console, events)
 }
 
-/// Produces with Apache Kafka's own console producer.
-pub fn console(kafka: &Kafka, topic: &str, events: &[(String, Value)]) -> Result<()> {
+fn console_of(kafka: &Kafka, topic: &str) -> Command {
     let mut command = kafka.tool("org.apache.kafka.tools.ConsoleProducer");
     command
         .args(["--bootstrap-server", &kafka.bootstrap(), "--topic", topic])
         .args(["--property", "parse.key=true"])
         .args(["--property", &format!("key.separator={SEPARATOR}")]);
-    feed(&mut command, events)
+    command
 }
 
 /// A kcat that produces what it is given for as long as it is kept, each message once and in

@@ -1,4 +1,4 @@
-//! Programs from Debian's archive that tests run: Prometheus, Alertmanager, kcat, faketime, Chromium.
+//! Programs from Debian's archive that tests run: Prometheus, Alertmanager, kcat, Chromium.
 //!
 //! A program on the PATH is taken as it is. The servers are otherwise unpacked into the cache and
 //! never installed: their packages would start services of the whole machine.
@@ -51,11 +51,6 @@ pub fn kcat() -> Result<PathBuf> {
     installed(&["kcat", "kafkacat"], "kcat")
 }
 
-/// Runs a program under another time. It starts nothing and is installed.
-pub fn faketime() -> Result<PathBuf> {
-    installed(&["faketime"], "faketime")
-}
-
 /// A browser. It is installed, since it needs a hundred libraries.
 pub fn chromium() -> Result<PathBuf> {
     installed(&CHROMIUM, "chromium")
@@ -64,15 +59,7 @@ pub fn chromium() -> Result<PathBuf> {
 /// Makes sure that all of the above are there, so that a missing one is named before anything
 /// long begins.
 pub fn provide_all() -> Result<()> {
-    for provide in [
-        prometheus,
-        promtool,
-        alertmanager,
-        amtool,
-        kcat,
-        faketime,
-        chromium,
-    ] {
+    for provide in [prometheus, promtool, alertmanager, amtool, kcat, chromium] {
         let path = provide()?;
         println!("  {}", path.display());
     }

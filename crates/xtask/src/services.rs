@@ -5,6 +5,7 @@
 //! directory and the cache, and never listen beyond loopback.
 
 mod certificates;
+mod clock;
 mod kafka;
 
 use std::env;
@@ -16,6 +17,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+pub use clock::with_wrong_clock;
 pub use kafka::{Credentials, GUEST, Kafka, SUPER_USER};
 
 /// Where downloads are kept: `$FENGHUO_CACHE`, else `$XDG_CACHE_HOME/fenghuo`, else
