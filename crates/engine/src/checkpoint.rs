@@ -180,6 +180,9 @@ pub(crate) struct SlotRow {
     /// What the signal was.
     #[prost(fixed32, tag = "7")]
     pub(crate) definition: u32,
+    /// Panes that were not judged yet.
+    #[prost(int64, repeated, tag = "8")]
+    pub(crate) unjudged_ms: Vec<i64>,
 }
 
 /// The last reading of a signal.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fenghuo_alert::{Alert, Origin, Rules, Transition};
 use fenghuo_signal::{Entity, EntityRef, Fact, Facts, Judge, Kind, Reading, Signal, State, View};
-use fenghuo_window::{Clock, Clocks, History, Jump, Shape, SourceState};
+use fenghuo_window::{Clock, Clocks, History, Jump, Shape, SourceState, Values};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
@@ -36,7 +36,7 @@ const AT_ONCE: i64 = i64::MIN + 1;
 const AT_PANE: i64 = i64::MIN;
 
 /// A pane that begins longer ago than this is history, and is not judged as if it were new.
-const HISTORY_MS: i64 = 86_400_000;
+const HISTORY_MS: i64 = 7 * 86_400_000;
 
 /// A pane of a signal that is judged at each delta counts for longer than this.
 const PANE_COUNTS_MS: i64 = 60_000;
@@ -55,6 +55,9 @@ struct Slot {
     /// Panes that end at or before this are in the state.
     advanced_ms: Option<i64>,
     due_ms: Option<i64>,
+    /// Starts of panes that changed and were not judged yet, earliest first: of those that one reading
+    /// sees the first. Of signals that are judged at each delta alone.
+    unjudged: Vec<i64>,
     reading: Option<(Reading, i64)>,
     /// The reading was not handed over yet.
     is_new: bool,
@@ -86,12 +89,29 @@ impl Entry {
             state: State::new(),
             advanced_ms: None,
             due_ms: None,
+            unjudged: Vec::new(),
             reading: None,
             is_new: false,
             alerts: Vec::new(),
         };
         self.slots.reserve_exact(1);
         self.slots.insert(at, slot);
+    }
+}
+
+impl Slot {
+    /// A pane changed.
+    fn note_unjudged(&mut self, start_ms: i64) {
+        let at = self.unjudged.partition_point(|noted| *noted <= start_ms);
+        let is_seen = at > 0 && start_ms < self.unjudged[at - 1] + PANE_COUNTS_MS;
+        if !is_seen {
+            self.unjudged.insert(at, start_ms);
+        }
+    }
+
+    /// When the first of the panes that were not judged yet counts, at the latest.
+    fn unjudged_ms(&self) -> Option<i64> {
+        Some(self.unjudged.first()? + PANE_COUNTS_MS)
     }
 }
 
@@ -234,7 +254,8 @@ impl Home {
         if self.is_repeat(commit, offset) {
             return;
         }
-        self.merge(commit, offset);
+        let place = self.place(commit, offset);
+        self.merge(commit, place, decisions);
         if commit.continues {
             return;
         }
@@ -265,6 +286,12 @@ impl Home {
         if let Some((jump, before)) = before {
             self.step_forward(jump, &before, offset);
         }
+        for signal in 0..self.queues.len() {
+            self.judge_due(signal, place, decisions);
+        }
+    }
+
+    fn place(&self, commit: &CommitRecord, offset: u64) -> Place {
         let appended_ms = commit
             .sources
             .iter()
@@ -274,15 +301,12 @@ impl Home {
             partition: self.partition,
             offset: commit.origin.unwrap_or(offset),
         };
-        let place = Place {
+        Place {
             offset,
             origin,
             appended_ms,
             at_ms: commit.at_ms,
             jump_ms: commit.jump.map_or(0, |jump| jump.by_ms),
-        };
-        for signal in 0..self.queues.len() {
-            self.judge_due(signal, place, decisions);
         }
     }
 
@@ -334,7 +358,7 @@ impl Home {
         }
     }
 
-    fn merge(&mut self, commit: &CommitRecord, offset: u64) {
+    fn merge(&mut self, commit: &CommitRecord, place: Place, decisions: &mut Vec<Decision>) {
         let catalogue = Arc::clone(&self.config.catalogue);
         let entities: Vec<Option<EntityRef<'_>>> = commit
             .entities
@@ -344,7 +368,7 @@ impl Home {
         let ids: Vec<Option<u32>> = entities
             .iter()
             .zip(Claim::all(commit, &entities, &catalogue))
-            .map(|(entity, claim)| self.entry((*entity)?, claim, offset))
+            .map(|(entity, claim)| self.entry((*entity)?, claim, place.offset))
             .collect();
         let id_of = |index: u32| ids.get(index as usize).copied().flatten();
         for row in &commit.facts {
@@ -359,11 +383,22 @@ impl Home {
             let Some(series) = catalogue.series_by_id(rows.id) else {
                 continue;
             };
+            // What is judged at each delta sees every pane, also where a commit spans more time than
+            // is kept: it is read before a later one moves it out.
+            let is_read = series.is_paned() && self.is_read_at_each(series.number);
+            let mut ordered: Vec<(i64, u32, Values)> = Vec::new();
             let is_whole = rows.each(series, &mut |entity, start_ms, values| {
-                if let Some(id) = id_of(entity) {
-                    self.add(id, series.number, start_ms, values, commit.at_ms);
+                let Some(id) = id_of(entity) else { return };
+                match is_read {
+                    true => ordered.push((start_ms, id, values.into())),
+                    false => self.add(id, series.number, start_ms, values, commit.at_ms),
                 }
             });
+            ordered.sort_unstable_by_key(|(start_ms, id, _)| (*start_ms, *id));
+            for (start_ms, id, values) in ordered {
+                self.judge_before(id, series.number, start_ms, place, decisions);
+                self.add(id, series.number, start_ms, &values, commit.at_ms);
+            }
             if !is_whole {
                 self.unreadable += 1;
             }
@@ -534,10 +569,14 @@ impl Home {
     fn schedule_touched(&mut self, id: u32, at: usize, start_ms: Option<i64>) {
         let entry = &self.entries[id as usize];
         let signal = &self.config.catalogue.signals()[entry.slots[at].signal];
-        let due_ms = match (signal.judge, self.clock(signal, &entry.entity)) {
-            (Judge::EachDelta, _) if start_ms.is_some() => AT_PANE,
-            (Judge::EachDelta, _) | (_, None) => AT_ONCE,
-            (Judge::ClosedPane { width_ms }, Some(clock)) => {
+        let clock = self.clock(signal, &entry.entity);
+        let due_ms = match (signal.judge, clock, start_ms) {
+            (Judge::EachDelta, _, Some(start_ms)) => {
+                self.entries[id as usize].slots[at].note_unjudged(start_ms);
+                AT_PANE
+            }
+            (Judge::EachDelta, ..) | (_, None, _) => AT_ONCE,
+            (Judge::ClosedPane { width_ms }, Some(clock), _) => {
                 // The pane that the change falls into, but never one that was judged.
                 let from_ms = start_ms.unwrap_or(clock.closed_ms).max(clock.closed_ms);
                 from_ms - from_ms.rem_euclid(width_ms) + width_ms

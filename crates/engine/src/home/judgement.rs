@@ -12,7 +12,7 @@ use fenghuo_window::{Clock, Series};
 use smallvec::SmallVec;
 
 use super::counted::Since;
-use super::{AT_ONCE, AT_PANE, Decision, Entry, Home, Place};
+use super::{AT_ONCE, AT_PANE, Decision, Entry, HISTORY_MS, Home, PANE_COUNTS_MS, Place};
 
 /// Closed panes that a signal takes in at once when it was asleep; what lies before is skipped.
 const ADVANCE_MAX: i64 = 180;
@@ -90,9 +90,14 @@ impl Home {
             self.queues[number].pop();
             let Some(clock) = clock else { continue };
             let is_at_once = due_ms <= AT_ONCE || was_muted;
+            if let Judge::EachDelta = signal.judge {
+                self.drop_history(id, at, now_ms);
+            }
+            let unjudged_ms = self.entries[id as usize].slots[at].unjudged_ms();
             let at_ms = match signal.judge {
-                Judge::EachDelta if due_ms == AT_PANE && !was_muted => {
-                    self.pane_time(id, signal, now_ms)
+                // What is over by now was true all the same.
+                Judge::EachDelta if due_ms == AT_PANE => {
+                    unjudged_ms.map_or(now_ms, |unjudged_ms| unjudged_ms.min(now_ms))
                 }
                 Judge::EachDelta if is_at_once && is_held => {
                     // What was told by the time before the step, before what it is held against.
@@ -105,22 +110,86 @@ impl Home {
                     now_ms - now_ms.rem_euclid(width_ms)
                 }
                 // However far time has jumped: what was due in between is judged as of then.
-                Judge::EachDelta => due_ms.max(now_ms - JUMP_MS_MAX),
+                Judge::EachDelta => {
+                    let due_ms = due_ms.max(now_ms - JUMP_MS_MAX);
+                    unjudged_ms.map_or(due_ms, |unjudged_ms| unjudged_ms.min(due_ms))
+                }
                 Judge::ClosedPane { width_ms } => {
                     let earliest_ms = now_ms - JUMP_MS_MAX;
                     due_ms.max(earliest_ms - earliest_ms.rem_euclid(width_ms))
                 }
             };
             self.judge(id, at, at_ms, clock, place, decisions);
+            self.note_judged(id, at, at_ms, now_ms);
         }
         self.queues[number].extend(later);
     }
 
+    /// Whether a signal is judged at each delta of a series.
+    pub(super) fn is_read_at_each(&self, series: u16) -> bool {
+        let signals = self.config.catalogue.signals();
+        let mut touched = self.config.catalogue.touched_by(series).iter();
+        touched.any(|number| signals[usize::from(*number)].judge == Judge::EachDelta)
+    }
+
+    /// A pane that begins at `start_ms` comes: what was not judged yet and may not be seen any more
+    /// beside it is judged now, also while a source lags.
+    pub(super) fn judge_before(
+        &mut self,
+        id: u32,
+        series: u16,
+        start_ms: i64,
+        place: Place,
+        decisions: &mut Vec<Decision>,
+    ) {
+        let catalogue = Arc::clone(&self.config.catalogue);
+        for number in catalogue.touched_by(series) {
+            let signal = &catalogue.signals()[usize::from(*number)];
+            let Ok(at) = self.entries[id as usize].find_slot(signal.number) else {
+                continue;
+            };
+            let is_beyond =
+                |unjudged_ms: &i64| start_ms - unjudged_ms >= signal.reach_ms - PANE_COUNTS_MS;
+            loop {
+                self.drop_history(id, at, place.at_ms);
+                let slot = &self.entries[id as usize].slots[at];
+                let Some(unjudged_ms) = slot.unjudged_ms().filter(is_beyond) else {
+                    break;
+                };
+                // Nothing else was passed meanwhile.
+                let clock = Clock {
+                    closed_ms: unjudged_ms,
+                    open_ms: unjudged_ms,
+                };
+                self.judge(id, at, unjudged_ms, clock, place, decisions);
+                self.note_judged(id, at, unjudged_ms, i64::MAX);
+            }
+        }
+    }
+
+    fn drop_history(&mut self, id: u32, at: usize, now_ms: i64) {
+        let slot = &mut self.entries[id as usize].slots[at];
+        let before_ms = now_ms.saturating_sub(HISTORY_MS);
+        slot.unjudged.retain(|start_ms| *start_ms > before_ms);
+    }
+
+    /// A slot was read as of a time, of which it is `now_ms`: what that reading did not see is read
+    /// as well.
+    fn note_judged(&mut self, id: u32, at: usize, at_ms: i64, now_ms: i64) {
+        let slot = &mut self.entries[id as usize].slots[at];
+        let is_unseen = |start_ms: &i64| at_ms < now_ms && start_ms + PANE_COUNTS_MS > at_ms;
+        slot.unjudged.retain(is_unseen);
+        if let Some(unjudged_ms) = slot.unjudged_ms() {
+            self.schedule(id, at, unjudged_ms);
+        }
+    }
+
+    /// Reads a slot as of a time, and tells its alerts, whose time never goes back.
     fn judge(
         &mut self,
         id: u32,
         at: usize,
-        at_ms: i64,
+        read_ms: i64,
         clock: Clock,
         place: Place,
         decisions: &mut Vec<Decision>,
@@ -130,6 +199,11 @@ impl Home {
         let series = catalogue.series();
         let number = self.entries[id as usize].slots[at].signal;
         let signal = &catalogue.signals()[number];
+        let judged_ms = self.entries[id as usize].slots[at].reading;
+        let at_ms = match (signal.judge, judged_ms) {
+            (Judge::EachDelta, Some((_, judged_ms))) => read_ms.max(judged_ms),
+            _ => read_ms,
+        };
         let not_yet = self.not_yet(signal, at_ms);
         let mut begun_ms = self.begun_ms[number].unwrap_or(i64::MIN);
         if let Since::At(since_ms) = self.since(number) {
@@ -140,8 +214,8 @@ impl Home {
         let read = match not_yet {
             Some(read) => read,
             None => {
-                advance(entry, at, signal, series, at_ms, heard);
-                let view = view(entry, at, series, at_ms, heard);
+                advance(entry, at, signal, series, read_ms, heard);
+                let view = view(entry, at, series, read_ms, heard);
                 signal.estimator.read(&view)
             }
         };

@@ -136,6 +136,7 @@ impl Home {
             state: slot.state.to_vec(),
             advanced_ms: slot.advanced_ms,
             due_ms: slot.due_ms,
+            unjudged_ms: slot.unjudged.clone(),
             reading: slot.reading.map(reading_row),
             alerts: slot.alerts.iter().filter_map(alert).collect(),
         })
@@ -255,6 +256,7 @@ impl Home {
                 slot.state = State::from_slice(&row.state);
                 slot.advanced_ms = row.advanced_ms;
                 slot.due_ms = row.due_ms;
+                slot.unjudged = row.unjudged_ms;
                 slot.reading = row.reading.map(reading);
                 slot.is_new = slot.reading.is_some();
             } else {

@@ -175,6 +175,9 @@ impl Home {
         let is_ahead = |noted: Option<i64>| noted.is_some_and(|noted| noted > now_ms);
         let slot = &mut self.entries[id as usize].slots[at];
         let judged_ms = slot.reading.map(|(_, at_ms)| at_ms);
+        if let Some((_, at_ms)) = &mut slot.reading {
+            *at_ms = (*at_ms).min(now_ms);
+        }
         if is_ahead(slot.advanced_ms) {
             slot.state = State::new();
             slot.advanced_ms = None;
