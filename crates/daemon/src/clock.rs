@@ -6,7 +6,8 @@
 //! stayed as it is for a while. [`told`] says what stands between the two. No time is given out that
 //! follows a step forward before the stages can know of the step.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +15,8 @@ use fenghuo_engine::Board;
 use fenghuo_window::Jump;
 use fenghuo_window::checked::Checked;
 pub use fenghuo_window::checked::{Standing, Verdict};
+
+mod note;
 
 /// Names a file that holds a signed number of ms, which is added to the machine's clock: for
 /// rehearsals of a clock that is wrong. It is read anew as often as [`OFFSET_EVERY`] allows; one
@@ -76,13 +79,28 @@ pub fn tell(board: &Arc<Board>) {
     clock.boards.push(Arc::downgrade(board));
 }
 
-/// What a log says was written last, Unix ms, before anything else is: a clock that is behind that is
-/// not followed at once either.
-pub fn begin(last_ms: i64) {
+/// What the log in a folder says was written last, Unix ms, before anything else is: a clock that is
+/// behind that is not followed at once either. Where a former process [noted](note) what it knew since
+/// the machine was started, its time goes on, whatever the clock says.
+pub fn begin(last_ms: i64, folder: &Path) {
     let (wall_ms, passed_ms) = (wall_ms(), passed_ms());
     let mut clock = clock();
     let checked = clock.checked(wall_ms, passed_ms);
-    checked.begin(last_ms, wall_ms, passed_ms);
+    match note::read(folder) {
+        Some((known, elapsed_ms)) => checked.resume(&known, elapsed_ms, last_ms, passed_ms),
+        None => checked.begin(last_ms, wall_ms, passed_ms),
+    }
+    clock.look(wall_ms, passed_ms);
+}
+
+/// Notes in the folder of the log what is known of the clock, for the next process.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn note(folder: &Path) -> io::Result<()> {
+    let (wall_ms, passed_ms) = (wall_ms(), passed_ms());
+    let known = clock().checked(wall_ms, passed_ms).known(passed_ms);
+    note::write(folder, &known)
 }
 
 /// Tells the clock when an event that was told just now says that it happened, Unix ms. Where it is

@@ -54,6 +54,18 @@ impl Topics {
         }
     }
 
+    /// Notes beside the log what is known of the clock, for the next process.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_clock(&self) -> std::io::Result<()> {
+        match self {
+            // There the brokers' clocks count.
+            Topics::Kafka(_) => Ok(()),
+            Topics::Folder(_, folder) => clock::note(&folder.path),
+        }
+    }
+
     /// The log that keeps them.
     pub fn log(&self) -> Arc<dyn Log> {
         match self {
@@ -180,6 +192,6 @@ pub fn open_folder(path: &Path) -> anyhow::Result<EmbeddedLog> {
             false => error,
         }
     })?;
-    clock::begin(log.last_ms());
+    clock::begin(log.last_ms(), path);
     Ok(log)
 }

@@ -55,7 +55,7 @@ pub fn regular(file: &File) -> io::Result<()> {
 }
 
 /// All that belongs into a folder: one with nothing else in it is this log's own.
-const OURS: [&str; 8] = [
+const OURS: [&str; 10] = [
     STORE,
     PART,
     OLD,
@@ -64,6 +64,8 @@ const OURS: [&str; 8] = [
     mark::NAME,
     "identity.part",
     "control",
+    "clock.json",
+    "clock.json.part",
 ];
 
 /// Why a folder cannot be used.
@@ -140,7 +142,29 @@ fn in_folder(folder: &Path, source: StoreError) -> FolderError {
 }
 
 fn hold(folder: &Path) -> Result<File, FolderError> {
-    match lock::hold(folder).map_err(|error| unopened(&folder.join(lock::NAME), error))? {
+    let held = lock::hold(folder);
+    held_here(
+        folder,
+        held.map_err(|error| unopened(&folder.join(lock::NAME), error))?,
+    )
+}
+
+/// Holds the log itself, where there is one: another folder may lead to it as well, and the lock of a
+/// folder can be removed.
+fn hold_log(folder: &Path) -> Result<Option<File>, FolderError> {
+    let path = folder.join(STORE);
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(LOG_FLAGS);
+    let held = match options.open(&path) {
+        Ok(file) => lock::hold_file(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => Err(error),
+    };
+    held_here(folder, held.map_err(|error| unopened(&path, error))?).map(Some)
+}
+
+fn held_here(folder: &Path, held: Held) -> Result<File, FolderError> {
+    match held {
         Held::Here(file) => Ok(file),
         Held::Elsewhere(holder) => Err(FolderError::Held {
             folder: folder.display().to_string(),
@@ -175,11 +199,12 @@ pub fn take(folder: &Path) -> Result<Taken, FolderError> {
         }
         None => make(folder, |file| Store::open(file, true, false).map(drop))?,
     }
+    let log_held = hold_log(folder)?;
     let presence = Arc::new(Presence::new(path.clone()));
     let followed = Arc::clone(&presence);
     let file = Box::new(move || {
         // Held as long as this lives.
-        let _ = &held;
+        let _ = (&held, &log_held);
         // What is opened anew must not pass for what was lost.
         followed.look();
         let file = open_file(&path)?;
@@ -325,7 +350,7 @@ pub fn copy(
 /// # Errors
 /// When the folder is held or cannot be read, or is in this format already.
 pub fn upgrade(folder: &Path) -> Result<PathBuf, FolderError> {
-    let held = hold(folder)?;
+    let held = (hold(folder)?, hold_log(folder)?);
     close_to_others(folder);
     let (path, old) = (folder.join(STORE), folder.join(OLD));
     let found = beginning(&path).map_err(|error| unopened(&path, error))?;
@@ -377,7 +402,7 @@ pub fn upgrade(folder: &Path) -> Result<PathBuf, FolderError> {
 /// # Errors
 /// When the folder is held, when anything else in it is damaged, or when `from` has not every record.
 pub fn without(folder: &Path, topic: &str, from: &str) -> Result<PathBuf, FolderError> {
-    let held = hold(folder)?;
+    let held = (hold(folder)?, hold_log(folder)?);
     let (path, old) = (folder.join(STORE), folder.join(DAMAGED));
     if old.exists() {
         let kept = format!("{} is there from before; move it away first", old.display());

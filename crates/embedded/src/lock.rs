@@ -39,10 +39,23 @@ pub fn hold(folder: &Path) -> io::Result<Held> {
     Ok(Held::Here(file))
 }
 
+/// Tries to hold a file that says nothing of who holds it.
+pub fn hold_file(file: File) -> io::Result<Held> {
+    match file.try_lock() {
+        Ok(()) => Ok(Held::Here(file)),
+        Err(TryLockError::Error(error)) => Err(error),
+        Err(TryLockError::WouldBlock) => Ok(Held::Elsewhere(known_holder(&file, None))),
+    }
+}
+
 fn holder(file: &mut File) -> String {
     let mut text = String::new();
     let _ = file.take(100).read_to_string(&mut text);
-    let named: Option<u32> = text.trim().parse().ok();
+    known_holder(file, text.trim().parse().ok())
+}
+
+/// Who has locked a file, by what the system says; `named` says so itself.
+fn known_holder(file: &File, named: Option<u32>) -> String {
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
     let known = file.metadata().ok().and_then(|of| locker(&locks, of.ino()));
     match (known, named) {

@@ -413,3 +413,36 @@ fn who_is_behind_holds_nobody_up() {
     }
     assert!(seen.0 > 0 && seen.0 < 40, "{seen:?}");
 }
+
+/// Guards: two processes wrote one log, through a link to it or after its lock was removed, and what
+/// both had acknowledged was gone.
+#[test]
+fn a_log_is_held_whatever_leads_to_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (one, other) = (home.path().join("one"), home.path().join("other"));
+    let log = open(&one);
+    let store = one.join("log.redb");
+    std::fs::remove_file(one.join("lock")).unwrap();
+    let refused = EmbeddedLog::open(&one).unwrap_err();
+    assert!(
+        refused.to_string().contains("holds this folder"),
+        "{refused}"
+    );
+    type Lead = fn(&Path, &Path) -> std::io::Result<()>;
+    let leads: [Lead; 2] = [
+        |from, to| std::fs::hard_link(from, to),
+        |from, to| std::os::unix::fs::symlink(from, to),
+    ];
+    for lead in leads {
+        std::fs::create_dir(&other).unwrap();
+        lead(&store, &other.join("log.redb")).unwrap();
+        let refused = EmbeddedLog::open(&other).unwrap_err();
+        assert!(
+            refused.to_string().contains("holds this folder"),
+            "{refused}"
+        );
+        std::fs::remove_dir_all(&other).unwrap();
+    }
+    drop(log);
+    EmbeddedLog::open(&one).unwrap();
+}

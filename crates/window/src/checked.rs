@@ -64,6 +64,32 @@ impl Jump {
     }
 }
 
+/// What is known of a clock that was set, to be taken up by another process of the same machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The time that was told, Unix ms.
+    pub time_ms: i64,
+    /// The clock was set, and is not believed.
+    pub step: Option<KnownStep>,
+    /// The step that was believed last.
+    pub followed: Option<KnownStep>,
+    /// The step forward that time followed.
+    pub jump: Option<Jump>,
+}
+
+/// A step, and what events said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownStep {
+    /// How far it is ahead of the time that went on.
+    pub by_ms: i64,
+    /// How long ago it was seen, or believed.
+    pub age_ms: i64,
+    /// Events that agree with it.
+    pub for_clock: u64,
+    /// Events that agree with the time that went on.
+    pub against: u64,
+}
+
 /// What is to be said of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -117,6 +143,39 @@ impl Checked {
         if self.is_resumed || wall_ms < last_ms.saturating_sub(AHEAD_MS) {
             self.ahead_ms = last_ms.saturating_sub(passed_ms);
             self.look(wall_ms, passed_ms);
+        }
+    }
+
+    /// A former process knew this, and so much time has passed since by a clock that knows no steps
+    /// and outlives a process. What was written later than that time says is believed more.
+    pub fn resume(&mut self, known: &Known, elapsed_ms: i64, last_ms: i64, passed_ms: i64) {
+        let even_ms = known.time_ms.saturating_add(elapsed_ms).max(last_ms);
+        self.ahead_ms = even_ms.saturating_sub(passed_ms);
+        let began_ms = passed_ms.saturating_sub(elapsed_ms);
+        let step = |known: KnownStep| Step {
+            by_ms: known.by_ms,
+            since_ms: began_ms.saturating_sub(known.age_ms),
+            for_clock: known.for_clock,
+            against: known.against,
+        };
+        (self.step, self.followed) = (known.step.map(step), known.followed.map(step));
+        self.jump = known.jump;
+        self.is_resumed = false;
+    }
+
+    /// What another process has to know to go on.
+    pub fn known(&self, passed_ms: i64) -> Known {
+        let step = |step: Step| KnownStep {
+            by_ms: step.by_ms,
+            age_ms: passed_ms.saturating_sub(step.since_ms),
+            for_clock: step.for_clock,
+            against: step.against,
+        };
+        Known {
+            time_ms: passed_ms.saturating_add(self.ahead_ms),
+            step: self.step.map(step),
+            followed: self.followed.map(step),
+            jump: self.jump,
         }
     }
 
@@ -374,6 +433,42 @@ mod tests {
             let mut clock = Checked::new(START_MS, 0);
             clock.begin(last_ms, START_MS, 0);
             assert_eq!(clock.look(START_MS + 1_000, 1_000), START_MS + 1_000);
+        }
+    }
+
+    /// Guards: a step that was held off, or followed, was forgotten by a restart.
+    #[test]
+    fn a_step_outlives_the_process() {
+        for by_ms in JUMPS_MS.into_iter().filter(|by_ms| by_ms.abs() > 60_000) {
+            for (seen_s, events_of_clock, is_followed) in
+                [(5, false, false), (5, true, true), (20, false, false)]
+            {
+                let mut clock = Checked::new(START_MS, 0);
+                let mut now_ms = START_MS;
+                for second in 1..seen_s {
+                    let (passed_ms, true_ms) = (second * 1_000, START_MS + second * 1_000);
+                    now_ms = clock.look(true_ms + by_ms, passed_ms);
+                    let said_ms = true_ms + if events_of_clock { by_ms } else { 0 };
+                    clock.hear(said_ms - 50, now_ms, passed_ms);
+                }
+                let is_set = now_ms > START_MS + 60_000 || now_ms < START_MS;
+                assert_eq!(is_set, is_followed, "by {by_ms}");
+                let known = clock.known((seen_s - 1) * 1_000);
+                // Three seconds later another process looks at the clock first.
+                let true_ms = START_MS + (seen_s + 2) * 1_000;
+                let mut clock = Checked::new(true_ms + by_ms, 0);
+                clock.resume(&known, 3_000, now_ms, 0);
+                let followed_ms = if is_followed { by_ms } else { 0 };
+                assert_eq!(clock.look(true_ms + by_ms, 0), true_ms + followed_ms);
+                assert_eq!(clock.jump().is_some(), is_followed && by_ms > 0);
+                assert!(clock.is_listening(0));
+                // A clock that is set right then is believed as ever.
+                for second in 0..30 {
+                    let now_ms = clock.look(true_ms + second * 1_000, second * 1_000);
+                    clock.hear(true_ms + second * 1_000 - 50, now_ms, second * 1_000);
+                }
+                assert_eq!(clock.look(true_ms + 30_000, 30_000), true_ms + 30_000);
+            }
         }
     }
 

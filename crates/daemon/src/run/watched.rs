@@ -81,6 +81,9 @@ fn look_at_clocks(shared: &Shared, ages: &mut Ages) {
         is_elsewhere: matches!(shared.topics, Topics::Kafka(_)),
         now_ms: clock::now_ms(),
     });
+    if let Err(error) = shared.topics.note_clock() {
+        tracing::warn!(%error, "what is known of the clock is not noted");
+    }
     for name in conditions::clock::NAMES {
         let of_name = found.iter().filter(|one| one.name == name).cloned();
         let now_ms = clock::now_ms();
