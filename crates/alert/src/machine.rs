@@ -28,6 +28,7 @@
 //! The first written step of an episode is the one to Firing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fenghuo_signal::{Entity, Kind, Reading, ReadingState};
 use serde::{Deserialize, Serialize};
@@ -112,8 +113,8 @@ pub struct Transition {
     pub playbook: Option<String>,
     /// The role that answers for it.
     pub owner_role: Option<String>,
-    /// The rule's labels.
-    pub labels: BTreeMap<String, String>,
+    /// The rule's labels, which all its episodes share.
+    pub labels: Arc<BTreeMap<String, String>>,
     /// What happened, as plain text.
     pub summary: String,
     /// The campaign, where the entity is one. Who knows the campaign of another entity fills it in.
@@ -467,7 +468,7 @@ impl Episode {
             peak,
             playbook: rule.playbook.clone(),
             owner_role: rule.owner_role.clone(),
-            labels: rule.labels.clone(),
+            labels: Arc::clone(&rule.labels),
             summary: summary.unwrap_or_default(),
             campaign: entity.part(Kind::CAMPAIGN.name()).map(str::to_owned),
         }

@@ -4,6 +4,7 @@
 //! guesses: what is not understood is an error with the file, the line and the nearest name.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fenghuo_signal::Kind;
 use toml::Spanned;
@@ -198,7 +199,7 @@ impl Reader<'_> {
             least_sample: self.count(table, "least_sample")?,
             playbook: self.optional_text(table, "playbook")?,
             owner_role: self.optional_text(table, "owner_role")?,
-            labels,
+            labels: Arc::new(labels),
             summary,
             inhibited_by,
         })

@@ -3,11 +3,13 @@
 //! Owns the validated types; `parse` makes them from TOML. Must never read a file or hold state.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fenghuo_signal::{Entity, Kind, Reading, catalogue};
 use serde::{Deserialize, Serialize};
 
 use crate::error::RuleError;
+use crate::machine::Transition;
 use crate::summary::Summary;
 
 /// How bad: a warning goes to the screen and the chat, a page wakes a person.
@@ -190,7 +192,7 @@ pub struct Rule {
     /// The role that answers for it.
     pub owner_role: Option<String>,
     /// Labels for routes and grouping.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<BTreeMap<String, String>>,
     /// The template of the summary.
     pub summary: Summary,
     /// Rules or signals whose open alerts keep this one quiet. Applied after judging: the alert
@@ -303,6 +305,15 @@ impl Rules {
     /// The rule with this index.
     pub fn get(&self, index: usize) -> Option<&Rule> {
         self.rules.get(index)
+    }
+
+    /// Lets a transition that was read share what all of its rule's have, where it is the same.
+    pub fn share(&self, transition: &mut Transition) {
+        if let Some((_, rule)) = self.named(&transition.rule)
+            && rule.labels == transition.labels
+        {
+            transition.labels = Arc::clone(&rule.labels);
+        }
     }
 
     /// The rule with this name, and its index.

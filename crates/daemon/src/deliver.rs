@@ -14,7 +14,7 @@ pub fn page(intent: &Intent, shop: &str, link: Option<String>) -> Page {
             PageAction::Trigger => Action::Trigger,
             PageAction::Resolve => Action::Resolve,
         },
-        alert: intent.alert.clone(),
+        alert: (*intent.alert).clone(),
         shop: shop.to_owned(),
         link,
     }

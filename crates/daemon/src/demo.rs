@@ -167,17 +167,11 @@ impl Sale {
         for intent in dispatch.take_ready() {
             let outcome = tell(&intent);
             dispatch.outcome(outcome);
-            let Intent {
-                action,
-                severity,
-                alert,
-                ..
-            } = intent;
             self.paged.push(Paged {
                 at_ms,
-                action,
-                severity,
-                alert,
+                action: intent.action,
+                severity: intent.severity,
+                alert: (*intent.alert).clone(),
             });
         }
     }

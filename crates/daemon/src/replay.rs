@@ -220,7 +220,7 @@ pub fn deliver(playback: &mut Playback) {
     let dispatch = playback.topology().dispatch();
     for intent in dispatch.take_ready() {
         dispatch.outcome(DeliveryOutcome {
-            delivery_id: intent.delivery_id,
+            delivery_id: intent.delivery_id.clone(),
             delivered: true,
             attempts: 1,
             reason: None,

@@ -89,7 +89,8 @@ impl Sender {
         let decided = dispatch.take_ready();
         if self.refreshing.is_none() && dispatch.is_restored() {
             for (channel, alert) in dispatch.delivered() {
-                let page = deliver::adopted(alert, &self.shop(), self.public_url.clone());
+                let page =
+                    deliver::adopted((*alert).clone(), &self.shop(), self.public_url.clone());
                 self.notifier.adopt(&channel, &page);
             }
             let notifier = Arc::clone(&self.notifier);
@@ -181,7 +182,7 @@ impl Sender {
         self.identity.known().shop.unwrap_or_default()
     }
 
-    fn send(&self, intent: Intent, place: Place) {
+    fn send(&self, intent: Arc<Intent>, place: Place) {
         let page = deliver::page(&intent, &self.shop(), self.public_url.clone());
         let notifier = Arc::clone(&self.notifier);
         let outcomes = self.outcomes.0.clone();

@@ -4,7 +4,6 @@
 //! It is sent by the process that sends the pages, through the notifier that sends the pages, and
 //! only while that process is ready. It is not in the log: one that was missed is the point.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +82,7 @@ fn page(shop: &str, now_ms: i64, every: Duration) -> Page {
             peak: 1.0,
             playbook: None,
             owner_role: None,
-            labels: BTreeMap::new(),
+            labels: Arc::default(),
             summary: format!(
                 "Fenghuo is watching. This is told every {}; wake someone when it stays away.",
                 humantime::format_duration(every)

@@ -14,7 +14,7 @@ use crate::store::{Ends, Known, Place, Store, Topic};
 
 /// Bytes of the newest batches that are kept for readers, of all partitions together: who keeps up
 /// never touches the store.
-const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
+const TAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The store, while it is open.
 #[derive(Default)]

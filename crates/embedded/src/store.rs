@@ -28,7 +28,7 @@ use crate::guard::{StoreError, behind, damaged, guarded, outside};
 pub const PIECE_BYTES: usize = 16 * 1024 - 64;
 
 /// What the store may hold in memory of the file.
-const CACHE_BYTES: usize = 128 * 1024 * 1024;
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 /// Numbers that hold for the whole folder.
 pub const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");

@@ -94,7 +94,7 @@ pub struct ChartPoint {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Delivery {
     /// What was to be sent.
-    pub intent: Intent,
+    pub intent: Arc<Intent>,
     /// What became of it; absent while it is being tried.
     pub outcome: Option<DeliveryOutcome>,
 }
@@ -248,7 +248,7 @@ impl Board {
         self.changed();
     }
 
-    pub(crate) fn publish_intent(&self, intent: Intent) {
+    pub(crate) fn publish_intent(&self, intent: Arc<Intent>) {
         let key = intent.delivery_id.clone();
         let mut order = self
             .delivery_order

@@ -4,7 +4,7 @@
 //! delivered. It sends nothing: an intent is committed first and handed out after, so that a
 //! crash can at worst repeat it under the same key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fenghuo_alert::{Rules, Severity, State as AlertState, Transition};
@@ -17,6 +17,10 @@ use crate::record::{
     AlertRecord, DeliveryOutcome, DeliveryRecord, Intent, PageAction, VERSION, topic,
 };
 use crate::route::Routes;
+
+mod inhibitors;
+
+use inhibitors::Inhibitors;
 
 /// What dispatch is told.
 #[derive(Clone, Debug)]
@@ -38,7 +42,7 @@ struct Told {
     /// Severity that the last trigger told of.
     severity: Option<Severity>,
     /// A trigger that has no outcome yet.
-    pending: BTreeSet<String>,
+    pending: Vec<String>,
     /// Some trigger was delivered.
     delivered: bool,
     /// The resolve was decided.
@@ -46,18 +50,47 @@ struct Told {
 }
 
 struct Episode {
-    last: Transition,
+    last: Arc<Transition>,
     appended_ms: Option<i64>,
-    told: BTreeMap<String, Told>,
+    /// By channel, sorted: mostly one.
+    told: Vec<(String, Told)>,
     revision: u32,
 }
 
 impl Episode {
+    fn new(last: Transition, appended_ms: Option<i64>) -> Box<Self> {
+        Box::new(Self {
+            last: Arc::new(last),
+            appended_ms,
+            told: Vec::new(),
+            revision: 0,
+        })
+    }
+
+    fn told(&self, channel: &str) -> Option<&Told> {
+        let at = self
+            .told
+            .binary_search_by(|(of, _)| of.as_str().cmp(channel));
+        at.ok().map(|at| &self.told[at].1)
+    }
+
+    fn told_mut(&mut self, channel: &str) -> &mut Told {
+        let found = self
+            .told
+            .binary_search_by(|(of, _)| of.as_str().cmp(channel));
+        let at = found.unwrap_or_else(|at| {
+            self.told.reserve_exact(1);
+            self.told.insert(at, (channel.to_owned(), Told::default()));
+            at
+        });
+        &mut self.told[at].1
+    }
+
     /// Nothing is being tried, and whoever was told that it began was told that it is over.
     fn is_settled(&self) -> bool {
         self.told
-            .values()
-            .all(|told| told.pending.is_empty() && (!told.delivered || told.resolved))
+            .iter()
+            .all(|(_, told)| told.pending.is_empty() && (!told.delivered || told.resolved))
     }
 }
 
@@ -66,11 +99,12 @@ pub struct Dispatch {
     config: DispatchConfig,
     board: Arc<Board>,
     now_ms: i64,
-    episodes: BTreeMap<String, Episode>,
-    intents: BTreeMap<String, Intent>,
+    episodes: BTreeMap<String, Box<Episode>>,
+    inhibitors: Inhibitors,
+    intents: BTreeMap<String, Arc<Intent>>,
     unsaid: Vec<DeliveryRecord>,
     said: Vec<DeliveryRecord>,
-    ready: Vec<Intent>,
+    ready: Vec<Arc<Intent>>,
     assigned: bool,
     broken: Option<Broken>,
 }
@@ -79,6 +113,7 @@ impl Dispatch {
     /// A stage that knows of no episode.
     pub fn new(config: DispatchConfig, board: Arc<Board>) -> Self {
         Self {
+            inhibitors: Inhibitors::new(&config.rules),
             config,
             board,
             now_ms: 0,
@@ -108,18 +143,18 @@ impl Dispatch {
     }
 
     /// Pages that are committed and not yet handed out.
-    pub fn take_ready(&mut self) -> Vec<Intent> {
+    pub fn take_ready(&mut self) -> Vec<Arc<Intent>> {
         std::mem::take(&mut self.ready)
     }
 
     /// Triggers of open episodes that were delivered, one for each channel: for a receiver that
     /// forgets what it is not told again.
-    pub fn delivered(&self) -> Vec<(String, Transition)> {
+    pub fn delivered(&self) -> Vec<(String, Arc<Transition>)> {
         let mut all = Vec::new();
         for episode in self.episodes.values() {
             for (channel, told) in &episode.told {
                 if told.delivered && !told.resolved {
-                    all.push((channel.clone(), episode.last.clone()));
+                    all.push((channel.clone(), Arc::clone(&episode.last)));
                 }
             }
         }
@@ -141,9 +176,10 @@ impl Dispatch {
             return false;
         };
         if let Some(episode) = self.episodes.get_mut(&intent.alert.episode)
-            && let Some(told) = episode.told.get_mut(&intent.channel)
+            && episode.told(&intent.channel).is_some()
         {
-            told.pending.remove(&outcome.delivery_id);
+            let told = episode.told_mut(&intent.channel);
+            told.pending.retain(|id| *id != outcome.delivery_id);
             told.delivered |= outcome.delivered && intent.action == PageAction::Trigger;
         }
         true
@@ -162,7 +198,7 @@ impl Dispatch {
             let told = self
                 .episodes
                 .get(&key)
-                .and_then(|episode| episode.told.get(next));
+                .and_then(|episode| episode.told(next));
             let knows = told.is_some_and(|told| told.severity >= Some(intent.severity));
             // What is over needs no further page; its failure stays visible.
             if !knows && intent.action == PageAction::Trigger && self.is_firing(&key) {
@@ -182,37 +218,34 @@ impl Dispatch {
 
     fn take(&mut self, record: AlertRecord) {
         let AlertRecord {
-            transition,
+            mut transition,
             appended_ms,
             ..
         } = record;
+        self.config.rules.share(&mut transition);
         let key = transition.episode.clone();
         let over = transition.to == AlertState::Resolved;
+        match over {
+            true => self.inhibitors.close(&transition),
+            false => self.inhibitors.open(&transition),
+        }
         match self.episodes.get_mut(&key) {
             Some(episode) => {
-                episode.last = transition;
+                episode.last = Arc::new(transition);
                 episode.appended_ms = appended_ms;
             }
             None => {
-                let told = BTreeMap::new();
-                let episode = Episode {
-                    last: transition,
-                    appended_ms,
-                    told,
-                    revision: 0,
-                };
+                let episode = Episode::new(transition, appended_ms);
                 self.episodes.insert(key.clone(), episode);
             }
         }
-        if over {
-            self.resolve(&key);
-            // What it inhibited may be told now.
-            let others: Vec<String> = self.episodes.keys().cloned().collect();
-            for other in others {
-                self.tell(&other);
-            }
-        } else {
-            self.tell(&key);
+        match over {
+            true => self.resolve(&key),
+            false => self.tell(&key),
+        }
+        // Whom it spoke for may be told now; where it still speaks for them, it is noted again.
+        for other in self.inhibitors.release(&key) {
+            self.tell(&other);
         }
     }
 
@@ -221,8 +254,11 @@ impl Dispatch {
         let Some(episode) = self.episodes.get(key) else {
             return;
         };
-        if episode.last.to != AlertState::Firing || self.is_inhibited(&episode.last) {
+        if episode.last.to != AlertState::Firing {
             return;
+        }
+        if let Some(by) = self.inhibitor(&episode.last) {
+            return self.inhibitors.hold(&by, key);
         }
         let severity = Some(episode.last.severity);
         let Some(route) = self.config.routes.route(&episode.last) else {
@@ -233,8 +269,7 @@ impl Dispatch {
             .into_iter()
             .filter(|channel| {
                 episode
-                    .told
-                    .get(channel)
+                    .told(channel)
                     .is_none_or(|told| told.severity < severity)
             })
             .collect();
@@ -251,9 +286,10 @@ impl Dispatch {
             return;
         };
         let delivery_id = delivery_id(key, &episode.revision.to_string(), channel);
-        let told = episode.told.entry(channel.to_owned()).or_default();
-        told.severity = Some(episode.last.severity);
-        told.pending.insert(delivery_id.clone());
+        let severity = episode.last.severity;
+        let told = episode.told_mut(channel);
+        told.severity = Some(severity);
+        told.pending.push(delivery_id.clone());
         let intent = Intent {
             delivery_id,
             channel: channel.to_owned(),
@@ -262,7 +298,7 @@ impl Dispatch {
             fallback,
             at_ms: self.now_ms,
             appended_ms: episode.appended_ms,
-            alert: episode.last.clone(),
+            alert: Arc::clone(&episode.last),
         };
         self.intend(intent);
     }
@@ -285,11 +321,11 @@ impl Dispatch {
                     fallback: Vec::new(),
                     at_ms: self.now_ms,
                     appended_ms: episode.appended_ms,
-                    alert: episode.last.clone(),
+                    alert: Arc::clone(&episode.last),
                 });
             }
         }
-        if episode.told.values().all(|told| told.pending.is_empty()) {
+        if episode.told.iter().all(|(_, told)| told.pending.is_empty()) {
             self.episodes.remove(key);
         }
         for intent in intents {
@@ -298,25 +334,25 @@ impl Dispatch {
     }
 
     fn intend(&mut self, intent: Intent) {
+        let intent = Arc::new(intent);
         self.intents
-            .insert(intent.delivery_id.clone(), intent.clone());
-        self.unsaid.push(DeliveryRecord::Intent(Box::new(intent)));
+            .insert(intent.delivery_id.clone(), Arc::clone(&intent));
+        self.unsaid.push(DeliveryRecord::Intent(intent));
     }
 
-    /// Whether an alert that is at least as grave and fires now speaks for this one.
-    fn is_inhibited(&self, alert: &Transition) -> bool {
-        let Some((_, rule)) = self.config.rules.named(&alert.rule) else {
-            return false;
-        };
-        rule.inhibited_by.iter().any(|by| {
-            self.episodes.values().any(|other| {
-                let other = &other.last;
-                (other.rule == *by || other.signal == *by)
-                    && speaks(other, alert)
+    /// The episode of an alert that is at least as grave, fires now, and speaks for this one.
+    fn inhibitor(&self, alert: &Transition) -> Option<String> {
+        let (_, rule) = self.config.rules.named(&alert.rule)?;
+        let mut about = self.inhibitors.about(&rule.inhibited_by, &alert.entity);
+        let found = about.find(|key| {
+            let other = self.episodes.get(*key).map(|other| &other.last);
+            other.is_some_and(|other| {
+                speaks(other, alert)
                     && other.episode != alert.episode
                     && self.concerns(other, alert)
             })
-        })
+        });
+        found.map(str::to_owned)
     }
 
     /// A silent source concerns the signals that read its stream; any other alert those that
@@ -343,23 +379,45 @@ impl Dispatch {
         })
     }
 
-    fn restore_delivery(&mut self, record: DeliveryRecord) {
+    /// Finds again who speaks for whom.
+    fn find_held(&mut self) {
+        let open = |episode: &&Box<Episode>| episode.last.to != AlertState::Resolved;
+        for episode in self.episodes.values().filter(open) {
+            self.inhibitors.open(&episode.last);
+        }
+        let held = self.episodes.values().filter_map(|episode| {
+            let is_firing = episode.last.to == AlertState::Firing;
+            let by = self.inhibitor(&episode.last).filter(|_| is_firing)?;
+            Some((by, episode.last.episode.clone()))
+        });
+        for (by, key) in held.collect::<Vec<_>>() {
+            self.inhibitors.hold(&by, &key);
+        }
+    }
+
+    fn restore_delivery(&mut self, mut record: DeliveryRecord) {
+        if let DeliveryRecord::Intent(intent) = &mut record
+            && let Some(episode) = self.episodes.get(&intent.alert.episode)
+            && *episode.last == *intent.alert
+        {
+            Arc::make_mut(intent).alert = Arc::clone(&episode.last);
+        }
         match &record {
             DeliveryRecord::Intent(intent) => {
                 let key = &intent.alert.episode;
                 if let Some(episode) = self.episodes.get_mut(key) {
-                    let told = episode.told.entry(intent.channel.clone()).or_default();
+                    let told = episode.told_mut(&intent.channel);
                     match intent.action {
                         PageAction::Trigger => {
                             told.severity = told.severity.max(Some(intent.severity));
-                            told.pending.insert(intent.delivery_id.clone());
+                            told.pending.push(intent.delivery_id.clone());
                             episode.revision += 1;
                         }
                         PageAction::Resolve => told.resolved = true,
                     }
                 }
                 self.intents
-                    .insert(intent.delivery_id.clone(), (**intent).clone());
+                    .insert(intent.delivery_id.clone(), Arc::clone(intent));
             }
             DeliveryRecord::Outcome(outcome) => {
                 self.settle(outcome);
@@ -406,29 +464,32 @@ impl Stage for Dispatch {
         let Some(value) = record.value else { return };
         if which == 0 {
             if let Ok(AlertRecord {
-                transition,
+                mut transition,
                 appended_ms,
                 ..
             }) = serde_json::from_slice(value)
             {
+                self.config.rules.share(&mut transition);
                 let key = transition.episode.clone();
-                let told = BTreeMap::new();
-                let episode = Episode {
-                    last: transition,
-                    appended_ms,
-                    told,
-                    revision: 0,
-                };
-                self.episodes.insert(key, episode);
+                self.episodes
+                    .insert(key, Episode::new(transition, appended_ms));
             }
         } else if let Ok(delivery) = serde_json::from_slice(value) {
             self.restore_delivery(delivery);
         }
     }
 
+    fn restored(&mut self, _index: usize, which: usize) -> Option<Restore> {
+        if which == 1 {
+            self.find_held();
+        }
+        None
+    }
+
     fn revoke(&mut self, _index: usize) {
         self.assigned = false;
         self.episodes.clear();
+        self.inhibitors.clear();
         self.intents.clear();
         self.ready.clear();
     }
@@ -478,10 +539,10 @@ impl Stage for Dispatch {
         for record in std::mem::take(&mut self.said) {
             match record {
                 DeliveryRecord::Intent(intent) => {
-                    self.board.publish_intent((*intent).clone());
+                    self.board.publish_intent(Arc::clone(&intent));
                     // One that was settled before a restart is not sent again.
                     if self.intents.contains_key(&intent.delivery_id) {
-                        self.ready.push(*intent);
+                        self.ready.push(intent);
                     }
                 }
                 DeliveryRecord::Outcome(outcome) => self.board.publish_outcome(outcome),

@@ -3,6 +3,8 @@
 //! Every record carries the version of its form; a reader that meets a newer one must stop, never
 //! skip it.
 
+use std::sync::Arc;
+
 use fenghuo_alert::{Severity, Transition};
 use fenghuo_signal::{Entity, EntityRef, Fact, Kind};
 use fenghuo_window::Series;
@@ -303,7 +305,7 @@ pub struct Intent {
     /// Append time of the oldest event that led to it, Unix ms.
     pub appended_ms: Option<i64>,
     /// What it is about.
-    pub alert: Transition,
+    pub alert: Arc<Transition>,
 }
 
 /// What became of an [`Intent`].
@@ -326,7 +328,7 @@ pub struct DeliveryOutcome {
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryRecord {
     /// A page is to be sent.
-    Intent(Box<Intent>),
+    Intent(Arc<Intent>),
     /// A page was sent, or given up.
     Outcome(DeliveryOutcome),
 }

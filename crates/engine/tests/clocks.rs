@@ -114,7 +114,7 @@ impl Wronged {
         }
     }
 
-    fn pages(&mut self) -> Vec<Intent> {
+    fn pages(&mut self) -> Vec<std::sync::Arc<Intent>> {
         let pages = self.shop.topology.dispatch().take_ready();
         for page in &pages {
             let delivered = delivered(&page.delivery_id);
@@ -137,7 +137,7 @@ impl Wronged {
     fn is_paged(&mut self, sku: &str) -> Option<usize> {
         (1..=5).find(|_| {
             self.pass(1);
-            let is_it = |page: &Intent| {
+            let is_it = |page: &std::sync::Arc<Intent>| {
                 page.action == PageAction::Trigger
                     && page.alert.signal == "price.floor"
                     && page.alert.entity.first == sku

@@ -378,9 +378,11 @@ mod tests {
     fn texts_are_bounded() {
         let mut page = fixture::firing();
         page.alert.summary = "长".repeat(100_000);
-        page.alert.labels = (0..1_000)
-            .map(|i| (format!("l{i}"), "x".repeat(10_000)))
-            .collect();
+        page.alert.labels = Arc::new(
+            (0..1_000)
+                .map(|i| (format!("l{i}"), "x".repeat(10_000)))
+                .collect(),
+        );
         let message = Templates::compile(None, None).unwrap().message(&page);
         assert!(message.title.chars().count() <= TITLE_CHARS_MAX);
         let json = serde_json::to_string(&Facts::of(&page)).unwrap();

@@ -5,6 +5,7 @@
 //! instance left open is read at the start, and resolved once it is over.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use fenghuo_alert::{Severity, State, Transition};
@@ -194,7 +195,7 @@ impl Alerts {
                 Severity::Page => "on-call".to_owned(),
                 Severity::Warn => "platform".to_owned(),
             }),
-            labels: labels.into(),
+            labels: Arc::new(labels.into()),
             summary: standing.condition.text.clone(),
             campaign: None,
         }

@@ -1,6 +1,7 @@
 //! Episodes and deliveries, as the API and the screen show them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use fenghuo_alert::{Severity, State, Transition};
 use fenghuo_engine::board::Delivery;
@@ -32,7 +33,7 @@ pub(super) struct EpisodeRow {
     playbook: Option<String>,
     owner_role: Option<String>,
     campaign: Option<String>,
-    labels: BTreeMap<String, String>,
+    labels: Arc<BTreeMap<String, String>>,
     deliveries: Vec<DeliveryRow>,
 }
 
@@ -72,9 +73,9 @@ impl DeliveryRow {
             Some(_) => Standing::Failed,
         };
         Self {
-            delivery_id: intent.delivery_id,
-            episode: intent.alert.episode,
-            channel: intent.channel,
+            delivery_id: intent.delivery_id.clone(),
+            episode: intent.alert.episode.clone(),
+            channel: intent.channel.clone(),
             action: intent.action,
             severity: intent.severity,
             outcome: standing,

@@ -71,7 +71,7 @@ fn fill() -> (Arc<Board>, i64) {
     let dispatch = playback.topology().dispatch();
     for intent in dispatch.take_ready() {
         dispatch.outcome(DeliveryOutcome {
-            delivery_id: intent.delivery_id,
+            delivery_id: intent.delivery_id.clone(),
             delivered: true,
             attempts: 2,
             reason: None,

@@ -18,7 +18,7 @@ const SENDING_MAX: usize = 500;
 
 /// A page that waits, and since when.
 struct Waiting {
-    intent: Intent,
+    intent: Arc<Intent>,
     since: Watch,
 }
 
@@ -52,13 +52,13 @@ fn class_of(intent: &Intent) -> usize {
 
 impl Queue {
     /// Takes one in, behind those of its class.
-    pub fn push(&mut self, intent: Intent) {
+    pub fn push(&mut self, intent: Arc<Intent>) {
         let since = Watch::start();
         self.waiting[class_of(&intent)].push_back(Waiting { intent, since });
     }
 
     /// The next one for which there is a place.
-    pub fn pop(&mut self) -> Option<(Intent, Place)> {
+    pub fn pop(&mut self) -> Option<(Arc<Intent>, Place)> {
         for class in 0..CLASSES {
             let sending = &self.sending[class.min(1)];
             if self.waiting[class].is_empty() || sending.load(Ordering::Relaxed) >= SENDING_MAX {
@@ -73,11 +73,14 @@ impl Queue {
     }
 
     /// Those that have waited for longer than `is_too_long` lets them, and wait no more.
-    pub fn expired(&mut self, is_too_long: impl Fn(&Intent, &Watch) -> bool) -> Vec<Intent> {
+    pub fn expired(&mut self, is_too_long: impl Fn(&Intent, &Watch) -> bool) -> Vec<Arc<Intent>> {
         let mut expired = Vec::new();
         for waiting in &mut self.waiting {
-            let all = std::mem::take(waiting);
-            for one in all {
+            // In place: there may be many, and this is looked at all the time.
+            for _ in 0..waiting.len() {
+                let Some(one) = waiting.pop_front() else {
+                    break;
+                };
                 match is_too_long(&one.intent, &one.since) {
                     true => expired.push(one.intent),
                     false => waiting.push_back(one),
@@ -122,7 +125,7 @@ pub mod tests {
             fallback: fallback.iter().map(|name| (*name).to_owned()).collect(),
             at_ms: 0,
             appended_ms: None,
-            alert: Transition {
+            alert: Arc::new(Transition {
                 episode: id.to_owned(),
                 rule: "r".to_owned(),
                 signal: "s".to_owned(),
@@ -141,7 +144,7 @@ pub mod tests {
                 labels: Default::default(),
                 summary: String::new(),
                 campaign: None,
-            },
+            }),
         }
     }
 
@@ -150,15 +153,30 @@ pub mod tests {
         let mut queue = Queue::default();
         for number in 0..2 * SENDING_MAX {
             let id = format!("warn {number}");
-            queue.push(intent(&id, PageAction::Trigger, Severity::Warn, &[]));
+            queue.push(Arc::new(intent(
+                &id,
+                PageAction::Trigger,
+                Severity::Warn,
+                &[],
+            )));
         }
         let mut places = Vec::new();
         while let Some((_, place)) = queue.pop() {
             places.push(place);
         }
         assert_eq!(places.len(), SENDING_MAX);
-        queue.push(intent("over", PageAction::Resolve, Severity::Page, &[]));
-        queue.push(intent("page", PageAction::Trigger, Severity::Page, &[]));
+        queue.push(Arc::new(intent(
+            "over",
+            PageAction::Resolve,
+            Severity::Page,
+            &[],
+        )));
+        queue.push(Arc::new(intent(
+            "page",
+            PageAction::Trigger,
+            Severity::Page,
+            &[],
+        )));
         let (page, _place) = queue.pop().unwrap();
         assert_eq!(page.delivery_id, "page");
         assert!(queue.pop().is_none());
@@ -173,8 +191,18 @@ pub mod tests {
     #[test]
     fn what_waits_too_long_is_given_back() {
         let mut queue = Queue::default();
-        queue.push(intent("a", PageAction::Trigger, Severity::Page, &["other"]));
-        queue.push(intent("b", PageAction::Trigger, Severity::Page, &[]));
+        queue.push(Arc::new(intent(
+            "a",
+            PageAction::Trigger,
+            Severity::Page,
+            &["other"],
+        )));
+        queue.push(Arc::new(intent(
+            "b",
+            PageAction::Trigger,
+            Severity::Page,
+            &[],
+        )));
         let expired = queue.expired(|intent, since| {
             !intent.fallback.is_empty() && since.elapsed() >= Duration::ZERO
         });

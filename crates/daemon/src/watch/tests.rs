@@ -276,7 +276,7 @@ fn day(stays_away: &[i64]) -> Vec<(String, PageAction, i64)> {
         for page in topology.dispatch().take_ready() {
             pages.push((page.alert.rule.clone(), page.action, hour));
             topology.dispatch().outcome(DeliveryOutcome {
-                delivery_id: page.delivery_id,
+                delivery_id: page.delivery_id.clone(),
                 delivered: true,
                 attempts: 1,
                 reason: None,

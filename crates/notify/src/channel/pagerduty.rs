@@ -184,9 +184,11 @@ mod tests {
         page.shop = String::new();
         page.alert.summary = "\u{1F525}".repeat(5_000);
         page.alert.entity.first = "x".repeat(5_000).into();
-        page.alert.labels = (0..1_000)
-            .map(|i| (format!("l{i}"), "x".repeat(10_000)))
-            .collect();
+        page.alert.labels = std::sync::Arc::new(
+            (0..1_000)
+                .map(|i| (format!("l{i}"), "x".repeat(10_000)))
+                .collect(),
+        );
         fixture::check_pagerduty(&render(&page).body);
         let mut other = page.clone();
         other.dedup_key.push('k');

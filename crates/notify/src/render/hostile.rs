@@ -6,9 +6,11 @@ use crate::tests::fixture;
 /// A page whose facts are as long as they may be.
 fn longest() -> Page {
     let mut page = fixture::firing();
-    page.alert.labels = (0..LABELS_MAX)
-        .map(|i| (format!("l{i}"), "长".repeat(FIELD_CHARS_MAX)))
-        .collect();
+    page.alert.labels = Arc::new(
+        (0..LABELS_MAX)
+            .map(|i| (format!("l{i}"), "长".repeat(FIELD_CHARS_MAX)))
+            .collect(),
+    );
     page
 }
 

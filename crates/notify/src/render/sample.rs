@@ -1,6 +1,7 @@
 //! A page with everything in it, to try a template on before there is one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fenghuo_alert::{Severity, State, Transition};
 use fenghuo_signal::{Entity, Kind, Reading};
@@ -42,7 +43,7 @@ pub(super) fn page(action: Action) -> Page {
             peak: 0.5,
             playbook: Some("sample-rule".to_owned()),
             owner_role: Some("pricing".to_owned()),
-            labels: BTreeMap::from([("team".to_owned(), "pricing".to_owned())]),
+            labels: Arc::new(BTreeMap::from([("team".to_owned(), "pricing".to_owned())])),
             summary: "sample sold at 0.5 of its floor".to_owned(),
             campaign: Some("d11".to_owned()),
         },

@@ -81,11 +81,8 @@ async fn the_requests() {
     deliver(&notifier, firing()).await;
     deliver(&notifier, resolved()).await;
     let mut pair = fixture::warning();
-    pair.alert
-        .labels
-        .insert("1st team".to_owned(), "x".to_owned());
-    pair.alert
-        .labels
+    std::sync::Arc::make_mut(&mut pair.alert.labels).insert("1st team".to_owned(), "x".to_owned());
+    std::sync::Arc::make_mut(&mut pair.alert.labels)
         .insert("severity".to_owned(), "mine".to_owned());
     deliver(&notifier, pair).await;
     let seen = receiver.seen();

@@ -38,7 +38,7 @@ pub(crate) fn firing() -> Page {
             peak: 0.08,
             playbook: Some("price-below-floor".to_owned()),
             owner_role: Some("pricing".to_owned()),
-            labels: BTreeMap::from([("team".to_owned(), "pricing".to_owned())]),
+            labels: Arc::new(BTreeMap::from([("team".to_owned(), "pricing".to_owned())])),
             summary: "A<1>&B sold at 0.08 of its floor".to_owned(),
             campaign: Some("d11".to_owned()),
         },

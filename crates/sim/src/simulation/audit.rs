@@ -56,7 +56,7 @@ pub struct Audit {
     episodes: Episodes,
     /// The open episode of each rule and entity.
     open: BTreeMap<(String, Entity), String>,
-    intents: BTreeMap<String, Intent>,
+    intents: BTreeMap<String, Arc<Intent>>,
     outcomes: BTreeMap<String, DeliveryOutcome>,
     letters: BTreeSet<(String, u32, u64)>,
     offsets: BTreeMap<(&'static str, TopicPartition), u64>,
@@ -276,7 +276,7 @@ impl Audit {
                     return Err(Violation::new("a page is about an episode", detail));
                 }
                 let key = intent.delivery_id.clone();
-                self.intents.insert(key.clone(), *intent).map(|_| key)
+                self.intents.insert(key.clone(), intent).map(|_| key)
             }
             DeliveryRecord::Outcome(outcome) => {
                 let key = outcome.delivery_id.clone();

@@ -2,6 +2,7 @@
 //! that write down what they are sent.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use fenghuo_engine::Dispatch;
 use fenghuo_engine::record::{DeliveryOutcome, Intent, PageAction};
@@ -16,7 +17,7 @@ const RETRY_MS: i64 = 700;
 
 /// A page being sent.
 struct Sending {
-    intent: Intent,
+    intent: Arc<Intent>,
     attempts: u32,
     deadline_ms: i64,
     /// When it is tried next, or when its answer comes.
@@ -27,7 +28,7 @@ struct Sending {
 /// What one process sends.
 #[derive(Default)]
 pub struct Sender {
-    waiting: VecDeque<Intent>,
+    waiting: VecDeque<Arc<Intent>>,
     sending: Vec<Sending>,
     outcomes: Vec<DeliveryOutcome>,
 }

@@ -11,6 +11,7 @@ use fenghuo_engine::{Evaluate, EvaluateConfig};
 use fenghuo_log::{Assigned, Record, Stage as _, TopicPartition};
 use fenghuo_signal::fact::CatalogFact;
 use fenghuo_signal::{Catalogue, Entity, Fact, Kind, Reading};
+use std::sync::Arc;
 
 use super::*;
 use crate::clock::Watch;

@@ -1,6 +1,7 @@
 //! Pages of the board against the whole lists that they are pages of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fenghuo_alert::State;
 
@@ -63,7 +64,7 @@ fn transition(number: usize, severity: Severity, to: State) -> Transition {
         peak: 1.0,
         playbook: None,
         owner_role: None,
-        labels: BTreeMap::new(),
+        labels: Arc::default(),
         summary: String::new(),
         campaign: None,
     }
