@@ -443,14 +443,17 @@ impl Episode {
         let peak = seen.unwrap_or_else(|| read.of(reading));
         let summary = limit.map(|limit| {
             let severity = self.severity;
-            rule.summary.render(&Facts {
+            let mut text = rule.summary.render(&Facts {
                 rule,
                 entity,
                 reading,
                 severity,
                 limit,
                 peak,
-            })
+            });
+            // Many are kept for as long as the episode is open.
+            text.shrink_to_fit();
+            text
         });
         Transition {
             episode: self.id.clone(),

@@ -126,6 +126,8 @@ pub struct Intake {
     places: BTreeMap<&'static str, (Arc<str>, u32)>,
     board: Arc<Board>,
     refusals: Arc<Refusals>,
+    /// How far an event may lie ahead of the log's time.
+    ahead_ms_max: i64,
 }
 
 impl Intake {
@@ -156,6 +158,7 @@ impl Intake {
             places,
             board: Arc::default(),
             refusals: Arc::default(),
+            ahead_ms_max: config.ingest.ahead_ms_max,
         }
     }
 
@@ -213,15 +216,20 @@ impl Intake {
         let mut taken = Taken::default();
         let mut appends = Vec::with_capacity(messages.len() + 1);
         let mut newest_ms = None;
+        let mut ahead = Vec::new();
+        let before_ms = clock::now_ms();
         let mut refused: BTreeMap<(Option<Stream>, &'static str), u64> = BTreeMap::new();
         for message in messages {
             let stream = message.as_ref().ok().map(|message| message.stream);
             let at_ms = message.as_ref().ok().map(|message| message.at_ms);
+            let happened = message.as_ref().ok();
+            let happened = happened.map(|message| (message.origin.line, message.occurred_ms));
             let message = message.and_then(|message| self.identity.admitted(message));
             match message.and_then(|message| self.placed(message)) {
                 Ok(append) => {
                     taken.accepted += 1;
                     newest_ms = newest_ms.max(at_ms);
+                    ahead.extend(happened.filter(|(_, ms)| *ms > before_ms + self.ahead_ms_max));
                     appends.push(append);
                 }
                 Err(rejected) => {
@@ -239,6 +247,7 @@ impl Intake {
         if let Some(newest_ms) = newest_ms {
             clock::hear(newest_ms);
         }
+        self.tell_ahead(&mut taken, ahead);
         let learned = self.identity.unkept();
         appends.extend(learned.clone());
         if !appends.is_empty() {
@@ -259,6 +268,30 @@ impl Intake {
         self.refusals
             .events(&self.board, sender, accepted, &refused);
         Ok(taken)
+    }
+
+    /// Tells of events that lie ahead of the time that they are written at. They are in their topic
+    /// and rejected there, since dead letters of a topic can be submitted again once a clock is right.
+    fn tell_ahead(&self, taken: &mut Taken, ahead: Vec<(u64, i64)>) {
+        let now_ms = clock::now_ms();
+        for (line, occurred_ms) in ahead {
+            let by_ms = occurred_ms.saturating_sub(now_ms);
+            if by_ms <= self.ahead_ms_max {
+                continue;
+            }
+            taken.accepted -= 1;
+            taken.rejected += 1;
+            if taken.rejections.len() < REJECTIONS_MAX {
+                let most_ms = self.ahead_ms_max;
+                taken.rejections.push((
+                    line,
+                    format!(
+                        "future: meta.occurred_at: {by_ms} ms ahead of the log, at most {most_ms} are allowed"
+                    ),
+                ));
+            }
+        }
+        taken.rejections.sort_by_key(|(line, _)| *line);
     }
 
     fn placed(&self, message: Message) -> Result<Append, Rejected> {
@@ -299,6 +332,48 @@ mod tests {
         };
         let lines = messages(Form::Json, text.as_bytes(), &"test".into(), limits).unwrap();
         intake.take(lines, &"test".into()).unwrap()
+    }
+
+    /// Guards: an event that was rejected afterwards had been answered as taken.
+    #[test]
+    fn an_event_of_the_future_is_told_to_its_sender() {
+        let data = tempfile::tempdir().unwrap();
+        let config = Config::parse("test", "log.kind = \"embedded\"").unwrap();
+        let log = EmbeddedLog::open(data.path()).unwrap();
+        let orders = TopicSpec {
+            name: "shop.orders".to_owned(),
+            partitions: 1,
+            compacted: false,
+            retention_ms: None,
+        };
+        log.ensure(&[orders]).unwrap();
+        let identity = Identity::open(&config, &log).unwrap();
+        let intake = Intake::new(
+            &config,
+            Arc::new(log.clone()),
+            Box::new(|| None),
+            &BTreeMap::from([("shop.orders".to_owned(), 1)]),
+            Arc::new(identity),
+            Holdings::default(),
+            Arc::new(Course::new(Duration::from_secs(1), true)),
+        );
+        let lines: Vec<String> = [-60_000, 0, 50_000, 61_000, 3_600_000]
+            .into_iter()
+            .map(|by_ms| {
+                let at = jiff::Timestamp::from_millisecond(clock::now_ms() + by_ms).unwrap();
+                format!(
+                    r#"{{"meta":{{"event_id":"{by_ms}","source":"erp","occurred_at":"{at}"}},"order":{{"type":"PAID","order_id":"o"}}}}"#
+                )
+            })
+            .collect();
+        let taken = taken(&intake, &lines.join("\n"));
+        assert_eq!((taken.accepted, taken.rejected), (3, 2));
+        let told = taken.rejections.iter();
+        let told: Vec<_> = told
+            .map(|(line, why)| (*line, why.split(':').next().unwrap()))
+            .collect();
+        assert_eq!(told, [(4, "future"), (5, "future")]);
+        assert_eq!(log.high(&TopicPartition::new("shop.orders", 0)), 5);
     }
 
     #[test]

@@ -178,7 +178,8 @@ pub struct Board {
     readings: Readings,
     totals: DashMap<Entity, Totals>,
     charts: DashMap<Entity, Vec<ChartPoint>>,
-    open: DashMap<String, Transition>,
+    /// Boxed, as a map keeps room for as many again.
+    open: DashMap<String, Box<Transition>>,
     closed: Mutex<VecDeque<Transition>>,
     deliveries: DashMap<String, Delivery>,
     delivery_order: Mutex<VecDeque<String>>,
@@ -243,7 +244,8 @@ impl Board {
             }
             closed.push_back(transition);
         } else {
-            self.open.insert(transition.episode.clone(), transition);
+            self.open
+                .insert(transition.episode.clone(), Box::new(transition));
         }
         self.changed();
     }
@@ -460,7 +462,7 @@ impl Board {
         let mut all: Vec<Transition> = self
             .open
             .iter()
-            .map(|entry| entry.value().clone())
+            .map(|entry| (**entry.value()).clone())
             .collect();
         all.sort_by(|a, b| {
             (b.severity, b.pending_at_ms, &b.episode).cmp(&(

@@ -180,6 +180,7 @@ impl Dispatch {
         {
             let told = episode.told_mut(&intent.channel);
             told.pending.retain(|id| *id != outcome.delivery_id);
+            told.pending.shrink_to_fit();
             told.delivered |= outcome.delivered && intent.action == PageAction::Trigger;
         }
         true

@@ -24,6 +24,8 @@ pub struct Message {
     pub currencies: SmallVec<[CompactString; 1]>,
     /// When its source learnt of it, else when it happened, Unix ms.
     pub at_ms: i64,
+    /// When it happened, Unix ms.
+    pub occurred_ms: i64,
     /// The `content-type` of the value.
     pub content_type: &'static str,
     /// The event.
@@ -61,6 +63,7 @@ pub(crate) fn message_if(
             shop_id: place.shop_id,
             currencies: place.currencies,
             at_ms: place.at_ms,
+            occurred_ms: place.occurred_ms,
             content_type: encoding.content_type(),
             value: value.into(),
         }),
@@ -75,6 +78,7 @@ struct Place {
     shop_id: CompactString,
     currencies: SmallVec<[CompactString; 1]>,
     at_ms: i64,
+    occurred_ms: i64,
 }
 
 fn place(
@@ -102,6 +106,7 @@ fn place(
         shop_id: CompactString::from(&*event.meta.shop_id),
         currencies,
         at_ms: at.map_or(0, |at| at.0),
+        occurred_ms: event.meta.occurred_at.map_or(0, |at| at.0),
     })
 }
 

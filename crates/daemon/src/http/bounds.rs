@@ -45,12 +45,12 @@ impl Default for Bounds {
             body: Duration::from_secs(30),
             patience: Duration::from_secs(1),
             small_bytes_max: 64 * 1024,
-            small_bodies_bytes_max: 48 * 1024 * 1024,
-            bodies_bytes_max: 128 * 1024 * 1024,
+            small_bodies_bytes_max: 32 * 1024 * 1024,
+            bodies_bytes_max: 80 * 1024 * 1024,
             small_parsing_max: 4,
             parsing_max: 3,
             parsing_waiting_max: 32,
-            answers_bytes_max: 64 * 1024 * 1024,
+            answers_bytes_max: 32 * 1024 * 1024,
         }
     }
 }

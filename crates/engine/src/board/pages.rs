@@ -203,7 +203,7 @@ impl Board {
         for entry in &self.open {
             let place = alert_place(entry.value());
             if after.is_none_or(|after| place > *after) {
-                least.offer(place, || entry.value().clone());
+                least.offer(place, || (**entry.value()).clone());
             }
         }
         least.into_vec()
@@ -247,7 +247,7 @@ impl Board {
         type Group = (usize, Least<AlertPlace, Transition>);
         let mut groups: BTreeMap<(Severity, String), Group> = BTreeMap::new();
         for entry in &self.open {
-            let last = entry.value();
+            let last: &Transition = entry.value();
             let group = groups.entry((last.severity, last.rule.clone()));
             let (open, newest) = group.or_insert_with(|| (0, Least::new(alike_max)));
             *open += 1;

@@ -179,6 +179,7 @@ impl Home {
         let slot = &mut self.entries[id as usize].slots[at];
         let is_unseen = |start_ms: &i64| at_ms < now_ms && start_ms + PANE_COUNTS_MS > at_ms;
         slot.unjudged.retain(is_unseen);
+        slot.unjudged.shrink_to_fit();
         if let Some(unjudged_ms) = slot.unjudged_ms() {
             self.schedule(id, at, unjudged_ms);
         }
@@ -247,6 +248,7 @@ impl Home {
                 // A row is made when there is something to remember.
                 None if !rule.is_beyond(&read.reading) => continue,
                 None => {
+                    slot.alerts.reserve_exact(1);
                     slot.alerts.push((rule_index, Alert::default()));
                     let last = slot.alerts.len() - 1;
                     &mut slot.alerts[last].1

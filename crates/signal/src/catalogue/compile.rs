@@ -7,9 +7,13 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::measure::{Built, Draft};
-use super::{BUILT_IN, Catalogue, File, Measure, OWN_MEASURES_MAX, OWN_SIGNALS_MAX, Signal};
+use super::{
+    BUILT_IN, Catalogue, File, Measure, OWN_MEASURES_MAX, OWN_ROWS_MAX, OWN_SIGNALS_MAX,
+    OWN_SIGNALS_OF_KIND_MAX, Signal,
+};
 use crate::document::{Document, Mistakes, Table};
 use crate::expression::Leaves;
+use crate::kind::Kind;
 use crate::life;
 use crate::program::{ByType, Counted, Group, Program, Work, type_field};
 
@@ -102,6 +106,19 @@ impl Making {
             self.series.push(series);
             self.ids.push(id);
         }
+        if is_own {
+            let of_stream = self.measures.iter().filter(|known| known.is_own);
+            let of_stream = of_stream.filter(|known| known.origin == draft.measure.origin);
+            let rows: usize = of_stream.map(|known| known.kinds.len()).sum();
+            if rows + draft.measure.kinds.len() > OWN_ROWS_MAX {
+                let what = format!(
+                    "an event would count for more than {OWN_ROWS_MAX} rows of own measures of its \
+                     stream, one for each kind of \"by\"; leave out a kind, or a measure"
+                );
+                self.broken.push(name.to_owned());
+                return table.mistake(table.at, &what);
+            }
+        }
         self.measures.push(draft.measure);
         self.built.push(draft.built);
     }
@@ -128,6 +145,23 @@ impl Making {
             &self.signals,
             is_own,
         );
+        let about = |kind: &Kind| {
+            let own = self.signals.iter().filter(|known| known.is_own);
+            own.filter(|known| known.kinds.contains(kind)).count()
+        };
+        if let Some(read) = &read
+            && is_own
+            && read
+                .kinds
+                .iter()
+                .any(|kind| about(kind) >= OWN_SIGNALS_OF_KIND_MAX)
+        {
+            let what = format!(
+                "one signal too many of this kind; a shop may add {OWN_SIGNALS_OF_KIND_MAX} about \
+                 each kind of entity"
+            );
+            return table.mistake(table.place("by"), &what);
+        }
         self.signals.extend(read);
     }
 

@@ -41,6 +41,10 @@ pub const BUILT_IN: [(&str, &str); 6] = [
 pub const OWN_MEASURES_MAX: usize = 64;
 /// Signals that a shop may add.
 pub const OWN_SIGNALS_MAX: usize = 128;
+/// Rows that one event may count for in what a shop adds: a measure has one for each kind.
+pub const OWN_ROWS_MAX: usize = 24;
+/// Signals that a shop may add about one kind of entity: each has a reading for each entity.
+pub const OWN_SIGNALS_OF_KIND_MAX: usize = 24;
 /// Columns of a measure.
 pub const COLUMNS_MAX: usize = 32;
 /// Kinds of entity of a measure.

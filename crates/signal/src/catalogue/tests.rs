@@ -3,7 +3,7 @@
 use fenghuo_event::decode;
 use fenghuo_window::{Clock, Combiner, History};
 
-use super::{Catalogue, File};
+use super::{Catalogue, File, OWN_ROWS_MAX, OWN_SIGNALS_OF_KIND_MAX};
 use crate::entity::Entity;
 use crate::estimator::{State, View};
 use crate::fact::Facts;
@@ -346,4 +346,31 @@ fn the_documented_example_is_sound() {
     let example = example.unwrap();
     let catalogue = Catalogue::compile(&own(example)).unwrap_or_else(|wrong| panic!("{wrong}"));
     assert!(catalogue.signal("payment.coupon_refused").is_some());
+}
+
+/// Guards: a catalogue with as many measures and signals as one could write took the memory and the
+/// pages of all others.
+#[test]
+fn what_a_shop_adds_is_bounded_by_event_and_by_kind() {
+    let (measure, signal) = COUPONS.split_at(COUPONS.find("[[signal]]").unwrap());
+    let named = |text: &str, at: usize| {
+        let text = text.replace("coupon_payment", &format!("coupon{at}_payment"));
+        text.replace("coupon_refused", &format!("coupon{at}_refused"))
+    };
+    let measures = |count: usize| {
+        let text: String = (0..count).map(|at| named(measure, at)).collect();
+        Catalogue::compile(&own(&text))
+    };
+    assert!(measures(OWN_ROWS_MAX).is_ok());
+    let told = measures(OWN_ROWS_MAX + 1).unwrap_err().to_string();
+    assert!(told.contains("more than 24 rows"), "{told}");
+    let signals = |count: usize| {
+        let signal = |at| signal.replace("coupon_refused", &format!("coupon{at}_refused"));
+        let text: String = (0..count).map(signal).collect();
+        Catalogue::compile(&own(&format!("{measure}{text}")))
+    };
+    assert!(signals(OWN_SIGNALS_OF_KIND_MAX).is_ok());
+    let told = signals(OWN_SIGNALS_OF_KIND_MAX + 1).unwrap_err();
+    let told = told.to_string();
+    assert!(told.contains("about each kind of entity"), "{told}");
 }

@@ -1,6 +1,5 @@
 //! Pages of the board against the whole lists that they are pages of.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fenghuo_alert::State;
