@@ -27,6 +27,9 @@ pub struct Bounds {
     pub bodies_bytes_max: usize,
     /// Small bodies that are unpacked and read at a time; others wait for them.
     pub small_parsing_max: usize,
+    /// Small bodies that are taken at a time: each holds a thread until the log has them, and a
+    /// thread keeps memory of its own. A sync covers all of them.
+    pub small_taking_max: usize,
     /// Larger bodies that are unpacked, read and taken at a time.
     pub parsing_max: usize,
     /// Larger bodies that may wait for that.
@@ -48,6 +51,7 @@ impl Default for Bounds {
             small_bodies_bytes_max: 32 * 1024 * 1024,
             bodies_bytes_max: 80 * 1024 * 1024,
             small_parsing_max: 4,
+            small_taking_max: 16,
             parsing_max: 3,
             parsing_waiting_max: 32,
             answers_bytes_max: 32 * 1024 * 1024,

@@ -144,8 +144,14 @@ async fn take_small(
     match read.await {
         Ok((Some(Ok((messages, room))), incoming)) => {
             drop(incoming);
+            let Ok(place) = context.taking_lane.enter(request.peer, cost).await else {
+                return Ok(*no_room());
+            };
             let request = request.clone();
-            let taken = tokio::task::spawn_blocking(move || taken(&request, messages, room));
+            let taken = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                taken(&request, messages, room)
+            });
             Ok(taken.await.unwrap_or_else(|_| broken()))
         }
         Ok((Some(Err(error)), _)) => Ok(cannot_split(&error)),

@@ -50,6 +50,8 @@ pub(super) struct Context {
     pub(super) scraping: Semaphore,
     /// Whoever unpacks and reads a small body holds a place here.
     pub(super) small_lane: Arc<Lane>,
+    /// Small bodies that were read and are taken.
+    pub(super) taking_lane: Arc<Lane>,
     /// Whoever unpacks, reads and takes a larger one holds a place here.
     pub(super) large_lane: Arc<Lane>,
     /// What small bodies hold.
@@ -82,6 +84,7 @@ impl Context {
             scraping: Semaphore::new(1),
             // They have seats, which are fewer.
             small_lane: Lane::new(bounds.small_parsing_max, bounds.connections_max),
+            taking_lane: Lane::new(bounds.small_taking_max, bounds.connections_max),
             large_lane: Lane::new(bounds.parsing_max, bounds.parsing_waiting_max),
             small_bodies: Budget::new(bounds.small_bodies_bytes_max),
             bodies: Budget::new(bounds.bodies_bytes_max),
