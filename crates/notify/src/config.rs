@@ -12,8 +12,8 @@
 
 use std::time::Duration;
 
-use reqwest::Url;
 use toml::{Table, Value};
+use url::Url;
 
 use crate::keys::{ConfigError, Keys};
 use crate::render::Templates;

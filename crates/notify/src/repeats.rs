@@ -54,7 +54,7 @@ struct Runs {
 impl Runs {
     fn of(secret: &str) -> Self {
         let mut runs = Self::default();
-        match reqwest::Url::parse(secret) {
+        match url::Url::parse(secret) {
             Ok(url) if url.has_host() => {
                 // Scheme and host are no secret.
                 let path = url.path().split('/');

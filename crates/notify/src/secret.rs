@@ -91,7 +91,7 @@ pub fn is_placeholder(text: &str) -> bool {
         "changeit", "fixme", "none", "null", "password", "secret", "tbd", "todo", "token",
     ];
     // An address of an example: the whole of it, or one of its parts.
-    if let Ok(url) = reqwest::Url::parse(text)
+    if let Ok(url) = url::Url::parse(text)
         && url.has_host()
     {
         let host = url.host_str().unwrap_or_default();

@@ -11,7 +11,7 @@ mod webhook;
 
 use std::sync::Arc;
 
-use reqwest::Url;
+use url::Url;
 
 use crate::config::{ChannelConfig, ChannelKind};
 use crate::keys::{ConfigError, parse_url};
@@ -69,9 +69,9 @@ impl Receiver {
         };
         let header = |source: &Option<SecretSource>| {
             let secret = maybe("authorization", source)?;
-            let fits = secret.as_ref().is_none_or(|secret| {
-                reqwest::header::HeaderValue::from_str(secret.expose()).is_ok()
-            });
+            let fits = secret
+                .as_ref()
+                .is_none_or(|secret| http::HeaderValue::from_str(secret.expose()).is_ok());
             let problem =
                 "cannot be a header's value; expected one line such as Bearer and a token";
             if fits {

@@ -7,9 +7,9 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, Mac as _};
-use reqwest::Url;
 use serde::Serialize;
 use sha2::Sha256;
+use url::Url;
 
 use super::{Delivery, json};
 use crate::render::{Facts, time};
