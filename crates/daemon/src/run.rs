@@ -574,6 +574,12 @@ fn start_watch(shared: &Arc<Shared>) -> Option<Worker> {
                 let now_ms = clock::now_ms();
                 shared.conditions.replace(now_ms, watched::SLOW_FILE, slow);
             },
+            left: &|left| {
+                let left = left.map(|(left, places)| watched::left_files(left, places));
+                let left = left.into_iter().collect();
+                let now_ms = clock::now_ms();
+                shared.conditions.replace(now_ms, watched::LEFT_FILES, left);
+            },
         };
         if let Err(error) = watch::watch(&*log, config, identity, &watched, halt) {
             shared.course.fail(format!("{name}: {error:#}"));
