@@ -327,6 +327,7 @@ fn shown(
         board: Arc::clone(&shared.board),
         identity: Arc::clone(&shared.identity),
         token,
+        public_url: config.http.public_url.clone(),
         intake: None,
         intake_token: None,
         metrics_open: config.http.metrics_open,
