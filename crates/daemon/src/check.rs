@@ -1,8 +1,8 @@
 //! `fenghuo check`: says whether a config holds, and what it amounts to.
 //!
 //! It must never bind or connect: it runs where a config is written, not where it is used. A secret
-//! that is there is looked at, so that one which an example says is found, and is never shown; one
-//! that is not there is no mistake.
+//! that is there is read as a run reads it, so that a malformed one is found, and is never shown; one
+//! that is not there is a warning.
 
 use std::fmt::{self, Write as _};
 
@@ -12,8 +12,8 @@ use crate::exit::Exit;
 
 /// Checks a config and prints what it holds; a mistake in it is the error.
 pub fn run(args: &cli::Check) -> anyhow::Result<Exit> {
-    let config = Config::load(&args.config)?;
-    config.check_secrets()?;
+    let mut config = Config::load(&args.config)?;
+    config.warnings.extend(config.check_secrets()?);
     let mut text = format!("{} holds:\n", args.config.display());
     describe(&config, &mut text)?;
     Ok(crate::signals::print(&crate::for_terminal(&text)))

@@ -203,6 +203,7 @@ fn shown(
             utc_offset_min: Some((shop.utc_offset_ms / MINUTE_MS) as i32),
         })),
         token: None,
+        public_url: None,
         intake: None,
         intake_token: None,
         metrics_open: false,

@@ -180,7 +180,8 @@ fn plain(json: &Value) -> String {
     let mut plain = String::new();
     for c in json.to_string().chars() {
         // Quotes and backslashes are JSON's own; ASCII control characters are escaped already.
-        if c != '\u{7f}' && (c.is_ascii() || c.escape_debug().len() == 1) {
+        let is_plain = c.escape_debug().len() == 1 && !fenghuo_signal::is_invisible(c);
+        if c != '\u{7f}' && (c.is_ascii() || is_plain) {
             plain.push(c);
             continue;
         }
@@ -210,12 +211,11 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_written_out_and_read_back() {
-        let text = "茶 \"\\\u{1b}[2J\u{9b}2J\u{85}\u{202e}\u{200b}\u{7f}\u{e0041}\u{feff}é🦀";
+        let text =
+            "茶 \"\\\u{1b}[2J\u{9b}2J\u{85}\u{202e}\u{200b}\u{7f}\u{e0041}\u{feff}\u{3164}é🦀";
         let json = json!({ "value": text });
         let told = plain(&json);
-        let bad = |c: &char| {
-            c.is_control() || matches!(c, '\u{202e}' | '\u{200b}' | '\u{e0041}' | '\u{feff}')
-        };
+        let bad = |c: &char| c.is_control() || fenghuo_signal::is_invisible(*c);
         assert_eq!(told.chars().find(bad), None, "{told:?}");
         assert!(told.contains("茶") && told.contains("🦀"), "{told}");
         assert_eq!(serde_json::from_str::<Value>(&told).unwrap(), json);

@@ -327,6 +327,7 @@ fn shown(
         board: Arc::clone(&shared.board),
         identity: Arc::clone(&shared.identity),
         token,
+        public_url: config.http.public_url.clone(),
         intake: None,
         intake_token: None,
         metrics_open: config.http.metrics_open,
@@ -573,6 +574,12 @@ fn start_watch(shared: &Arc<Shared>) -> Option<Worker> {
                 let slow = slow.into_iter().collect();
                 let now_ms = clock::now_ms();
                 shared.conditions.replace(now_ms, watched::SLOW_FILE, slow);
+            },
+            left: &|left| {
+                let left = left.map(|(left, places)| watched::left_files(left, places));
+                let left = left.into_iter().collect();
+                let now_ms = clock::now_ms();
+                shared.conditions.replace(now_ms, watched::LEFT_FILES, left);
             },
         };
         if let Err(error) = watch::watch(&*log, config, identity, &watched, halt) {

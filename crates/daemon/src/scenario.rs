@@ -51,7 +51,7 @@ pub fn run(args: &cli::Test) -> anyhow::Result<Exit> {
     }
     if !mistakes.is_empty() {
         for mistake in &mistakes {
-            eprintln!("{mistake}");
+            eprintln!("{}", crate::for_terminal(mistake));
         }
         return Ok(Exit::Config);
     }
@@ -274,7 +274,8 @@ fn told(file: &str, scenario: &Scenario, outcome: &Outcome) -> String {
     let (name, line) = (&scenario.name, scenario.line);
     let (events, rows) = (outcome.events, scenario.expected.len());
     if outcome.is_right() {
-        return format!("passed  {file}:{line}: {name} ({events} events, {rows} rows)\n");
+        let text = format!("passed  {file}:{line}: {name} ({events} events, {rows} rows)\n");
+        return crate::for_terminal(&text);
     }
     let mut text = format!("FAILED  {file}:{line}: {name} ({events} events, {rows} rows)\n");
     if outcome.rejected > 0 {
@@ -296,5 +297,6 @@ fn told(file: &str, scenario: &Scenario, outcome: &Outcome) -> String {
             text.push('\n');
         }
     }
-    text
+    // Names and cells are anybody's.
+    crate::for_terminal(&text)
 }

@@ -47,6 +47,8 @@ pub struct Halt<'a> {
     /// Is told the file that has been read for long, its bytes so far and for how long, or that none
     /// has.
     pub slow: &'a Slow<'a>,
+    /// Is told how many files have found no place for long, and how many places there are.
+    pub left: &'a dyn Fn(Option<(usize, usize)>),
 }
 
 /// A file, its bytes so far, and for how long.
@@ -96,7 +98,12 @@ fn live(
     halt: Halt<'_>,
     backoff: &mut Duration,
 ) -> anyhow::Result<()> {
-    let Halt { stop, pause, slow } = halt;
+    let Halt {
+        stop,
+        pause,
+        slow,
+        left,
+    } = halt;
     let mut life = Life::open(log, config, identity, settings)?;
     let mut reading: BTreeMap<String, clock::Watch> = BTreeMap::new();
     // How long a file has rested is a span: a clock that is put right must not change it.
@@ -109,6 +116,7 @@ fn live(
         let now_ms = i64::try_from(watch.elapsed().as_millis()).unwrap_or(i64::MAX);
         let more = life.turn(now_ms)?;
         slow(life.slowest(&mut reading));
+        left(life.left(now_ms));
         *backoff = BACKOFF.0;
         if !more {
             wait(PACE, stop);
@@ -220,6 +228,16 @@ impl<'a> Life<'a> {
         let seconds = longest.map_or(0.0, |(_, _, took)| took.as_secs_f64());
         metrics::gauge!("fenghuo_files_reading_seconds").set(seconds);
         longest.filter(|(_, _, took)| *took >= SLOW)
+    }
+
+    /// How many files have found no place for long, and how many places there are.
+    fn left(&self, now_ms: i64) -> Option<(usize, usize)> {
+        let left = self
+            .watcher
+            .as_ref()
+            .and_then(|watcher| watcher.left(now_ms));
+        metrics::gauge!("fenghuo_files_left").set(left.unwrap_or(0) as f64);
+        Some((left?, self.settings.settings.files_max))
     }
 
     /// Takes over: what an earlier life remembered is read first.

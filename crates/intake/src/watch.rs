@@ -22,8 +22,9 @@
 //! Several files are read in turns of a few MiB each, so that none waits until a large one is read. A
 //! file of which 64 MiB in a row have no row is left and named.
 //!
-//! Bounds: files ([`Settings::files_max`]; further ones are left and named), rows remembered
-//! ([`Settings::rows_max`]; when full nothing new is taken until a file goes, and it is named), the
+//! Bounds: files that are not read whole yet ([`Settings::files_max`]; further ones wait for a place, and
+//! where none becomes free they are [left](Watcher::left) and named), files that are there at all
+//! ([`FILES_PER_PLACE`] times as many), rows remembered ([`Settings::rows_max`]; when full nothing new is taken until a file goes, and it is named), the
 //! length of a row ([`Settings::row_bytes_max`]; a longer one is rejected). Memory is 50 to 100
 //! bytes for each row of each file, an order counting as one, and while a changed file is read anew
 //! once more 30 for each of its rows; the log holds 20.
@@ -45,7 +46,7 @@ use crate::{Mapping, Message, Rejected};
 use kept::{Head, Key, parse_rows};
 use known::{Id, Known};
 use open::Refusal;
-use pass::{End, Pass};
+use pass::{End, LOOK_BYTES_MAX, Pass};
 
 pub use folder::{Directory, Folder, Seen};
 pub use kept::{Kept, KeptError};
@@ -60,6 +61,16 @@ pub const PACE_BYTES: u64 = 32 * 1024 * 1024;
 /// Files that are read at a time, each in its turn; others wait until one of them was read.
 const PASSES_MAX: usize = 8;
 
+/// Files that are known, for each that may be unread: who was read to its end, is empty or is none of
+/// ours needs to be known, since it may change, but nothing else waits for it.
+pub const FILES_PER_PLACE: usize = 20;
+
+/// Small files that one look reads at most.
+const LOOK_FILES_MAX: usize = 64;
+
+/// Files that find no place for so long, beyond the time that a file has to rest, are named.
+const LEFT_MS: i64 = 30_000;
+
 /// How long an empty folder is taken for one that is out of reach: a network share that is not
 /// mounted looks like that, and all its rows would come again.
 pub const EMPTY_MS: i64 = 24 * 3_600_000;
@@ -71,7 +82,7 @@ pub struct Settings {
     pub mappings: Vec<Arc<Mapping>>,
     /// How long a file has to rest before its last line and its last order are taken.
     pub settle_ms: i64,
-    /// Files that are watched at most.
+    /// Files at most that are not read whole yet.
     pub files_max: usize,
     /// Rows that are remembered at most, of all files.
     pub rows_max: usize,
@@ -161,11 +172,18 @@ struct Watched {
     /// Not before this.
     next_ms: i64,
     told: Option<String>,
+    /// It rests and could not be read.
+    is_faulty: bool,
 }
 
 impl Watched {
     fn is_done(&self) -> bool {
         self.passed == Some((self.stat, true))
+    }
+
+    /// Whether others may have to wait for it.
+    fn has_place(&self) -> bool {
+        !self.is_done() && !self.is_faulty
     }
 }
 
@@ -189,7 +207,11 @@ pub struct Watcher {
     /// Files that are being read, each in its turn.
     passes: VecDeque<Pass>,
     is_full: bool,
-    told_files: bool,
+    /// Files that found no place at the last look.
+    left: usize,
+    /// Since when there are some, and none of them found one.
+    left_since_ms: Option<i64>,
+    told_left: bool,
     restoring: BTreeMap<Key, Vec<u8>>,
 }
 
@@ -205,7 +227,9 @@ impl Watcher {
             gone: BTreeMap::new(),
             passes: VecDeque::new(),
             is_full: false,
-            told_files: false,
+            left: 0,
+            left_since_ms: None,
+            told_left: false,
             restoring: BTreeMap::new(),
         }
     }
@@ -266,17 +290,35 @@ impl Watcher {
         passes.map(|pass| (&*pass.name, pass.records.read_bytes()))
     }
 
+    /// How many files found no place at the last look, where that is so for long.
+    pub fn left(&self, now_ms: i64) -> Option<usize> {
+        let wait_ms = self.settings.settle_ms.saturating_add(LEFT_MS);
+        let is_long = |since_ms| now_ms - since_ms >= wait_ms;
+        self.left_since_ms.is_some_and(is_long).then_some(self.left)
+    }
+
     /// Looks at the folder. The listing is of `now_ms`, counted from any instant, which never goes
     /// back; call again at once while there is [more](Batch::more).
     pub fn look(&mut self, now_ms: i64, listing: &[Seen], folder: &dyn Folder) -> Batch {
         let mut batch = Batch::default();
         self.note(now_ms, listing, &mut batch);
-        if self.passes.len() < PASSES_MAX {
-            self.begin(now_ms, folder, &mut batch);
-        }
-        match self.passes.pop_front() {
-            Some(pass) => self.read(pass, now_ms, &mut batch),
-            None => self.forget_gone(now_ms, &mut batch),
+        let mut read_bytes = 0;
+        for file in 0..LOOK_FILES_MAX {
+            if self.passes.len() < PASSES_MAX {
+                self.begin(now_ms, folder, &mut batch);
+            }
+            let Some(pass) = self.passes.pop_front() else {
+                if file == 0 {
+                    self.forget_gone(now_ms, &mut batch);
+                }
+                break;
+            };
+            let (end, bytes) = self.read(pass, now_ms, &mut batch);
+            read_bytes += bytes;
+            // Whoever has more waits for the next turn, and so do others behind a large one.
+            if end == End::More || read_bytes >= LOOK_BYTES_MAX {
+                break;
+            }
         }
         batch
     }
@@ -287,34 +329,51 @@ impl Watcher {
         self.watched.retain(|name, _| names.contains(&**name));
         let mut listing: Vec<&Seen> = listing.iter().collect();
         listing.sort_by_key(|seen| (seen.modified_ms, &seen.name));
+        let places_max = self.settings.files_max;
+        let known_max = places_max.saturating_mul(FILES_PER_PLACE);
+        let mut places = self.watched.values().filter(|one| one.has_place()).count();
+        let (mut left, mut is_let_in) = (Vec::new(), false);
         for seen in listing {
             let is_new = !self.watched.contains_key(&seen.name);
-            if is_new && self.watched.len() >= self.settings.files_max {
-                self.too_many(&seen.name, batch);
+            if is_new && (places >= places_max || self.watched.len() >= known_max) {
+                left.push(&*seen.name);
                 continue;
+            }
+            if is_new {
+                places += 1;
+                is_let_in = true;
             }
             let stat = (seen.size_bytes, seen.modified_ms);
             let watched = self.watched.entry(seen.name.clone()).or_default();
             if is_new || watched.stat != stat {
                 watched.stat = stat;
                 watched.since_ms = now_ms;
+                watched.is_faulty = false;
             }
         }
         for (number, file) in &self.files {
-            match self.watched.contains_key(&file.head.name) {
+            match names.contains(&*file.head.name) {
                 true => self.gone.remove(number),
                 false => Some(*self.gone.entry(*number).or_insert(now_ms)),
             };
         }
-    }
-
-    fn too_many(&mut self, name: &str, batch: &mut Batch) {
-        if !std::mem::replace(&mut self.told_files, true) {
-            let most = self.settings.files_max;
+        self.left = left.len();
+        self.left_since_ms = match self.left_since_ms {
+            _ if left.is_empty() => None,
+            Some(since_ms) if !is_let_in => Some(since_ms),
+            _ => Some(now_ms),
+        };
+        self.told_left &= !left.is_empty();
+        if let Some(count) = self.left(now_ms)
+            && let Some(first) = left.first()
+            && !std::mem::replace(&mut self.told_left, true)
+        {
             let problem = format!(
-                "there are more than {most} files: it and others are left; take old ones away"
+                "is left, with {} others: {places_max} files wait to be read, or {known_max} are \
+                 there; take old ones away",
+                count.saturating_sub(1)
             );
-            batch.notice(name, problem);
+            batch.notice(first, problem);
         }
     }
 
@@ -377,21 +436,24 @@ impl Watcher {
     ) {
         if let Some(watched) = self.watched.get_mut(name) {
             watched.next_ms = now_ms.saturating_add(self.settings.settle_ms.max(1_000));
+            watched.is_faulty = is_final;
         }
         if is_final {
             self.tell(name, problem, batch);
         }
     }
 
-    /// Reads on in a file, as much as one batch may hold.
-    fn read(&mut self, mut pass: Pass, now_ms: i64, batch: &mut Batch) {
+    /// Reads on in a file, as much as one batch may hold. How that ended, and the bytes that were read.
+    fn read(&mut self, mut pass: Pass, now_ms: i64, batch: &mut Batch) -> (End, u64) {
         let name = Arc::clone(&pass.name);
+        let begun = pass.records.read_bytes();
         let end = self.advance(&mut pass, batch);
+        let bytes = pass.records.read_bytes() - begun;
         let is_clean = pass.run.is_none() && !pass.records.has_rest() && pass.seen.is_none();
         let (stat, is_final) = (pass.stat, pass.is_final);
         self.write(&mut pass, batch, end == End::Done && is_final);
         batch.more = true;
-        match end {
+        match &end {
             End::More => self.passes.push_back(pass),
             End::Done => {
                 self.passed(&name, stat, is_final || is_clean);
@@ -399,12 +461,13 @@ impl Watcher {
                     let pace_ms = (1_000 * stat.0 / PACE_BYTES) as i64;
                     watched.next_ms = now_ms.saturating_add(pace_ms);
                     watched.told = None;
+                    watched.is_faulty = false;
                 }
             }
-            End::Fault(problem) => self.fault(&name, now_ms, is_final, problem, batch),
+            End::Fault(problem) => self.fault(&name, now_ms, is_final, problem.clone(), batch),
             End::Barren(problem) => {
                 self.passed(&name, stat, true);
-                self.tell(&name, problem, batch);
+                self.tell(&name, problem.clone(), batch);
             }
             End::Full => {
                 self.is_full = true;
@@ -415,12 +478,13 @@ impl Watcher {
                 self.fault(&name, now_ms, true, problem, batch);
             }
         }
+        (end, bytes)
     }
 
     /// Forgets files that went: once each has been away for `settle`, and all that are there were
     /// read to their end, since one of them may be the same export under another name.
     fn forget_gone(&mut self, now_ms: i64, batch: &mut Batch) {
-        let is_settled = self.watched.values().all(Watched::is_done);
+        let is_settled = self.left == 0 && self.watched.values().all(Watched::is_done);
         if self.gone.is_empty() || !(is_settled || self.is_full) {
             return;
         }

@@ -12,8 +12,8 @@
 
 use std::time::Duration;
 
-use reqwest::Url;
 use toml::{Table, Value};
+use url::Url;
 
 use crate::keys::{ConfigError, Keys};
 use crate::render::Templates;
@@ -315,14 +315,18 @@ impl ChannelConfig {
         }
     }
 
-    /// Looks at the secrets that can be read here. Those that cannot are no mistake: a config is
-    /// checked where it is written, too.
-    pub fn check_secrets(&self) -> Result<(), ConfigError> {
-        self.secrets().into_iter().try_for_each(|(key, source)| {
-            source
-                .read()
-                .map_or(Ok(()), |secret| self.check_secret(key, source, &secret))
-        })
+    /// Looks at the secrets that are here as the notifier will, and says which are not: those are no
+    /// mistake, since a config is checked where it is written, too.
+    pub fn check_secrets(&self) -> Result<Vec<String>, ConfigError> {
+        crate::channel::check_secrets(self)?;
+        let absent = self.secrets().into_iter().filter_map(|(key, source)| {
+            let why = source.absence()?;
+            Some(format!(
+                "channel {:?}: {key} is not checked: {why}",
+                self.name
+            ))
+        });
+        Ok(absent.collect())
     }
 
     /// What an example says keeps nothing secret, and reaches nobody.

@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::Url;
 use toml::{Table, Value};
+use url::Url;
 
 use crate::secret::SecretSource;
 

@@ -36,7 +36,14 @@ pub fn repeats(secret: &str, text: &str) -> bool {
             return true;
         }
         if depth < DEPTH {
-            texts = texts.iter().flat_map(|text| decodings(text)).collect();
+            let mut decoded: BTreeSet<Vec<u8>> =
+                texts.iter().flat_map(|text| decodings(text)).collect();
+            // Few quote so, and nobody within something else.
+            if depth == 0 {
+                decoded.extend(spelled(text));
+                decoded.extend(base32(text));
+            }
+            texts = decoded;
         }
     }
     false
@@ -54,7 +61,7 @@ struct Runs {
 impl Runs {
     fn of(secret: &str) -> Self {
         let mut runs = Self::default();
-        match reqwest::Url::parse(secret) {
+        match url::Url::parse(secret) {
             Ok(url) if url.has_host() => {
                 // Scheme and host are no secret.
                 let path = url.path().split('/');
@@ -184,6 +191,61 @@ fn decodings(text: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
+/// What a text may be where its bytes are spelled out as numbers: decimal ones as of an array, or octal,
+/// whatever stands between them, or of three digits each and nothing between them.
+fn spelled(text: &str) -> Vec<Vec<u8>> {
+    let numbers: Vec<&str> = text
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|digits| !digits.is_empty())
+        .collect();
+    let byte = |digits: &str, radix| u8::from_str_radix(digits, radix).ok();
+    let mut found: Vec<Vec<u8>> = [10, 8]
+        .map(|radix| {
+            let bytes = numbers.iter().filter_map(|digits| byte(digits, radix));
+            bytes.collect()
+        })
+        .into();
+    for digits in numbers {
+        for skipped in 0..3.min(digits.len()) {
+            let (threes, _) = digits.as_bytes()[skipped..].as_chunks::<3>();
+            let threes = threes
+                .iter()
+                .filter_map(|three| std::str::from_utf8(three).ok());
+            found.push(threes.filter_map(|three| byte(three, 10)).collect());
+        }
+    }
+    found.retain(|one| one.len() >= RUN_MIN);
+    found
+}
+
+/// What a text may be when it is decoded as base32, wherever that begins.
+fn base32(text: &str) -> Vec<Vec<u8>> {
+    let value = |c: char| match narrow(c)?.to_ascii_uppercase() {
+        letter @ b'A'..=b'Z' => Some(letter - b'A'),
+        digit @ b'2'..=b'7' => Some(digit - b'2' + 26),
+        _ => None,
+    };
+    let mut found = Vec::new();
+    let pieces = text.split(|c: char| value(c).is_none());
+    for piece in pieces.chain([text]) {
+        let values: Vec<u8> = piece.chars().filter_map(value).collect();
+        for skipped in 0..values.len().min(8) {
+            let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0);
+            for value in &values[skipped..] {
+                bits = bits << 5 & 0xffff | u32::from(*value);
+                held += 5;
+                if held >= 8 {
+                    held -= 8;
+                    bytes.push((bits >> held) as u8);
+                }
+            }
+            found.push(bytes);
+        }
+    }
+    found.retain(|one| one.len() >= RUN_MIN);
+    found
+}
+
 fn hexadecimal(digits: &[u8]) -> Option<u32> {
     u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
@@ -253,6 +315,23 @@ mod tests {
         text.chars().map(|c| form(u32::from(c))).collect()
     }
 
+    /// In base32, as RFC 4648 says, without padding.
+    fn in_base32(bytes: &[u8]) -> String {
+        let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+        let letters = bits.as_bytes().chunks(5).map(|five| {
+            let text = format!("{:0<5}", std::str::from_utf8(five).unwrap());
+            let value = usize::from_str_radix(&text, 2).unwrap();
+            char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[value])
+        });
+        letters.collect()
+    }
+
+    #[test]
+    fn base32_is_that_of_the_standard() {
+        assert_eq!(in_base32(b"foobar"), "MZXW6YTBOI");
+        assert!(base32("MZXW6YTBOI").contains(&b"foobar".to_vec()));
+    }
+
     /// A text in the forms in which receivers were seen to quote, and in some that nobody did.
     fn forms(text: &str) -> Vec<(&'static str, String)> {
         let spaced = |between: &str| {
@@ -298,6 +377,26 @@ mod tests {
             ("C", each(text, |c| format!("\\x{c:02x}"))),
             ("HTML", each(text, |c| format!("&#{c};"))),
             ("HTML, hex", each(text, |c| format!("&#x{c:x};"))),
+            ("decimal", each(text, |c| format!("{c} "))),
+            ("decimal, an array", each(text, |c| format!("{c},"))),
+            ("decimal, lines", each(text, |c| format!("{c}\n"))),
+            ("decimal, together", each(text, |c| format!("{c:03}"))),
+            ("octal", each(text, |c| format!("\\{c:03o}"))),
+            ("base32", in_base32(text.as_bytes())),
+            ("base32, lower", in_base32(text.as_bytes()).to_lowercase()),
+            (
+                "base32, shifted",
+                in_base32(format!("xyz{text}").as_bytes()),
+            ),
+            ("base32, grouped", {
+                let letters = in_base32(text.as_bytes());
+                let groups: Vec<&str> = letters
+                    .as_bytes()
+                    .chunks(4)
+                    .map(|four| std::str::from_utf8(four).unwrap())
+                    .collect();
+                groups.join("-")
+            }),
         ]
     }
 
@@ -342,6 +441,8 @@ mod tests {
             hex(&key),
             hex(&key).to_uppercase(),
             hex(&key[4..20]),
+            in_base32(&key),
+            key.iter().map(|byte| format!("{byte}, ")).collect(),
             URL_SAFE_NO_PAD.encode(&key),
         ] {
             assert!(repeats(&secret, &text), "{text}");
@@ -363,6 +464,7 @@ mod tests {
             r#"{"status":"invalid event","message":"Event object is invalid","errors":["Length of 'routing_key' is incorrect"]}"#,
             "<html><body><h1>502 Bad Gateway</h1><hr><center>nginx/1.27.0</center></body></html>",
             "42 of 17 &#x; %zz \\u12 %",
+            "took 120 ms, 116 of 101 rows, 99 left; see 10.0.99.121 at 2026-11-11 20:00:00",
         ];
         for secret in secrets {
             for text in innocent {

@@ -59,6 +59,36 @@ pub enum SecretSource {
 }
 
 impl SecretSource {
+    /// Why it cannot be looked at here: it is missing, or kept from who asks. A config is checked where
+    /// it is written, too.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a secret that the config says is in the environment"
+    )]
+    pub fn absence(&self) -> Option<String> {
+        match self {
+            SecretSource::File(path) => {
+                let error = match std::fs::metadata(path) {
+                    // Opening a pipe to which nobody writes would wait for ever.
+                    Ok(of) if !of.is_file() => return None,
+                    Ok(_) => std::fs::File::open(path).err()?,
+                    Err(error) => error,
+                };
+                match error.kind() {
+                    std::io::ErrorKind::NotFound => Some(format!("{self} is not here")),
+                    std::io::ErrorKind::PermissionDenied => {
+                        Some(format!("{self} may not be read by who checks"))
+                    }
+                    _ => None,
+                }
+            }
+            SecretSource::Env(name) if std::env::var_os(name).is_none() => {
+                Some(format!("{self} is not set here"))
+            }
+            SecretSource::Env(_) | SecretSource::Given(_) => None,
+        }
+    }
+
     /// Reads the secret. The error says where it was looked for, never what was found.
     pub fn read(&self) -> Result<Secret, String> {
         let text = match self {
@@ -91,7 +121,7 @@ pub fn is_placeholder(text: &str) -> bool {
         "changeit", "fixme", "none", "null", "password", "secret", "tbd", "todo", "token",
     ];
     // An address of an example: the whole of it, or one of its parts.
-    if let Ok(url) = reqwest::Url::parse(text)
+    if let Ok(url) = url::Url::parse(text)
         && url.has_host()
     {
         let host = url.host_str().unwrap_or_default();

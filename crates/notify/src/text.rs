@@ -3,6 +3,8 @@
 //! Names come from outside. A control character can command a terminal, a bidirectional control can
 //! turn a price around, and a zero-width character makes two names look alike.
 
+use fenghuo_signal::is_invisible;
+
 /// At most `chars_max` characters; what was cut off shows as `…`.
 pub(crate) fn cut(text: &str, chars_max: usize) -> String {
     if text.chars().nth(chars_max).is_none() {
@@ -37,20 +39,6 @@ pub(crate) fn clean(text: &str) -> String {
     text.chars().filter(stays).collect()
 }
 
-/// Format characters (Unicode 16, general category Cf), separators of lines and paragraphs, and
-/// letters that are blank: what changes how other characters are read and shows nothing itself.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
-        | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{180e}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
-        | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
-        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-        | '\u{e0000}'..='\u{e007f}'
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +61,9 @@ mod tests {
     #[test]
     fn what_is_clean_keeps_its_lines() {
         assert_eq!(clean("a\u{202e}b\n\tc\u{0}\u{2066}\u{feff}"), "ab\n\tc");
+        let blank =
+            "\u{34f}\u{17b4}\u{fe0f}\u{2800}\u{e000}\u{ffff}\u{fdd0}\u{3164}\u{115f}\u{180b}";
+        assert_eq!(clean(&format!("a{blank}b")), "ab");
+        assert_eq!(one_line(&format!("a{blank}b {blank} c"), 100), "ab c");
     }
 }

@@ -29,4 +29,4 @@ pub use kind::{Kind, KindError};
 pub use life::parcel::Parcel;
 pub use program::{Fold, Program, life_key};
 pub use reading::{Reading, ReadingState};
-pub use shown::shown;
+pub use shown::{is_invisible, shown};

@@ -362,32 +362,40 @@ impl Config {
             .transpose()
     }
 
-    /// Looks at the secrets that can be read here: what an example says is a mistake. One that cannot
-    /// be read is none, since a config is checked where it is written, too.
-    pub fn check_secrets(&self) -> Result<(), ConfigError> {
+    /// Looks at the secrets that are here as a run does, and says which are not: those are no mistake,
+    /// since a config is checked where it is written, too.
+    pub fn check_secrets(&self) -> Result<Vec<String>, ConfigError> {
+        let mut absent = Vec::new();
+        let mut is_here = |key: &str, source: &SecretSource| match source.absence() {
+            None => true,
+            Some(why) => {
+                absent.push(format!("{key} is not checked: {why}"));
+                false
+            }
+        };
         let tokens = [
             ("http.token", &self.http.token),
             ("intake.token", &self.intake.token),
         ];
         for (key, source) in tokens {
             if let Some(source) = source
-                && source.read().is_ok()
+                && is_here(key, source)
             {
                 read_token(key, source)?;
             }
         }
+        let key = "kafka.sasl.password";
         if let Some(source) = &self.kafka.password
-            && let Ok(password) = source.read()
-            && is_placeholder(password.expose())
+            && is_here(key, source)
+            && is_placeholder(read(key, source)?.expose())
         {
-            let key = "kafka.sasl.password";
             let problem = format!("{source} holds what an example says; expected the password");
             return Err(ConfigError::Secret { key, problem });
         }
         for channel in &self.channels {
-            channel.check_secrets()?;
+            absent.extend(channel.check_secrets()?);
         }
-        Ok(())
+        Ok(absent)
     }
 
     /// The name of a stream's topic, where it is read.

@@ -453,7 +453,7 @@ fn a_token_that_can_be_guessed_is_refused() {
 /// Each with the key that is named. What is not there is no mistake: a config is checked where it is
 /// written, too.
 #[test]
-fn a_secret_that_an_example_says_is_refused_by_check_and_shown_to_nobody() {
+fn what_a_run_refuses_as_a_secret_is_refused_by_check_and_shown_to_nobody() {
     for (key, table) in [
         ("http.token", "http.token_file = \"s\""),
         ("intake.token", "intake.token_file = \"s\""),
@@ -487,7 +487,12 @@ fn a_secret_that_an_example_says_is_refused_by_check_and_shown_to_nobody() {
         };
         std::fs::write(&file, text).unwrap();
         let config = Config::load(&file).unwrap();
-        config.check_secrets().unwrap();
+        let absent = config.check_secrets().unwrap();
+        assert_eq!(absent.len(), 1, "{key}: {absent:?}");
+        assert!(
+            absent[0].contains(key) && absent[0].contains("is not here"),
+            "{absent:?}"
+        );
         let places = ["https://hooks.slack.com/services/T0/B0/XXXXXXXX"];
         for secret in ["change-me", "xxxxxxxxxxxxxxxxxxxxxxxx", "TODO"]
             .iter()
@@ -504,7 +509,43 @@ fn a_secret_that_an_example_says_is_refused_by_check_and_shown_to_nobody() {
                 "{key}: {told}"
             );
         }
-        std::fs::write(folder.path().join("s"), "http://127.0.0.1/8b1c7f0e5d2a4f60").unwrap();
-        config.check_secrets().unwrap();
+        let (good, bad): (_, &[&str]) = match key {
+            "url" => (
+                "http://127.0.0.1/8b1c7f0e5d2a4f60",
+                &[
+                    "8b1c7f0e5d2a4f60",
+                    "ftp://127.0.0.1/8b1c7f0e5d2a4f60",
+                    "https://h:99999/8b1c7f0e5d2a4f60",
+                ],
+            ),
+            "secret" => (
+                "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+                &[
+                    "8b1c7f0e5d2a4f60",
+                    "whsec_8b1c7f0e5d2a4f60",
+                    "whsec_!8b1c7f0e5d2a4f60",
+                ],
+            ),
+            "routing_key" => (
+                "8b1c7f0e5d2a4f608b1c7f0e5d2a4f60",
+                &["8b1c7f0e5d2a4f60", "8b1c7f0e5d2a4f60!b1c7f0e5d2a4f60"],
+            ),
+            "authorization" => (
+                "Bearer 8b1c7f0e5d2a4f60",
+                &["Bearer 8b1c7f0e5d2a4f60\u{1}x"],
+            ),
+            "kafka.sasl.password" => ("8b1c7f0e5d2a4f60", &[]),
+            _ => ("8b1c7f0e5d2a4f608b1c7f0e5d2a4f60", &["8b1c7f0e"]),
+        };
+        for secret in bad.iter().chain(&["", " \n"]) {
+            std::fs::write(folder.path().join("s"), secret).unwrap();
+            let told = config.check_secrets().unwrap_err().to_string();
+            assert!(
+                told.contains(key) && !told.contains("8b1c7f0e"),
+                "{key}: {told}"
+            );
+        }
+        std::fs::write(folder.path().join("s"), good).unwrap();
+        assert_eq!(config.check_secrets().unwrap(), Vec::<String>::new());
     }
 }

@@ -169,6 +169,9 @@ pub fn shown(text: &str) -> String {
         match letter {
             // Plain in a line of their own, and common.
             '"' | '\'' | '\\' => out.push(letter),
+            letter if fenghuo_signal::is_invisible(letter) => {
+                _ = write!(out, "{}", letter.escape_unicode());
+            }
             letter => _ = write!(out, "{}", letter.escape_debug()),
         }
     }

@@ -82,6 +82,11 @@ impl Family<'_> {
     }
 }
 
+/// Whether a character is not shown as it is.
+fn is_hidden(c: char) -> bool {
+    c != '\n' && (c.is_control() || fenghuo_signal::is_invisible(c))
+}
+
 fn push_label(text: &mut String, value: &str) {
     let mut end = value.len().min(LABEL_BYTES_MAX);
     while !value.is_char_boundary(end) {
@@ -92,12 +97,13 @@ fn push_label(text: &mut String, value: &str) {
             '\\' => text.push_str("\\\\"),
             '"' => text.push_str("\\\""),
             '\n' => text.push_str("\\n"),
-            // No terminal that shows the metrics should be driven by them.
-            c if c.is_control() => text.push('\u{fffd}'),
+            // No terminal that shows the metrics should be driven by them, and no name look like
+            // another.
+            c if is_hidden(c) => text.push('\u{fffd}'),
             c => text.push(c),
         }
     }
-    if end < value.len() || value.chars().any(|c| c.is_control() && c != '\n') {
+    if end < value.len() || value.chars().any(is_hidden) {
         // Two names that look alike now must not become one series: the whole scrape would fail.
         let mut hasher = DefaultHasher::new();
         value.hash(&mut hasher);
@@ -131,6 +137,23 @@ mod tests {
         assert!(a.len() < 220, "{} bytes", a.len());
         assert_ne!(a, b);
         assert_ne!(one("a\u{1}", 0.0), one("a\u{2}", 0.0));
+    }
+
+    #[test]
+    fn what_is_not_seen_is_marked_and_stays_apart() {
+        let names = [
+            "a\u{202e}b",
+            "a\u{200b}b",
+            "a\u{3164}b",
+            "a\u{fe0f}b",
+            "a\u{e000}b",
+        ];
+        let told = names.map(|name| one(name, 0.0));
+        for (text, name) in told.iter().zip(names) {
+            assert_eq!(text.chars().find(|c| is_hidden(*c)), None, "{name:?}");
+            assert!(text.contains("a\u{fffd}b…"), "{text}");
+            assert_eq!(told.iter().filter(|other| *other == text).count(), 1);
+        }
     }
 
     #[test]

@@ -119,6 +119,12 @@ fn class(context: &Context, uri: &Uri, headers: &HeaderMap) -> Class {
 }
 
 fn refuse(context: &Context, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
+    if is_foreign(context, headers) {
+        return Some(failure(
+            StatusCode::FORBIDDEN,
+            "pages of other sites are answered nothing",
+        ));
+    }
     if uri.path() == EVENTS {
         return refuse_sender(context, uri, headers);
     }
@@ -150,7 +156,7 @@ fn unauthorized() -> Response {
 }
 
 /// Whoever hands events in carries the token for that, which is good for nothing else. Without one
-/// this machine alone may, and no page of another site in one of its browsers.
+/// this machine alone may.
 fn refuse_sender(context: &Context, uri: &Uri, headers: &HeaderMap) -> Option<Response> {
     if let Some(token) = &context.shown.intake_token {
         return (!carries(headers, token.expose())).then(unauthorized);
@@ -158,17 +164,33 @@ fn refuse_sender(context: &Context, uri: &Uri, headers: &HeaderMap) -> Option<Re
     if !context.is_loopback {
         return Some(unauthorized());
     }
-    let origins = headers.get_all(header::ORIGIN).iter();
-    let is_foreign = origins.into_iter().any(|origin| {
-        let origin = origin.to_str().ok();
-        let host = origin.and_then(|origin| origin.split_once("://"));
-        !host.is_some_and(|(_, host)| is_local_host(host))
-    });
-    (is_foreign || !is_local(uri, headers)).then(|| {
+    (!is_local(uri, headers)).then(|| {
         failure(
             StatusCode::FORBIDDEN,
             "events are taken from this machine alone: ask for localhost or 127.0.0.1",
         )
+    })
+}
+
+/// Whether a browser asks for a page of another site. It names the site with whatever is sent to
+/// another, and with what opens a stream; the screen's own requests name where it was loaded from.
+fn is_foreign(context: &Context, headers: &HeaderMap) -> bool {
+    let own = headers.get(header::HOST);
+    let is_own =
+        |host: &str| own.is_some_and(|own| own.as_bytes().eq_ignore_ascii_case(host.as_bytes()));
+    let is_public = |origin: &str| {
+        let public = context.shown.public_url.as_deref();
+        let public = public.and_then(|url| reqwest::Url::parse(url).ok());
+        let origin = reqwest::Url::parse(origin).ok();
+        let both = public.zip(origin);
+        both.is_some_and(|(public, origin)| public.origin() == origin.origin())
+    };
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    origins.any(|origin| {
+        let origin = origin.to_str().ok();
+        let named = origin.and_then(|origin| Some((origin, origin.split_once("://")?.1)));
+        !named
+            .is_some_and(|(origin, host)| is_local_host(host) || is_own(host) || is_public(origin))
     })
 }
 

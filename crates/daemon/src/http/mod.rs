@@ -56,6 +56,8 @@ pub struct Shown {
     pub identity: Arc<Identity>,
     /// What a request must carry. Without one only a loopback listener is served.
     pub token: Option<Secret>,
+    /// Where people reach it, if that is not where it listens.
+    pub public_url: Option<String>,
     /// What takes events in, where they are taken over HTTP.
     pub intake: Option<Arc<Intake>>,
     /// What senders of events must carry. Without one only this machine is served.

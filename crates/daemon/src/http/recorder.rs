@@ -58,7 +58,14 @@ fn describe() {
         "Rows of the watched folder's files that are dead letters."
     );
     describe_gauge!("fenghuo_files_watched", "Files that are remembered.");
-    describe_gauge!("fenghuo_files_watched_limit", "Most files there may be.");
+    describe_gauge!(
+        "fenghuo_files_watched_limit",
+        "Most files that may wait to be read."
+    );
+    describe_gauge!(
+        "fenghuo_files_left",
+        "Files that have found no place for long, and are not read."
+    );
     describe_gauge!(
         "fenghuo_files_reading_seconds",
         "For how long the watched file has been read that is being read for longest, in seconds."

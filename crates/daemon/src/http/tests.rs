@@ -94,6 +94,7 @@ pub(super) fn shown() -> Shown {
             utc_offset_min: Some(480),
         })),
         token: None,
+        public_url: None,
         intake: None,
         intake_token: None,
         metrics_open: false,
@@ -225,6 +226,26 @@ async fn without_a_token_a_foreign_name_is_refused() {
         assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
         assert!(text.contains("localhost"), "{text}");
         assert_eq!(ask(&router, path, &[]).await.0, StatusCode::OK, "{path}");
+    }
+    for path in [
+        "/api/v1/live",
+        "/api/v1/totals",
+        "/metrics",
+        "/",
+        "/-/ready",
+    ] {
+        for foreign in [
+            "https://shop.example",
+            "null",
+            "http://localhost.shop.example",
+        ] {
+            let (status, _) = ask(&router, path, &[("origin", foreign)]).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{path} for {foreign}");
+        }
+    }
+    for own in ["http://localhost:8686", "http://127.0.0.1:1"] {
+        let (status, _) = ask(&router, "/api/v1/totals", &[("origin", own)]).await;
+        assert_eq!(status, StatusCode::OK, "{own}");
     }
     let twice = [("host", "localhost"), ("host", "evil.example")];
     assert_eq!(ask(&router, "/", &twice).await.0, StatusCode::FORBIDDEN);

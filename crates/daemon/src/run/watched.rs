@@ -43,6 +43,24 @@ pub(super) fn slow_file(file: &str, bytes: u64, took: Duration) -> Condition {
     }
 }
 
+/// The name of what [`left_files`] makes.
+pub(super) const LEFT_FILES: &str = "files.left";
+
+/// Files of the watched folder find no place.
+pub(super) fn left_files(left: usize, places: usize) -> Condition {
+    Condition {
+        name: LEFT_FILES,
+        about: String::new(),
+        severity: Severity::Page,
+        blocks_ready: false,
+        text: format!(
+            "{left} files of the watched folder are not read: {places} others wait to be read, or \
+             {} are there. Take old ones away, or raise intake.files_max.",
+            places.saturating_mul(fenghuo_intake::watch::FILES_PER_PLACE)
+        ),
+    }
+}
+
 /// Looks for what is wrong with the process itself, and lets it be paged.
 pub(super) fn start(shared: &Arc<Shared>, refusals: Option<Arc<Refusals>>) -> Worker {
     let shared = Arc::clone(shared);

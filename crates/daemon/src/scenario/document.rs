@@ -640,10 +640,10 @@ fn cells(line: &str) -> Vec<String> {
     cells.iter().map(|cell| cell.trim().to_owned()).collect()
 }
 
-/// Whether a cell is of the line between header and rows.
+/// Whether a cell is of the line between header and rows: one dash or more, and colons around them.
 fn is_rule(cell: &str) -> bool {
     let dashes = cell.trim_matches(':');
-    dashes.len() >= 3 && dashes.bytes().all(|byte| byte == b'-')
+    !dashes.is_empty() && dashes.bytes().all(|byte| byte == b'-')
 }
 
 /// The name of an event's body: its only key beside `meta`.

@@ -164,3 +164,17 @@ fn every_mistake_is_told_with_what_helps() {
     }
     insta::assert_snapshot!("mistakes", all);
 }
+
+#[test]
+fn a_cell_commands_no_terminal_and_one_dash_is_a_rule() {
+    let text = "# a\u{202e}b\n\n```json floor\n{\"catalog\": {\"type\": \"UPSERT\", \"sku_id\": \"mug\", \
+                \"pack_units\": 1, \"price_floor\": {\"currency_code\": \"CNY\", \"minor_units\": 1800}}}\n```\n\n\
+                | at | event |\n|--|:-:|\n| 5s | floor |\n\n\
+                | at | rule | entity | state |\n|-|--|:--|---|\n\
+                | 1h | price-floor | sku=\u{1b}[31m\u{202e}m\u{85}n | firing |\n";
+    let (is_right, told) = played(&built_in(), text).unwrap();
+    assert!(!is_right);
+    let bad = |c: &char| c.is_control() && *c != '\n' || *c == '\u{202e}';
+    assert_eq!(told.chars().find(bad), None, "{told:?}");
+    assert!(told.contains(r"sku=\u{1b}[31m\u{202e}m\u{85}n"), "{told}");
+}

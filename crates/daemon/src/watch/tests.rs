@@ -168,6 +168,7 @@ fn it_watches_until_it_is_told_to_stop() {
                 stop: &stop,
                 pause: &|| false,
                 slow: &|_| {},
+                left: &|_| {},
             };
             watch(&log, &config, anybody(), &intake, halt)
         });

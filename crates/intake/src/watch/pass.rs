@@ -23,7 +23,7 @@ const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Rows that one look passes over at most.
 const LOOK_ROWS_MAX: usize = 100_000;
 /// Bytes of a file that one look reads, give or take a row: other files have their turn then.
-const LOOK_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub(super) const LOOK_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Rows refused between rows of one order, after which it is sent without waiting further.
 const REFUSED_MAX: usize = 1_000;
 

@@ -11,7 +11,7 @@ mod webhook;
 
 use std::sync::Arc;
 
-use reqwest::Url;
+use url::Url;
 
 use crate::config::{ChannelConfig, ChannelKind};
 use crate::keys::{ConfigError, parse_url};
@@ -49,37 +49,87 @@ pub(crate) enum Receiver {
     Slack(Slack),
 }
 
+/// Reads the secrets of a channel, each in the form that its kind needs.
+struct Reading<'a>(&'a ChannelConfig);
+
+impl Reading<'_> {
+    fn secret(&self, key: &str, source: &SecretSource) -> Result<Secret, ConfigError> {
+        let secret = source
+            .read()
+            .map_err(|problem| self.0.error(key, problem))?;
+        self.0.check_secret(key, source, &secret)?;
+        Ok(secret)
+    }
+
+    fn address(&self, source: &SecretSource) -> Result<(Url, Secret), ConfigError> {
+        let secret = self.secret("url", source)?;
+        let url = parse_url(secret.expose()).map_err(|problem| self.0.error("url", problem))?;
+        Ok((url, secret))
+    }
+
+    fn keys(&self, source: &SecretSource) -> Result<Vec<webhook::SigningKey>, ConfigError> {
+        let secrets = self.secret("secret", source)?;
+        webhook::signing_keys(&secrets).map_err(|problem| self.0.error("secret", problem))
+    }
+
+    fn header(&self, source: Option<&SecretSource>) -> Result<Option<Secret>, ConfigError> {
+        const KEY: &str = "authorization";
+        let Some(source) = source else {
+            return Ok(None);
+        };
+        let secret = self.secret(KEY, source)?;
+        match http::HeaderValue::from_str(secret.expose()) {
+            Ok(_) => Ok(Some(secret)),
+            Err(_) => {
+                let problem =
+                    "cannot be a header's value; expected one line such as Bearer and a token";
+                Err(self.0.error(KEY, problem))
+            }
+        }
+    }
+
+    fn pagerduty(&self, url: &Url, source: &SecretSource) -> Result<PagerDuty, ConfigError> {
+        let key = self.secret("routing_key", source)?;
+        PagerDuty::new(url.clone(), key).map_err(|problem| self.0.error("routing_key", problem))
+    }
+}
+
+/// Reads the secrets that are here, as a receiver does, and keeps nothing.
+pub(crate) fn check_secrets(config: &ChannelConfig) -> Result<(), ConfigError> {
+    let read = Reading(config);
+    let is_here = |source: &&SecretSource| source.absence().is_none();
+    match &config.kind {
+        ChannelKind::Log { .. } => {}
+        ChannelKind::Webhook {
+            url,
+            secrets,
+            authorization,
+        } => {
+            let url = Some(url).filter(is_here);
+            url.map(|url| read.address(url)).transpose()?;
+            let keys = secrets.as_ref().filter(is_here);
+            keys.map(|keys| read.keys(keys)).transpose()?;
+            read.header(authorization.as_ref().filter(is_here))?;
+        }
+        ChannelKind::PagerDuty { url, routing_key } => {
+            let key = Some(routing_key).filter(is_here);
+            key.map(|key| read.pagerduty(url, key)).transpose()?;
+        }
+        ChannelKind::Alertmanager { authorization, .. } => {
+            read.header(authorization.as_ref().filter(is_here))?;
+        }
+        ChannelKind::Slack { url } => {
+            let url = Some(url).filter(is_here);
+            url.map(|url| read.address(url)).transpose()?;
+        }
+    }
+    Ok(())
+}
+
 impl Receiver {
     /// Reads the secrets that the kind needs.
     pub(crate) fn new(config: &ChannelConfig, means: &Means) -> Result<Self, ConfigError> {
-        let read = |key: &str, source: &SecretSource| {
-            let secret = source
-                .read()
-                .map_err(|problem| config.error(key, problem))?;
-            config.check_secret(key, source, &secret)?;
-            Ok(secret)
-        };
-        let maybe = |key: &str, source: &Option<SecretSource>| {
-            source.as_ref().map(|source| read(key, source)).transpose()
-        };
-        let address = |source: &SecretSource| -> Result<(Url, Secret), ConfigError> {
-            let secret = read("url", source)?;
-            let url = parse_url(secret.expose()).map_err(|problem| config.error("url", problem))?;
-            Ok((url, secret))
-        };
-        let header = |source: &Option<SecretSource>| {
-            let secret = maybe("authorization", source)?;
-            let fits = secret.as_ref().is_none_or(|secret| {
-                reqwest::header::HeaderValue::from_str(secret.expose()).is_ok()
-            });
-            let problem =
-                "cannot be a header's value; expected one line such as Bearer and a token";
-            if fits {
-                Ok(secret)
-            } else {
-                Err(config.error("authorization", problem))
-            }
-        };
+        let read = Reading(config);
         Ok(match &config.kind {
             ChannelKind::Log {
                 colour,
@@ -98,21 +148,14 @@ impl Receiver {
                 secrets,
                 authorization,
             } => {
-                let (url, url_secret) = address(url)?;
-                let keys = match maybe("secret", secrets)? {
-                    Some(secrets) => webhook::signing_keys(&secrets)
-                        .map_err(|problem| config.error("secret", problem))?,
-                    None => Vec::new(),
-                };
-                let authorization = header(authorization)?;
+                let (url, url_secret) = read.address(url)?;
+                let keys = secrets.as_ref().map(|keys| read.keys(keys)).transpose()?;
+                let authorization = read.header(authorization.as_ref())?;
+                let keys = keys.unwrap_or_default();
                 Receiver::Webhook(Webhook::new(url, url_secret, keys, authorization))
             }
             ChannelKind::PagerDuty { url, routing_key } => {
-                let key = read("routing_key", routing_key)?;
-                let receiver = PagerDuty::new(url.clone(), key);
-                Receiver::PagerDuty(
-                    receiver.map_err(|problem| config.error("routing_key", problem))?,
-                )
+                Receiver::PagerDuty(read.pagerduty(url, routing_key)?)
             }
             ChannelKind::Alertmanager {
                 urls,
@@ -123,7 +166,7 @@ impl Receiver {
             } => Receiver::Alertmanager(Arc::new(Alertmanager::new(
                 config.name.clone(),
                 urls,
-                header(authorization)?,
+                read.header(authorization.as_ref())?,
                 alertmanager::Limits {
                     refresh: *refresh,
                     resolved_for: *resolved_for,
@@ -132,7 +175,7 @@ impl Receiver {
                 },
             ))),
             ChannelKind::Slack { url } => {
-                let (url, secret) = address(url)?;
+                let (url, secret) = read.address(url)?;
                 Receiver::Slack(Slack::new(url, secret))
             }
         })

@@ -2,10 +2,10 @@
 //! (<https://developer.pagerduty.com/docs/events-api-v2-overview>).
 
 use fenghuo_alert::Severity;
-use reqwest::Url;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use url::Url;
 
 use super::{Delivery, json as body};
 use crate::Action;

@@ -3,8 +3,8 @@
 //! The address is the secret. Slack has no notion of an incident: a resolve is another message.
 
 use fenghuo_alert::Severity;
-use reqwest::Url;
 use serde_json::json;
+use url::Url;
 
 use super::{Delivery, json as body};
 use crate::Action;

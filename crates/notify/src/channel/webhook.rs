@@ -7,9 +7,9 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, Mac as _};
-use reqwest::Url;
 use serde::Serialize;
 use sha2::Sha256;
+use url::Url;
 
 use super::{Delivery, json};
 use crate::render::{Facts, time};
@@ -48,7 +48,8 @@ pub(crate) fn signing_keys(secrets: &Secret) -> Result<Vec<SigningKey>, String> 
         }
         Ok(SigningKey {
             key,
-            text: Secret::new(encoded),
+            // With what it begins with: behind that the key itself is known, too.
+            text: Secret::new(text),
         })
     };
     secrets
@@ -207,6 +208,11 @@ mod tests {
             let signatures: Vec<&str> = signatures.split(' ').collect();
             let key = &webhook.keys[0].key;
             assert_eq!(signatures.len(), 2);
+            let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            let quoted = webhook
+                .secrets()
+                .fold(hex.clone(), |text, secret| secret.redact(text));
+            assert_ne!(quoted, hex);
             assert_eq!(
                 signatures[0],
                 sign(key, &page.delivery_id, 1_614_265_330, &request.body)

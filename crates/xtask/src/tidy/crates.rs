@@ -51,7 +51,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("dashmap", &["engine"]),
     ("rdkafka", &["kafka"]),
     ("rdkafka-sys", &["kafka"]),
-    ("reqwest", &["notify", "daemon", "tests"]),
+    ("reqwest", &["daemon", "tests"]),
 ];
 
 /// The part of `cargo metadata` that the checks read.
