@@ -41,7 +41,7 @@ use crate::exit::Exit;
 /// A stage allocates for every event, and frees on another thread: with the system's allocator that
 /// was a third of what an event costs.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
