@@ -34,6 +34,7 @@ use crate::worker::{
     BACKOFF, Course, Fault, POLL_MAX, Role, Worker, Writer, chain, drain, spawn, work,
 };
 
+mod ending;
 mod watched;
 
 /// A source that is further behind is not caught up.
@@ -187,7 +188,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     workers.push(watched::start(&shared, refusals));
     workers.extend(start_watch(&shared));
     workers.extend(start_control(&shared)?);
-    runtime.block_on(stop_signal(&shared.course, &workers));
+    runtime.block_on(ending::stop_signal(&shared.course, &workers));
     shared.course.end();
     end_at_last(shared.config.shutdown_deadline, runtime.handle());
     let drained = drain(workers, shared.config.shutdown_deadline);
@@ -654,51 +655,4 @@ fn end_at_last(deadline: Duration, runtime: &tokio::runtime::Handle) {
         }
         std::process::exit(Exit::Failed.code().into());
     });
-}
-
-/// Whether whoever started this process wants it to outlive the terminal, as `nohup` does.
-fn ignores_hangup() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    ignored.is_some_and(|mask| mask & 1 != 0)
-}
-
-/// Waits for SIGTERM, SIGINT, SIGHUP, or a worker that cannot go on.
-async fn stop_signal(course: &Course, workers: &[Worker]) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        return course.fail("signals cannot be listened to".to_owned());
-    };
-    let mut hangup = match ignores_hangup() {
-        true => None,
-        false => signal(SignalKind::hangup()).ok(),
-    };
-    let hung_up = async {
-        match &mut hangup {
-            Some(hangup) => _ = hangup.recv().await,
-            None => std::future::pending().await,
-        }
-    };
-    let mut hung_up = std::pin::pin!(hung_up);
-    let mut look = tokio::time::interval(POLL_MAX);
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            () = &mut hung_up => break,
-            _ = look.tick() => {
-                if course.is_stopping() {
-                    break;
-                }
-                if workers.iter().any(Worker::is_finished) {
-                    course.fail("a worker ended by a fault of its own".to_owned());
-                }
-            }
-        }
-    }
-    tracing::info!("stopping");
 }

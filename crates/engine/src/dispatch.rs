@@ -382,9 +382,10 @@ impl Dispatch {
 
     /// Finds again who speaks for whom.
     fn find_held(&mut self) {
-        let open = |episode: &&Box<Episode>| episode.last.to != AlertState::Resolved;
-        for episode in self.episodes.values().filter(open) {
-            self.inhibitors.open(&episode.last);
+        for episode in self.episodes.values() {
+            if episode.last.to != AlertState::Resolved {
+                self.inhibitors.open(&episode.last);
+            }
         }
         let held = self.episodes.values().filter_map(|episode| {
             let is_firing = episode.last.to == AlertState::Firing;
