@@ -21,6 +21,9 @@ const JUMPS_MS: [i64; 8] = [
     -87_600 * HOUR_MS,
 ];
 
+/// Where each jump takes the start of a process or several.
+const SOME_MS: [i64; 4] = [60_000, -HOUR_MS, 8 * HOUR_MS, 87_600 * HOUR_MS];
+
 /// Within this time of the clock being right a page is there.
 const PAGED_WITHIN_MS: i64 = 5_000;
 
@@ -265,7 +268,7 @@ fn stamps_by_a_wrong_clock_are_told_of_and_a_sale_is_paged_once_it_is_right() ->
     let process = installation.run()?;
     sell_on_kafka(&kafka, "first", 0)?;
     Clocked::is_paged(&process, "first")?;
-    for jump_ms in [60_000, -HOUR_MS, 8 * HOUR_MS, 87_600 * HOUR_MS] {
+    for jump_ms in SOME_MS {
         let during = format!("during{jump_ms}");
         sell_until_told(&kafka, &process, (&during, jump_ms), "\"clock.broker\"")?;
         // Who is more than a few minutes ahead of the stamps is taken for wrong, and told of.
@@ -308,7 +311,7 @@ fn on_kafka_a_jump_of_the_daemons_clock_is_told_and_a_sale_is_paged_all_the_same
     }
     process.terminate()?;
     // And over a restart.
-    for jump_ms in JUMPS_MS {
+    for jump_ms in SOME_MS {
         set(jump_ms)?;
         let process = installation.start(["run", "--config", "fenghuo.toml"])?;
         let wrong = format!("wrong{jump_ms}");
