@@ -201,7 +201,7 @@ fn decode_and_fold(c: &mut Criterion) {
 /// Decodes and folds every message, and writes the commit.
 fn ingest(messages: &[Vec<u8>]) -> Vec<Append> {
     let config = config();
-    let mut stage = Ingest::new(config.ingest, Arc::new(Board::new()));
+    let mut stage = Ingest::new(config.ingest, config.set, Arc::new(Board::new()));
     stage.assign(0, &assigned("shop.orders"), 0);
     let mut appends = Vec::new();
     for (batch, chunk) in messages.chunks(10_000).enumerate() {
@@ -243,8 +243,6 @@ fn stages(c: &mut Criterion) {
                 let config = config();
                 let topics = config.ingest.topics.iter();
                 let evaluate = EvaluateConfig {
-                    catalogue: Arc::clone(&config.ingest.catalogue),
-                    rules: config.rules,
                     topics: topics
                         .map(|topic| (Arc::clone(&topic.name), topic.stream))
                         .collect(),
@@ -252,7 +250,7 @@ fn stages(c: &mut Criterion) {
                     behind_ms_max: config.behind_ms_max,
                     checkpoint_ms: None,
                 };
-                let mut stage = Evaluate::new(evaluate, Arc::new(Board::new()));
+                let mut stage = Evaluate::new(evaluate, config.set, Arc::new(Board::new()));
                 stage.assign(0, &assigned("fenghuo.panes"), 0);
                 stage
             },

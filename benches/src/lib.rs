@@ -4,9 +4,9 @@ pub mod machine;
 
 use std::sync::Arc;
 
-use fenghuo_alert::Rules;
 use fenghuo_engine::{
-    DuplicateBounds, IngestConfig, Rewrite, Routes, SourceTopic, TopologyConfig, TrackerBounds,
+    DuplicateBounds, InForce, IngestConfig, Rewrite, Routes, Set, SourceTopic, TopologyConfig,
+    TrackerBounds,
 };
 use fenghuo_event::{Stream, pb};
 use fenghuo_log::Start;
@@ -85,13 +85,10 @@ pub fn config() -> TopologyConfig {
         stream: Stream::Orders,
         lateness_ms: 5_000,
     };
-    let catalogue = fenghuo_signal::Catalogue::built_in();
-    let rules = Rules::builtin(&catalogue.signal_names());
     TopologyConfig {
         group: "bench".to_owned(),
         instance: "0".to_owned(),
         ingest: IngestConfig {
-            catalogue,
             topics: vec![orders],
             shop: None,
             currency: None,
@@ -110,7 +107,7 @@ pub fn config() -> TopologyConfig {
             panes_partitions: 1,
             seed: 0,
         },
-        rules: Arc::new(rules.unwrap_or_default()),
+        set: InForce::new(Set::built_in()),
         routes: Routes::default(),
         entities_max: 1_000_000,
         behind_ms_max: 60_000,

@@ -63,6 +63,51 @@ pub enum Command {
     /// Show what shop a folder is of, and correct it
     #[command(subcommand)]
     Shop(Shop),
+    /// Show which sets of catalogue and rules were in force, and go back to one
+    #[command(subcommand)]
+    Set(Set),
+}
+
+/// `fenghuo set`
+#[derive(Debug, Subcommand)]
+pub enum Set {
+    /// List every set that was in force, the one in force last
+    List(SetPlace),
+    /// Go back to one, for all instances
+    Use(SetUse),
+}
+
+/// `fenghuo set use`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo set use 3 --config fenghuo.toml
+  fenghuo set use 3 --data fenghuo-data       also while a daemon runs on it
+
+All instances take it up within seconds. A measure that it adds or changes is unknown until it was
+counted for its window. An instance whose files say otherwise keeps saying so in /-/ready.")]
+pub struct SetUse {
+    /// Its number, as `fenghuo set list` tells it.
+    #[arg(value_name = "NUMBER")]
+    pub number: u64,
+    /// Where the sets are.
+    #[command(flatten)]
+    pub of: SetPlace,
+}
+
+/// Where sets are.
+#[derive(Debug, Default, Args)]
+#[command(after_help = "\
+Examples:
+  fenghuo set list --config fenghuo.toml
+  fenghuo set list --data fenghuo-data")]
+pub struct SetPlace {
+    /// Brokers and topics.
+    #[arg(long, value_name = "FILE", required_unless_present = "data")]
+    pub config: Option<PathBuf>,
+    /// In this folder.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
 }
 
 /// `fenghuo shop`

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 /// Every name of a condition: the screen has a word for each.
 #[cfg(test)]
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 12] = [
     clock::NAMES[0],
     clock::NAMES[1],
     clock::NAMES[2],
@@ -26,6 +26,10 @@ pub const NAMES: [&str; 8] = [
     "disk.full",
     crate::refusals::CONDITION,
     crate::sender::STUCK,
+    crate::sets::SUPERSEDED,
+    "files.left",
+    "files.slow",
+    "log.lost",
 ];
 
 /// Conditions that stand at a time; of more only the graver ones are kept.

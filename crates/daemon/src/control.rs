@@ -18,7 +18,10 @@ use fenghuo_embedded::EmbeddedLog;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::clock;
+use crate::config::Folder;
 use crate::identity::{Correction, Identity, Known};
+use crate::sets::{self, Came};
+use crate::topics::Topics;
 
 /// The socket.
 const NAME: &str = "control";
@@ -134,6 +137,7 @@ fn said(question: &str, log: &EmbeddedLog, identity: &Identity) -> anyhow::Resul
             copied.map(|()| String::new())
         }
         ("shop", correction) => shop_of(identity, log, correction),
+        ("sets", number) => sets_of(log, number),
         _ => Err(anyhow::anyhow!("no question that is known")),
     }
 }
@@ -157,6 +161,23 @@ fn shop_of(identity: &Identity, log: &EmbeddedLog, correction: &str) -> anyhow::
         text => identity.correct(&serde_json::from_str(text)?, log)?,
     };
     Ok(serde_json::to_string(&known)?)
+}
+
+/// The sets that were in force, after going back to one where that is asked.
+fn sets_of(log: &EmbeddedLog, number: &str) -> anyhow::Result<String> {
+    let number = (!number.is_empty()).then(|| number.parse()).transpose()?;
+    // Where the folder lies is of no use to whoever reads sets.
+    let topics = Topics::Folder(log.clone(), Folder::at(PathBuf::new()));
+    let all = sets::asked(&topics, "fenghuo set", number)?;
+    Ok(serde_json::to_string(&all)?)
+}
+
+/// Asks the daemon that holds a folder which sets were in force, or lets it go back to one.
+pub fn sets(folder: &Path, number: Option<u64>) -> anyhow::Result<Vec<Came>> {
+    let number = number.map(|number| number.to_string());
+    let question = format!("sets {}", number.unwrap_or_default());
+    let said = ask(folder, &question, Some(ANSWER_MAX))?;
+    Ok(serde_json::from_str(&said)?)
 }
 
 /// Asks the daemon that holds a folder what shop it is of, or corrects that.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use anyhow::Context as _;
 use fenghuo_alert::{Severity, Transition};
 use fenghuo_engine::record::{Intent, PageAction};
-use fenghuo_engine::{Board, Outcome, Playback, Route, Routes, TopologyConfig};
+use fenghuo_engine::{Board, InForce, Outcome, Playback, Route, Routes, Set, TopologyConfig};
 use fenghuo_event::Timestamp;
 use fenghuo_notify::{ChannelConfig, Means, Notifier, Terminal};
 use fenghuo_sim::{Shop, ShopConfig, Trouble, TroubleKind};
@@ -62,7 +62,7 @@ pub fn run(args: &cli::Demo) -> anyhow::Result<Exit> {
         })?;
     let address = listener.local_addr()?;
     let shown = Shown {
-        rules: Arc::clone(&topology.rules),
+        set: topology.set.clone(),
         ..shown(&board, &shop_config, Arc::clone(&now_ms), http::recorder()?)
     };
     let server = runtime.spawn(http::serve(
@@ -194,8 +194,7 @@ fn shown(
     prometheus: metrics_exporter_prometheus::PrometheusHandle,
 ) -> Shown {
     Shown {
-        catalogue: fenghuo_signal::Catalogue::built_in(),
-        rules: Arc::default(),
+        set: InForce::new(Set::built_in()),
         board: Arc::clone(board),
         identity: Arc::new(Identity::new(Known {
             shop: Some(shop.shop_id.clone()),

@@ -23,6 +23,7 @@ mod replay;
 mod run;
 mod scenario;
 mod sender;
+mod sets;
 mod shop;
 mod signals;
 mod topics;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         Command::DeadLetter(args) => dead_letter::run(args),
         Command::Log(args) => folder::run(args),
         Command::Shop(args) => shop::run(args),
+        Command::Set(args) => sets::run(args),
     };
     match done {
         Ok(exit) => exit.into(),

@@ -27,6 +27,7 @@ use crate::intake::Intake;
 use crate::load::partition_for;
 use crate::measured::{Holdings, MeasuredLog};
 use crate::sender::Sender;
+use crate::sets::{self, Agreed, Sets};
 use crate::topics::{Looks, Topics};
 use crate::watch;
 use crate::welcome;
@@ -54,6 +55,9 @@ const STANDBY_AFTER: Duration = Duration::from_secs(30);
 
 /// How often old events are dropped, where a folder keeps them.
 const UPKEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// How often it is asked which set is in force.
+const SETS_EVERY: Duration = Duration::from_secs(1);
 
 /// What hangs may do so no longer than this after the shutdown deadline.
 const END_AFTER: Duration = Duration::from_secs(2);
@@ -128,13 +132,21 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
             priced.map_or("no currency", String::as_str)
         );
     }
+    let mut sets = None;
     let partitions = until_reached(|| {
         let partitions = source_topics(&config, &*log)?;
         let own = topology.own_topics(&|name| partitions.get(name).copied().unwrap_or(1));
         log.ensure(&own).context("making fenghuo's own topics")?;
         plans(&config, &*log, &partitions)?;
+        // Before anything is counted or judged.
+        let agreed = Sets::open(&topics, &config.kafka.instance);
+        let agreed = agreed.agree(config.set()).map_err(sets::Error::cause)?;
+        sets = Some(agreed);
         Ok(partitions)
     })?;
+    if let Some(sets) = &sets {
+        topology.set.put(sets.in_force());
+    }
 
     let holdings = Holdings::default();
     // In a folder nobody else would judge what was taken; on Kafka somebody does, now or later.
@@ -188,6 +200,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     workers.push(watched::start(&shared, refusals));
     workers.extend(start_watch(&shared));
     workers.extend(start_control(&shared)?);
+    workers.extend(sets.map(|sets| start_sets(&shared, sets)));
     runtime.block_on(ending::stop_signal(&shared.course, &workers));
     shared.course.end();
     end_at_last(shared.config.shutdown_deadline, runtime.handle());
@@ -323,8 +336,7 @@ fn shown(
     let (for_held, for_elsewhere) = (shared.holdings.clone(), Arc::clone(shared));
     let members = Mutex::new(None);
     Shown {
-        catalogue: Arc::clone(&config.catalogue),
-        rules: Arc::clone(&config.rules),
+        set: shared.topology.set.clone(),
         board: Arc::clone(&shared.board),
         identity: Arc::clone(&shared.identity),
         token,
@@ -599,6 +611,37 @@ fn start_control(shared: &Arc<Shared>) -> anyhow::Result<Option<Worker>> {
     Ok(Some(spawn("control".to_owned(), move |_| {
         control::serve(&listener, &log, &shared.identity, shared.course.stop());
     })))
+}
+
+/// Follows which set is in force.
+fn start_sets(shared: &Arc<Shared>, mut sets: Agreed) -> Worker {
+    let shared = Arc::clone(shared);
+    spawn("sets".to_owned(), move |_| {
+        let mut watch: Option<Watch> = None;
+        while !shared.course.is_stopping() {
+            if watch
+                .as_ref()
+                .is_none_or(|watch| watch.elapsed() > SETS_EVERY)
+            {
+                match sets.follow() {
+                    Ok(Some(set)) => shared.topology.set.put(set),
+                    Ok(None) => {}
+                    Err(sets::Error::OtherBuild(why)) => return shared.course.end_newer(why),
+                    Err(sets::Error::Log(error)) => {
+                        let error = format!("{error:#}");
+                        tracing::warn!(error, "which set is in force is not read yet");
+                    }
+                }
+                let superseded = sets.condition().into_iter().collect();
+                let now_ms = clock::now_ms();
+                shared
+                    .conditions
+                    .replace(now_ms, sets::SUPERSEDED, superseded);
+                watch = Some(Watch::start());
+            }
+            clock::wait(POLL_MAX);
+        }
+    })
 }
 
 /// Looks after the folder, now and then.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use fenghuo_embedded::{EmbeddedLog, Kept};
 use fenghuo_engine::record::topic;
-use fenghuo_kafka::{KafkaLog, Member, ScanFrom};
+use fenghuo_kafka::{KafkaLog, Member, Scan, ScanFrom};
 use fenghuo_log::{Error, Log, TopicPartition, Whole};
 
 use crate::clock;
@@ -117,6 +117,16 @@ impl Topics {
         }
     }
 
+    /// A reader of a partition that has read nothing yet, and may be asked again and again.
+    pub fn follow(&self, of: TopicPartition) -> Follow {
+        Follow {
+            topics: self.clone(),
+            of,
+            next: 0,
+            scan: None,
+        }
+    }
+
     /// Why nothing can be written now, where that is known.
     pub fn fault(&self) -> Option<String> {
         match self {
@@ -194,4 +204,55 @@ pub fn open_folder(path: &Path) -> anyhow::Result<EmbeddedLog> {
     })?;
     clock::begin(log.last_ms(), path);
     Ok(log)
+}
+
+/// Reads a partition of few records as it grows.
+pub struct Follow {
+    topics: Topics,
+    of: TopicPartition,
+    next: u64,
+    /// Kept from one reading to the next: a connection is not made each time.
+    scan: Option<Scan>,
+}
+
+impl Follow {
+    /// Hands over what came since the last call; none where there is no such topic.
+    ///
+    /// # Errors
+    /// When it cannot be read; what was handed over is not read again.
+    pub fn read(&mut self, each: &mut dyn FnMut(Whole)) -> anyhow::Result<()> {
+        let from = self.next;
+        let mut take = |record: Whole| {
+            self.next = record.offset + 1;
+            each(record);
+        };
+        match &self.topics {
+            Topics::Folder(log, _) => {
+                if log.partitions(&self.of.topic)?.is_some() {
+                    log.dump(&self.of, from, &mut |record| {
+                        take(record);
+                        true
+                    })?;
+                }
+                Ok(())
+            }
+            Topics::Kafka(log) => {
+                let mut scan = match self.scan.take() {
+                    Some(mut scan) => {
+                        scan.go_on()?;
+                        scan
+                    }
+                    None => match log.scan(self.of.clone(), ScanFrom::Offset(from))? {
+                        Some(scan) => scan,
+                        None => return Ok(()),
+                    },
+                };
+                while let Some(record) = scan.next_record()? {
+                    take(record);
+                }
+                self.scan = Some(scan);
+                Ok(())
+            }
+        }
+    }
 }

@@ -131,6 +131,11 @@ impl Course {
         self.end_for(Fault::Fatal(why));
     }
 
+    /// Lets the process end, as another build has taken over.
+    pub fn end_newer(&self, why: String) {
+        self.end_for(Fault::Newer(why));
+    }
+
     fn end_for(&self, fault: Fault) {
         let (Fault::Newer(why) | Fault::Fatal(why)) = &fault;
         tracing::error!(why, "cannot go on");

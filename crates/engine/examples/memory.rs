@@ -12,8 +12,7 @@
 
 use std::sync::Arc;
 
-use fenghuo_alert::Rules;
-use fenghuo_engine::{Board, Evaluate, EvaluateConfig, record};
+use fenghuo_engine::{Board, Evaluate, EvaluateConfig, InForce, Set, record};
 use fenghuo_event::Stream;
 use fenghuo_log::{Assigned, Record, Stage, TopicPartition};
 use fenghuo_signal::fact::CatalogFact;
@@ -37,8 +36,6 @@ fn main() {
     let board = Arc::new(Board::new());
     let streams = [Stream::Orders, Stream::Inventory, Stream::Catalog];
     let config = EvaluateConfig {
-        rules: Arc::new(Rules::builtin(&Catalogue::built_in().signal_names()).unwrap_or_default()),
-        catalogue: Catalogue::built_in(),
         topics: streams
             .map(|stream| (stream.topic().into(), stream))
             .to_vec(),
@@ -46,7 +43,7 @@ fn main() {
         behind_ms_max: 60_000,
         checkpoint_ms: None,
     };
-    let mut evaluate = Evaluate::new(config, Arc::clone(&board));
+    let mut evaluate = Evaluate::new(config, InForce::new(Set::built_in()), Arc::clone(&board));
     let assigned = Assigned {
         partition: TopicPartition::new(record::topic::PANES, 0),
         partitions: 1,

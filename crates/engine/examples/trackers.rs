@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fenghuo_engine::{
-    Board, DuplicateBounds, Ingest, IngestConfig, Rewrite, SourceTopic, TrackerBounds,
+    Board, DuplicateBounds, InForce, Ingest, IngestConfig, Rewrite, Set, SourceTopic, TrackerBounds,
 };
 use fenghuo_event::Stream;
 use fenghuo_log::{Append, Assigned, Progress, Record, Stage, TopicPartition};
@@ -34,7 +34,6 @@ fn resident_kib() -> u64 {
 
 fn stage(board: &Arc<Board>, committed: Option<u64>) -> Ingest {
     let config = IngestConfig {
-        catalogue: fenghuo_signal::Catalogue::built_in(),
         topics: vec![SourceTopic {
             name: Arc::from("shop.couriers"),
             stream: Stream::Couriers,
@@ -57,7 +56,7 @@ fn stage(board: &Arc<Board>, committed: Option<u64>) -> Ingest {
         panes_partitions: 1,
         seed: 0,
     };
-    let mut stage = Ingest::new(config, Arc::clone(board));
+    let mut stage = Ingest::new(config, InForce::new(Set::built_in()), Arc::clone(board));
     let assigned = Assigned {
         partition: TopicPartition::new("shop.couriers", 0),
         partitions: 1,

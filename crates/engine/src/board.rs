@@ -229,6 +229,12 @@ impl Board {
         self.changed();
     }
 
+    /// When the chart of a campaign begins, Unix ms.
+    pub(crate) fn chart_begins_ms(&self, campaign: &Entity) -> Option<i64> {
+        let points = self.charts.get(campaign)?;
+        points.first().map(|point| point.at_ms)
+    }
+
     pub(crate) fn publish_chart(&self, campaign: Entity, points: Vec<ChartPoint>) {
         self.charts.insert(campaign, points);
         self.changed();

@@ -9,12 +9,12 @@
 
 use std::collections::BTreeMap;
 
-use fenghuo_alert::{Alert, Rules};
+use fenghuo_alert::Alert;
 use fenghuo_log::{Append, Record, TopicPartition};
-use fenghuo_signal::catalogue::File;
-use fenghuo_signal::{Catalogue, Entity};
+use fenghuo_signal::Entity;
 
-use crate::record::{EntityName, FactRow, PANES_SINCE, VERSION, topic};
+use crate::record::{EntityName, FactRow, PANES_SINCE, SetRow, VERSION, topic};
+use crate::set::Set;
 
 /// Parts that a home's entities are spread over. Written into the log: another number makes every
 /// checkpoint unreadable.
@@ -227,60 +227,6 @@ impl AlertRow {
     }
 }
 
-/// The set under which a home judges: rules and catalogue.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct SetRow {
-    #[prost(uint32, tag = "1")]
-    pub(crate) version: u32,
-    /// Rule files, in the order in which they are laid over each other.
-    #[prost(string, repeated, tag = "2")]
-    pub(crate) texts: Vec<String>,
-    /// The catalogue's hash.
-    #[prost(fixed64, tag = "3")]
-    pub(crate) catalogue: u64,
-    /// The catalogue's files beside the built-in ones, in order.
-    #[prost(message, repeated, tag = "4")]
-    pub(crate) files: Vec<FileRow>,
-}
-
-/// A file of the catalogue.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct FileRow {
-    #[prost(string, tag = "1")]
-    pub(crate) name: String,
-    #[prost(string, tag = "2")]
-    pub(crate) text: String,
-}
-
-impl SetRow {
-    fn new(rules: &Rules, catalogue: &Catalogue) -> Self {
-        let files = catalogue.own_files().iter();
-        Self {
-            version: VERSION,
-            texts: rules.texts().to_vec(),
-            catalogue: catalogue.hash(),
-            files: files
-                .map(|file| FileRow {
-                    name: file.name.clone(),
-                    text: file.text.clone(),
-                })
-                .collect(),
-        }
-    }
-
-    /// The catalogue of then; `None` where this build cannot make it any more, since its own part
-    /// is another.
-    pub(crate) fn catalogue(&self) -> Option<Catalogue> {
-        let files = self.files.iter().map(|file| File {
-            name: file.name.clone(),
-            text: file.text.clone(),
-        });
-        let files: Vec<File> = files.collect();
-        let catalogue = Catalogue::compile(&files).ok()?;
-        (catalogue.hash() == self.catalogue).then_some(catalogue)
-    }
-}
-
 const RULES_KEY: &[u8] = b"rules";
 
 fn head_key(segment: usize) -> Vec<u8> {
@@ -307,9 +253,9 @@ impl Writer {
         appends.push(Append::new(self.to.clone(), Some(key), value));
     }
 
-    /// Writes rules and catalogue.
-    pub(crate) fn set(&self, rules: &Rules, catalogue: &Catalogue, appends: &mut Vec<Append>) {
-        self.put(RULES_KEY.to_vec(), &SetRow::new(rules, catalogue), appends);
+    /// Writes the set under which the home judges.
+    pub(crate) fn set(&self, set: &Set, appends: &mut Vec<Append>) {
+        self.put(RULES_KEY.to_vec(), &set.row(), appends);
     }
 
     /// Writes the rows of a segment in place of the `before` chunks that it had, and returns how

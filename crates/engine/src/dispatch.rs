@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fenghuo_alert::{Rules, Severity, State as AlertState, Transition};
+use fenghuo_alert::{Severity, State as AlertState, Transition};
 use fenghuo_log::{Append, Assigned, Broken, Progress, Record, Restore, Stage, TopicPartition};
-use fenghuo_signal::Catalogue;
 
 use crate::board::Board;
 use crate::evaluate::{damaged, newer};
@@ -17,6 +16,7 @@ use crate::record::{
     AlertRecord, DeliveryOutcome, DeliveryRecord, Intent, PageAction, VERSION, topic,
 };
 use crate::route::Routes;
+use crate::set::{InForce, Set};
 
 mod inhibitors;
 
@@ -25,12 +25,8 @@ use inhibitors::Inhibitors;
 /// What dispatch is told.
 #[derive(Clone, Debug)]
 pub struct DispatchConfig {
-    /// What is read, for which streams a signal rests on.
-    pub catalogue: Arc<Catalogue>,
     /// Who is told of what.
     pub routes: Routes,
-    /// The rules, for what inhibits them.
-    pub rules: Arc<Rules>,
     /// Source topics, with their stream: an inhibiting silence counts for the signals that read
     /// the stream.
     pub topics: Vec<(Arc<str>, fenghuo_event::Stream)>,
@@ -97,6 +93,9 @@ impl Episode {
 /// The stage.
 pub struct Dispatch {
     config: DispatchConfig,
+    in_force: InForce,
+    /// The rules, for what inhibits them, and what they read, for which streams it rests on.
+    set: Arc<Set>,
     board: Arc<Board>,
     now_ms: i64,
     episodes: BTreeMap<String, Box<Episode>>,
@@ -111,10 +110,13 @@ pub struct Dispatch {
 
 impl Dispatch {
     /// A stage that knows of no episode.
-    pub fn new(config: DispatchConfig, board: Arc<Board>) -> Self {
+    pub fn new(config: DispatchConfig, in_force: InForce, board: Arc<Board>) -> Self {
+        let set = in_force.get();
         Self {
-            inhibitors: Inhibitors::new(&config.rules),
+            inhibitors: Inhibitors::new(&set.rules),
             config,
+            in_force,
+            set,
             board,
             now_ms: 0,
             episodes: BTreeMap::new(),
@@ -130,6 +132,7 @@ impl Dispatch {
     /// Sets the wall clock that intents are stamped with, Unix ms.
     pub fn set_time(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
+        self.take_up();
     }
 
     /// Whether it has the alerts.
@@ -217,13 +220,37 @@ impl Dispatch {
             .is_some_and(|episode| episode.last.to != AlertState::Resolved)
     }
 
+    /// Goes on by the set in force.
+    fn take_up(&mut self) {
+        let set = self.in_force.get();
+        if set.number == self.set.number {
+            return;
+        }
+        self.inhibitors = Inhibitors::new(&set.rules);
+        self.set = set;
+        self.find_held();
+        self.tell_untold();
+    }
+
+    /// Tells of what fires, was told to nobody and is held back by nothing any more.
+    fn tell_untold(&mut self) {
+        let untold = self.episodes.iter().filter(|(_, episode)| {
+            episode.told.is_empty() && episode.last.to == AlertState::Firing
+        });
+        let untold: Vec<String> = untold.map(|(key, _)| key.clone()).collect();
+        for key in untold {
+            self.tell(&key);
+        }
+    }
+
     fn take(&mut self, record: AlertRecord) {
+        self.take_up();
         let AlertRecord {
             mut transition,
             appended_ms,
             ..
         } = record;
-        self.config.rules.share(&mut transition);
+        self.set.rules.share(&mut transition);
         let key = transition.episode.clone();
         let over = transition.to == AlertState::Resolved;
         match over {
@@ -343,7 +370,7 @@ impl Dispatch {
 
     /// The episode of an alert that is at least as grave, fires now, and speaks for this one.
     fn inhibitor(&self, alert: &Transition) -> Option<String> {
-        let (_, rule) = self.config.rules.named(&alert.rule)?;
+        let (_, rule) = self.set.rules.named(&alert.rule)?;
         let mut about = self.inhibitors.about(&rule.inhibited_by, &alert.entity);
         let found = about.find(|key| {
             let other = self.episodes.get(*key).map(|other| &other.last);
@@ -365,7 +392,7 @@ impl Dispatch {
                 .topics
                 .iter()
                 .find(|(name, _)| &**name == source);
-            let signal = self.config.catalogue.signal(&alert.signal);
+            let signal = self.set.catalogue.signal(&alert.signal);
             return match (stream, signal) {
                 (Some((_, stream)), Some(signal)) => signal.streams.contains(stream),
                 _ => false,
@@ -471,7 +498,7 @@ impl Stage for Dispatch {
                 ..
             }) = serde_json::from_slice(value)
             {
-                self.config.rules.share(&mut transition);
+                self.set.rules.share(&mut transition);
                 let key = transition.episode.clone();
                 self.episodes
                     .insert(key, Episode::new(transition, appended_ms));
@@ -484,6 +511,8 @@ impl Stage for Dispatch {
     fn restored(&mut self, _index: usize, which: usize) -> Option<Restore> {
         if which == 1 {
             self.find_held();
+            // The rules or the routes may be others than before.
+            self.tell_untold();
         }
         None
     }

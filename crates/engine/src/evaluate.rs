@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use fenghuo_alert::{Rules, State as AlertState, Transition};
+use fenghuo_alert::{State as AlertState, Transition};
 use fenghuo_log::{Append, Assigned, Broken, Progress, Record, Restore, Stage, TopicPartition};
 use fenghuo_signal::{Catalogue, Entity, Kind};
 use fenghuo_window::{History, Series};
@@ -16,14 +16,11 @@ use crate::checkpoint::{Reader, SEGMENTS, Unreadable, Writer};
 use crate::home::{Changed, Decision, Home};
 use crate::ingest::home_of;
 use crate::record::{AlertRecord, CommitRecord, PANES_SINCE, VERSION, topic};
+use crate::set::{InForce, Set};
 
 /// What evaluate is told.
 #[derive(Clone, Debug)]
 pub struct EvaluateConfig {
-    /// What is counted and read.
-    pub catalogue: Arc<Catalogue>,
-    /// The rules.
-    pub rules: Arc<Rules>,
     /// Source topics, with their stream.
     pub topics: Vec<(Arc<str>, fenghuo_event::Stream)>,
     /// Entities that one partition keeps at most; what comes after is not counted, and told.
@@ -34,6 +31,8 @@ pub struct EvaluateConfig {
     /// than the panes of this time again; `None` = nothing is written down.
     pub checkpoint_ms: Option<i64>,
 }
+
+const MINUTE_MS: i64 = 60_000;
 
 /// A home, and how it is written down.
 struct Held {
@@ -53,26 +52,29 @@ struct Held {
     turn_ms: Option<i64>,
     /// The set in the log is not that judged by.
     set_changed: bool,
+    /// What is published is of another set.
+    is_turned: bool,
+    shown: Shown,
 }
 
 /// The stage.
 pub struct Evaluate {
     config: Arc<EvaluateConfig>,
+    in_force: InForce,
     board: Arc<Board>,
     owner: u64,
     homes: Vec<Option<Held>>,
     decisions: Vec<Decision>,
     said: Vec<Transition>,
     broken: Option<Broken>,
-    shown: Shown,
 }
 
 impl Evaluate {
     /// A stage without partitions.
-    pub fn new(config: EvaluateConfig, board: Arc<Board>) -> Self {
+    pub fn new(config: EvaluateConfig, in_force: InForce, board: Arc<Board>) -> Self {
         Self {
-            shown: Shown::new(&config.catalogue),
             config: Arc::new(config),
+            in_force,
             owner: board.new_owner(),
             board,
             homes: Vec::new(),
@@ -86,6 +88,7 @@ impl Evaluate {
         let Some(Some(held)) = self.homes.get_mut(index) else {
             return;
         };
+        let partition = held.home.partition();
         let commit = match record.value.map(<CommitRecord as prost::Message>::decode) {
             None => None,
             Some(Ok(commit)) => Some(commit),
@@ -98,6 +101,21 @@ impl Evaluate {
             if let Err(broken) = readable(topic::PANES, record.offset, commit.version) {
                 self.broken = Some(broken);
                 return;
+            }
+            if commit.set_number > held.home.set().number {
+                match of_commit(&self.in_force, &commit) {
+                    Ok(None) => {}
+                    Ok(Some(set)) => {
+                        if let Err(unreadable) = held.turn_to(&set, &mut self.decisions) {
+                            self.broken = Some(unread(partition, unreadable));
+                            return;
+                        }
+                    }
+                    Err(broken) => {
+                        self.broken = Some(broken);
+                        return;
+                    }
+                }
             }
             held.home.apply(&commit, record.offset, &mut self.decisions);
         }
@@ -115,18 +133,12 @@ impl Evaluate {
     fn load(&mut self, index: usize) -> Option<u64> {
         let held = self.homes.get_mut(index)?.as_mut()?;
         let reader = held.reader.take()?;
-        let ours = self.config.catalogue.hash();
-        held.set_changed = reader.set().is_none_or(|set| set.catalogue != ours);
         // What the log has was counted and judged under the set of then: it is folded under it.
-        if let Some(set) = reader.set()
-            && set.catalogue != ours
-            && let Some(catalogue) = set.catalogue()
-        {
-            let config = EvaluateConfig {
-                catalogue: Arc::new(catalogue),
-                ..EvaluateConfig::clone(&self.config)
-            };
-            held.home = Home::new(held.home.partition(), Arc::new(config));
+        let then = reader.set().and_then(|row| self.in_force.make(row));
+        held.set_changed = then.is_none();
+        if let Some(set) = then {
+            held.shown = Shown::new(&set.catalogue);
+            held.home = Home::new(held.home.partition(), Arc::clone(&self.config), set);
         }
         match held.home.load(&reader) {
             Ok(_) if reader.heads().any(|(_, head)| head.covered > held.from) => {
@@ -161,8 +173,7 @@ impl Evaluate {
         for held in self.homes.iter_mut().flatten() {
             if std::mem::take(&mut held.set_changed) {
                 // All at once: what a restart folds again must never lie under two sets of rules.
-                let (rules, catalogue) = (&self.config.rules, &self.config.catalogue);
-                held.state.set(rules, catalogue, appends);
+                held.state.set(held.home.set(), appends);
                 for segment in 0..SEGMENTS {
                     held.home
                         .write_segment(segment, held.next, &held.state, appends);
@@ -184,7 +195,20 @@ impl Evaluate {
     }
 
     fn publish(&mut self) {
-        for Held { home, .. } in self.homes.iter_mut().flatten() {
+        for held in self.homes.iter_mut().flatten() {
+            let Held {
+                home,
+                shown,
+                partitions,
+                ..
+            } = held;
+            if std::mem::take(&mut held.is_turned) {
+                // What the set before read is nobody's reading any more.
+                let (partition, partitions) = (home.partition(), *partitions);
+                let is_its = |entity: &Entity| home_of(entity, partitions) == partition;
+                self.board
+                    .withdraw_home(partition, self.owner, home.entities(), &is_its);
+            }
             self.board.publish_home(home.partition(), self.owner);
             for (topic, partition, state) in home.clocks() {
                 let standing = SourceStanding {
@@ -198,7 +222,7 @@ impl Evaluate {
             for _ in 0..std::mem::take(&mut home.holes) {
                 self.board.count_hole();
             }
-            let (board, shown) = (&self.board, &self.shown);
+            let board = &self.board;
             home.drain_changed(&mut |Changed {
                                          entity,
                                          history,
@@ -211,7 +235,10 @@ impl Evaluate {
                 for (signal, reading, at_ms) in readings {
                     let published = Published { reading, at_ms };
                     board.publish_reading(&signal, entity.clone(), published);
-                    if entity.kind == Kind::CAMPAIGN && *signal == *"sales.pace" {
+                    if entity.kind == Kind::CAMPAIGN
+                        && *signal == *"sales.pace"
+                        && board.chart_begins_ms(entity) != Some(Shown::chart_begins_ms(at_ms))
+                    {
                         let points = shown.chart(history, facts, at_ms);
                         board.publish_chart(entity.clone(), points);
                     }
@@ -238,6 +265,33 @@ impl Evaluate {
         for transition in self.said.drain(..) {
             self.board.publish_transition(transition);
         }
+    }
+}
+
+impl Held {
+    /// Goes on under another set: what both have goes on, what is new begins.
+    fn turn_to(&mut self, set: &Arc<Set>, decisions: &mut Vec<Decision>) -> Result<(), Unreadable> {
+        self.set_changed = true;
+        self.is_turned |= self.home.turn_to(set, decisions)?;
+        self.shown = Shown::new(&set.catalogue);
+        Ok(())
+    }
+}
+
+/// The set that a commit was counted by, as far as this build can make it and anybody told it.
+fn of_commit(in_force: &InForce, commit: &CommitRecord) -> Result<Option<Arc<Set>>, Broken> {
+    let current = in_force.get();
+    let Some(row) = &commit.set else {
+        return Ok((current.number == commit.set_number).then_some(current));
+    };
+    match in_force.make(row) {
+        // Of another build, and another came into force since: it is passed over.
+        None if current.number > commit.set_number => Ok(None),
+        None => Err(Broken::Newer(format!(
+            "the panes are counted by set {}, which another build made",
+            commit.set_number
+        ))),
+        made => Ok(made),
     }
 }
 
@@ -274,6 +328,11 @@ impl Shown {
         })
     }
 
+    /// When the chart of a time begins: one minute's is as good as any other's.
+    fn chart_begins_ms(now_ms: i64) -> i64 {
+        now_ms - now_ms.rem_euclid(MINUTE_MS) - 120 * MINUTE_MS
+    }
+
     /// Two hours back and half an hour ahead, in minutes.
     fn chart(
         &self,
@@ -281,15 +340,14 @@ impl Shown {
         facts: &fenghuo_signal::Facts,
         now_ms: i64,
     ) -> Vec<ChartPoint> {
-        const MINUTE_MS: i64 = 60_000;
         let Some(plan) = facts.plan(now_ms) else {
             return Vec::new();
         };
-        let now_ms = now_ms - now_ms.rem_euclid(MINUTE_MS);
-        let minutes = (-120..30).map(|minute| {
-            let at_ms = now_ms + minute * MINUTE_MS;
+        let begins_ms = Self::chart_begins_ms(now_ms);
+        let minutes = (0..150).map(|minute| {
+            let at_ms = begins_ms + minute * MINUTE_MS;
             let planned = plan.expected(at_ms, at_ms + MINUTE_MS).0;
-            let paid = (minute < 0).then(|| history.sum(&self.sold, at_ms, at_ms + MINUTE_MS)[0]);
+            let paid = (minute < 120).then(|| history.sum(&self.sold, at_ms, at_ms + MINUTE_MS)[0]);
             ChartPoint {
                 at_ms,
                 planned,
@@ -317,8 +375,11 @@ impl Stage for Evaluate {
             self.homes.resize_with(index + 1, || None);
         }
         let number = assigned.partition.partition;
+        // Of no number: the panes say which set they were counted by.
+        let set = Arc::new(self.in_force.get().at(0));
         self.homes[index] = Some(Held {
-            home: Home::new(number, Arc::clone(&self.config)),
+            shown: Shown::new(&set.catalogue),
+            home: Home::new(number, Arc::clone(&self.config), set),
             state: Writer::new(number),
             reader: Some(Reader::default()),
             low: assigned.low,
@@ -327,6 +388,7 @@ impl Stage for Evaluate {
             partitions: assigned.partitions,
             turn_ms: None,
             set_changed: true,
+            is_turned: false,
         });
         // The checkpoint, and what people were told; then the panes since.
         vec![
@@ -382,17 +444,6 @@ impl Stage for Evaluate {
             2 => {
                 let held = self.homes.get_mut(index)?.as_mut()?;
                 held.next = held.from;
-                held.set_changed |= held.home.adopt(&self.config.rules, &mut self.decisions);
-                if held.home.catalogue() != &*self.config.catalogue {
-                    held.set_changed = true;
-                    let under = Home::new(held.home.partition(), Arc::clone(&self.config));
-                    match std::mem::replace(&mut held.home, under).under(&self.config) {
-                        Ok(home) => held.home = home,
-                        Err(unreadable) => {
-                            self.broken = Some(unread(held.home.partition(), unreadable));
-                        }
-                    }
-                }
                 None
             }
             _ => None,

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use fenghuo_alert::{Alert, Origin, Rules, Transition};
+use fenghuo_alert::{Alert, Origin, Transition};
 use fenghuo_signal::{Entity, EntityRef, Fact, Facts, Judge, Kind, Reading, Signal, State, View};
 use fenghuo_window::{Clock, Clocks, History, Jump, Shape, SourceState, Values};
 use foldhash::fast::FixedState;
@@ -17,6 +17,7 @@ use crate::checkpoint::{SEGMENTS, segment_of};
 use crate::evaluate::EvaluateConfig;
 use crate::ingest::home_of;
 use crate::record::{CommitRecord, EntityTable, SourceRange};
+use crate::set::Set;
 
 mod counted;
 mod judgement;
@@ -156,7 +157,8 @@ pub(crate) struct Changed<'a> {
 pub(crate) struct Home {
     partition: u32,
     config: Arc<EvaluateConfig>,
-    rules: Arc<Rules>,
+    /// By which it counts, reads and judges.
+    set: Arc<Set>,
     entries: Vec<Entry>,
     segments: Vec<Segment>,
     index: HashMap<Entity, u32, FixedState>,
@@ -186,11 +188,11 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    pub(crate) fn new(partition: u32, config: Arc<EvaluateConfig>) -> Self {
-        let signals = config.catalogue.signals().len();
+    pub(crate) fn new(partition: u32, config: Arc<EvaluateConfig>, set: Arc<Set>) -> Self {
+        let signals = set.catalogue.signals().len();
         Self {
             partition,
-            rules: Arc::clone(&config.rules),
+            set,
             room: Room::new(config.entities_max),
             points: 0,
             config,
@@ -217,9 +219,9 @@ impl Home {
         self.partition
     }
 
-    /// What is counted and read.
-    pub(crate) fn catalogue(&self) -> &fenghuo_signal::Catalogue {
-        &self.config.catalogue
+    /// By what it counts, reads and judges.
+    pub(crate) fn set(&self) -> &Set {
+        &self.set
     }
 
     /// Number of entities.
@@ -351,7 +353,7 @@ impl Home {
             return;
         };
         let records = i64::try_from(records).unwrap_or(i64::MAX);
-        let catalogue = Arc::clone(&self.config.catalogue);
+        let catalogue = Arc::clone(&self.set.catalogue);
         for series in catalogue.program().lost() {
             let start_ms = series.cell_start(at_ms);
             self.add(id, series.number, start_ms, &[records], at_ms);
@@ -359,7 +361,7 @@ impl Home {
     }
 
     fn merge(&mut self, commit: &CommitRecord, place: Place, decisions: &mut Vec<Decision>) {
-        let catalogue = Arc::clone(&self.config.catalogue);
+        let catalogue = Arc::clone(&self.set.catalogue);
         let entities: Vec<Option<EntityRef<'_>>> = commit
             .entities
             .iter()
@@ -421,7 +423,7 @@ impl Home {
     }
 
     fn add(&mut self, id: u32, series: u16, start_ms: i64, values: &[i64], at_ms: i64) {
-        let catalogue = Arc::clone(&self.config.catalogue);
+        let catalogue = Arc::clone(&self.set.catalogue);
         let series = &catalogue.series()[usize::from(series)];
         let entry = &mut self.entries[id as usize];
         entry.history.make_room(series, start_ms, at_ms);
@@ -502,7 +504,7 @@ impl Home {
     /// Something that signals read of an entity changed, in the pane that begins at `start_ms`.
     fn touch(&mut self, id: u32, series: u16, start_ms: Option<i64>) {
         self.note_changed(id);
-        let catalogue = Arc::clone(&self.config.catalogue);
+        let catalogue = Arc::clone(&self.set.catalogue);
         for number in catalogue.touched_by(series) {
             self.touch_signal(id, &catalogue.signals()[usize::from(*number)], start_ms);
         }
@@ -511,7 +513,7 @@ impl Home {
     /// Facts changed: every signal may read differently.
     fn touch_all(&mut self, id: u32) {
         self.note_changed(id);
-        let catalogue = Arc::clone(&self.config.catalogue);
+        let catalogue = Arc::clone(&self.set.catalogue);
         for signal in catalogue.signals() {
             self.touch_signal(id, signal, None);
         }
@@ -529,7 +531,7 @@ impl Home {
                 let view = View {
                     entity: &entry.entity,
                     history: &entry.history,
-                    series: self.config.catalogue.series(),
+                    series: self.set.catalogue.series(),
                     facts: &entry.facts,
                     state: &State::new(),
                     now_ms: 0,
@@ -568,7 +570,7 @@ impl Home {
 
     fn schedule_touched(&mut self, id: u32, at: usize, start_ms: Option<i64>) {
         let entry = &self.entries[id as usize];
-        let signal = &self.config.catalogue.signals()[entry.slots[at].signal];
+        let signal = &self.set.catalogue.signals()[entry.slots[at].signal];
         let clock = self.clock(signal, &entry.entity);
         let due_ms = match (signal.judge, clock, start_ms) {
             (Judge::EachDelta, _, Some(start_ms)) => {
@@ -596,7 +598,7 @@ impl Home {
 
     /// Hands over every entity that changed since the last call, with its readings.
     pub(crate) fn drain_changed(&mut self, each: &mut dyn FnMut(Changed<'_>)) {
-        let catalogue = Arc::clone(&self.config.catalogue);
+        let catalogue = Arc::clone(&self.set.catalogue);
         let signals = catalogue.signals();
         for id in std::mem::take(&mut self.changed) {
             let entry = &mut self.entries[id as usize];

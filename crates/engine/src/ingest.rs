@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use fenghuo_event::{Event, Rejected, Stream};
 use fenghuo_log::{Append, Assigned, Broken, Progress, Record, Restore, Stage, TopicPartition};
-use fenghuo_signal::{Catalogue, Entity, Fact, Fold, Parcel, Program, life_key};
+use fenghuo_signal::{Entity, Fact, Fold, Parcel, Program, life_key};
 use fenghuo_window::{Combiner, STEP_MS};
 
 use crate::board::{Board, Heard, Outcome};
 use crate::letters;
 use crate::record::{CommitRecord, JumpRow, SourceRange, VERSION, topic};
+use crate::set::{InForce, Set};
 
 pub(crate) mod duplicates;
 pub(crate) mod kept;
@@ -60,8 +61,6 @@ pub struct SourceTopic {
 /// What ingest is told.
 #[derive(Clone, Debug)]
 pub struct IngestConfig {
-    /// What is counted.
-    pub catalogue: Arc<Catalogue>,
     /// Source topics.
     pub topics: Vec<SourceTopic>,
     /// The one shop; `None` takes any.
@@ -153,6 +152,11 @@ struct Arrivals {
 /// The stage.
 pub struct Ingest {
     config: IngestConfig,
+    in_force: InForce,
+    /// By which it counts now.
+    set: Arc<Set>,
+    /// The panes were told that set.
+    is_told: bool,
     board: Arc<Board>,
     owner: u64,
     partitions: Vec<Option<Partition>>,
@@ -177,10 +181,13 @@ enum Refusal {
 
 impl Ingest {
     /// A stage without partitions.
-    pub fn new(config: IngestConfig, board: Arc<Board>) -> Self {
+    pub fn new(config: IngestConfig, in_force: InForce, board: Arc<Board>) -> Self {
         let cells = Combiner::new(config.seed);
         Self {
             config,
+            set: in_force.get(),
+            in_force,
+            is_told: false,
             owner: board.new_owner(),
             board,
             partitions: Vec::new(),
@@ -316,7 +323,7 @@ impl Ingest {
         let late = late_ms > self.config.horizon_ms
             && late_ms - self.config.horizon_ms > self.board.jump_by_ms().min(JUMP_MS_MAX);
 
-        let program = self.config.catalogue.program();
+        let program = self.set.catalogue.program();
         let mut out = Fold {
             cells: &mut self.cells,
             facts: &mut self.facts,
@@ -348,6 +355,15 @@ impl Ingest {
         );
     }
 
+    /// Counts by the set in force from here on. Nothing is gathered now: a commit is of one set.
+    fn take_up(&mut self) {
+        let set = self.in_force.get();
+        if set.number != self.set.number {
+            self.set = set;
+            self.is_told = false;
+        }
+    }
+
     /// Writes the commit record of each panes partition, in parts of bounded size.
     fn write_panes(&mut self, at_ms: i64, sources: Vec<SourceRange>, appends: &mut Vec<Append>) {
         let homes = self.config.panes_partitions.max(1);
@@ -370,9 +386,18 @@ impl Ingest {
             packs[home_of(&entity, homes) as usize].fact(&entity, fact);
         }
         self.cells.clear();
+        let set = (!std::mem::replace(&mut self.is_told, true)).then(|| self.set.row());
         for (home, pack) in (0..homes).zip(packs) {
             let to = TopicPartition::new(topic::PANES, home);
-            let parts = pack.into_parts(&self.config.catalogue);
+            let mut parts = pack.into_parts(&self.set.catalogue);
+            if let Some(set) = &set {
+                // A part of its own: with rows beside it, it may be larger than a broker takes.
+                let told = CommitRecord {
+                    set: Some(set.clone()),
+                    ..CommitRecord::default()
+                };
+                parts.insert(0, told);
+            }
             let last = parts.len() - 1;
             for (at, part) in parts.into_iter().enumerate() {
                 let record = CommitRecord {
@@ -381,6 +406,7 @@ impl Ingest {
                     sources: sources.clone(),
                     continues: at < last,
                     jump,
+                    set_number: self.set.number,
                     ..part
                 };
                 appends.push(Append::new(
@@ -582,7 +608,7 @@ impl Stage for Ingest {
             }
             partition.flush_at(at_ms, self.config.ahead_ms_max);
             let id = &partition.id;
-            let program = self.config.catalogue.program();
+            let program = self.set.catalogue.program();
             partition
                 .arrivals
                 .flush(program, &mut self.cells, &id.topic);
@@ -612,6 +638,7 @@ impl Stage for Ingest {
         if !sources.is_empty() {
             self.write_panes(at_ms, sources, appends);
         }
+        self.take_up();
     }
 
     fn committed(&mut self) {

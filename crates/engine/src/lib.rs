@@ -17,6 +17,7 @@ mod home;
 mod ingest;
 mod letters;
 mod playback;
+mod set;
 mod topology;
 
 pub use board::{Board, Heard, Outcome};
@@ -27,4 +28,5 @@ pub use ingest::kept::record as kept;
 pub use ingest::{DuplicateBounds, Ingest, IngestConfig, Rewrite, SourceTopic, TrackerBounds};
 pub use playback::Playback;
 pub use route::{Route, Routes};
+pub use set::{InForce, Set};
 pub use topology::{Topology, TopologyConfig};

@@ -30,6 +30,8 @@ pub mod topic {
     pub const DELIVERIES: &str = "fenghuo.deliveries";
     /// Messages that could not be taken, with their reason.
     pub const DEAD_LETTER: &str = "fenghuo.dead-letter";
+    /// Sets of catalogue and rules, every one that was ever in force; one partition.
+    pub const SETS: &str = "fenghuo.sets";
     /// Which dead letters were re-submitted; one partition.
     pub const REPLAYED: &str = "fenghuo.dead-letter.replayed";
 
@@ -78,6 +80,76 @@ pub struct CommitRecord {
     /// It is told from then on, so that whoever's time passes over it later knows of it.
     #[prost(message, optional, tag = "14")]
     pub jump: Option<JumpRow>,
+    /// The number of the set by which it was counted.
+    #[prost(uint64, tag = "15")]
+    pub set_number: u64,
+    /// That set: told once by each life of a worker, and when it came into force.
+    #[prost(message, optional, tag = "16")]
+    pub set: Option<SetRow>,
+}
+
+/// A set of catalogue and rules.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SetRow {
+    /// [`VERSION`].
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// Rule files, in the order in which they are laid over each other.
+    #[prost(string, repeated, tag = "2")]
+    pub texts: Vec<String>,
+    /// The catalogue's hash.
+    #[prost(fixed64, tag = "3")]
+    pub catalogue: u64,
+    /// The catalogue's files beside the built-in ones, in order.
+    #[prost(message, repeated, tag = "4")]
+    pub files: Vec<FileRow>,
+    /// Its place among all sets; 0 = it has none.
+    #[prost(uint64, tag = "5")]
+    pub number: u64,
+}
+
+/// A file of the catalogue.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FileRow {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// What it says.
+    #[prost(string, tag = "2")]
+    pub text: String,
+}
+
+/// A set that came into force.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SetRecord {
+    /// [`VERSION`].
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// The set; its number is its place in the topic, whatever it says of it.
+    #[prost(message, optional, tag = "2")]
+    pub set: Option<SetRow>,
+    /// When it was proposed, Unix ms.
+    #[prost(int64, tag = "3")]
+    pub at_ms: i64,
+    /// The instance that proposed it.
+    #[prost(string, tag = "4")]
+    pub by: String,
+    /// The build of that instance.
+    #[prost(string, tag = "5")]
+    pub build: String,
+}
+
+impl SetRecord {
+    /// As it is written.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        prost::Message::encode_to_vec(self)
+    }
+
+    /// What was written; `None` where this build cannot read it.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let read = <Self as prost::Message>::decode(bytes).ok()?;
+        (read.version <= VERSION).then_some(read)
+    }
 }
 
 /// A step forward of the clock.

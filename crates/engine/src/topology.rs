@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fenghuo_alert::Rules;
 use fenghuo_event::Stream;
 use fenghuo_log::{Cadence, Error, Log, Runner, SessionSpec, Start, Step, TopicSpec};
 
@@ -14,6 +13,7 @@ use crate::evaluate::{Evaluate, EvaluateConfig};
 use crate::ingest::{Ingest, IngestConfig};
 use crate::record::topic;
 use crate::route::Routes;
+use crate::set::InForce;
 
 /// What an installation is told, on any log.
 #[derive(Clone, Debug)]
@@ -24,8 +24,8 @@ pub struct TopologyConfig {
     pub instance: String,
     /// What ingest is told.
     pub ingest: IngestConfig,
-    /// The rules.
-    pub rules: Arc<Rules>,
+    /// What is counted, read and judged. A clone of this config shares it.
+    pub set: InForce,
     /// Who is told of what.
     pub routes: Routes,
     /// Entities that one panes partition keeps at most.
@@ -67,6 +67,7 @@ impl TopologyConfig {
                 compacted: true,
                 retention_ms: None,
             },
+            plain(topic::SETS, 1, None),
             plain(topic::ALERTS, 1, None),
             plain(topic::DELIVERIES, 1, None),
             plain(topic::DEAD_LETTER, 1, self.dead_letter_retention_ms),
@@ -124,7 +125,7 @@ impl TopologyConfig {
             .map(|source| source.name.to_string())
             .collect();
         let session = log.open(&self.session("ingest", worker, topics, self.start))?;
-        let stage = Ingest::new(self.ingest.clone(), Arc::clone(board));
+        let stage = Ingest::new(self.ingest.clone(), self.set.clone(), Arc::clone(board));
         let cadence = Cadence {
             busy_ms: self.commit_ms,
             idle_ms: Some(1_000),
@@ -143,14 +144,12 @@ impl TopologyConfig {
         let topics = vec![topic::PANES.to_owned()];
         let session = log.open(&self.session("evaluate", worker, topics, Start::Earliest))?;
         let config = EvaluateConfig {
-            catalogue: Arc::clone(&self.ingest.catalogue),
-            rules: Arc::clone(&self.rules),
             topics: self.sources(),
             entities_max: self.entities_max,
             behind_ms_max: self.behind_ms_max,
             checkpoint_ms: self.checkpoint_ms,
         };
-        let stage = Evaluate::new(config, Arc::clone(board));
+        let stage = Evaluate::new(config, self.set.clone(), Arc::clone(board));
         Ok(Runner::new(session, stage, Start::Earliest, prompt()))
     }
 
@@ -159,12 +158,10 @@ impl TopologyConfig {
         let topics = vec![topic::ALERTS.to_owned()];
         let session = log.open(&self.session("dispatch", 0, topics, Start::Earliest))?;
         let config = DispatchConfig {
-            catalogue: Arc::clone(&self.ingest.catalogue),
             routes: self.routes.clone(),
-            rules: Arc::clone(&self.rules),
             topics: self.sources(),
         };
-        let stage = Dispatch::new(config, Arc::clone(board));
+        let stage = Dispatch::new(config, self.set.clone(), Arc::clone(board));
         Ok(Runner::new(session, stage, Start::Earliest, prompt()))
     }
 }

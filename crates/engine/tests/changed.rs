@@ -5,7 +5,10 @@ mod shop;
 use std::sync::Arc;
 
 use fenghuo_alert::{Rules, State};
+use fenghuo_engine::record::topic;
+use fenghuo_engine::{Board, Set};
 use fenghuo_event::{Stream, pb};
+use fenghuo_log::{Log as _, TopicPartition};
 use fenghuo_signal::catalogue::File;
 use fenghuo_signal::{Catalogue, Entity, Kind, ReadingState};
 
@@ -52,16 +55,19 @@ estimate = {{ share = "payment.refused / payment.tried", window = "5m" }}
 
 /// Goes on with another catalogue.
 fn restart(shop: &mut Shop, catalogue: &Arc<Catalogue>) {
+    shop.goes_by(set(catalogue));
+    shop.restart();
+}
+
+/// The set of a catalogue, with the built-in rules and, where it has the signal, its own.
+fn set(catalogue: &Arc<Catalogue>) -> Set {
     let names = catalogue.signal_names();
-    let has = names.contains(&"payment.refused");
     let rules = Rules::builtin(&names).unwrap();
-    let rules = match has {
+    let rules = match names.contains(&"payment.refused") {
         true => rules.with("rules.toml", RULES, &names).unwrap(),
         false => rules,
     };
-    shop.config.ingest.catalogue = Arc::clone(catalogue);
-    shop.config.rules = Arc::new(rules);
-    shop.restart();
+    Set::new(Arc::clone(catalogue), Arc::new(rules))
 }
 
 /// One payment a second, every other one refused for an expired coupon.
@@ -162,4 +168,65 @@ fn a_measure_that_was_there_from_the_first_record_on_is_known_at_once() {
     restart(&mut shop, &refused("COUPON"));
     sell(&mut shop, 60);
     assert_eq!(reading(&shop).unwrap().0, ReadingState::Ok);
+}
+
+/// Every transition that the log holds, as JSON.
+fn said(shop: &Shop) -> Vec<String> {
+    let mut said = Vec::new();
+    let mut session = shop
+        .log
+        .open(&fenghuo_log::SessionSpec {
+            group: "reader".to_owned(),
+            member: "reader".to_owned(),
+            topics: Vec::new(),
+            start: fenghuo_log::Start::Earliest,
+            low_latency: false,
+        })
+        .unwrap();
+    let of = TopicPartition::new(topic::ALERTS, 0);
+    let mut each = |record: fenghuo_log::Record<'_>| {
+        let value = record.value.unwrap_or_default();
+        said.push(String::from_utf8_lossy(value).into_owned());
+    };
+    session.read(&of, 0, u64::MAX, &mut each).unwrap();
+    said
+}
+
+#[test]
+fn a_set_is_taken_up_while_it_runs_and_a_fold_from_the_beginning_meets_it_where_it_was() {
+    let mut shop = Shop::open_as(fenghuo_engine::TopologyConfig {
+        checkpoint_ms: None,
+        ..config()
+    });
+    shop.goes_by(set(&refused("COUPON")));
+    shop.restart();
+    sell(&mut shop, 360);
+    assert_eq!(alerts(&shop).len(), 1);
+    // Another measure under the same name, and then none at all: without a restart.
+    shop.goes_by(set(&refused("CARD")));
+    sell(&mut shop, 120);
+    assert_eq!(reading(&shop).unwrap().0, ReadingState::Unknown);
+    sell(&mut shop, 360);
+    assert_eq!(reading(&shop).unwrap(), (ReadingState::Ok, 0.0));
+    shop.goes_by(set(&Catalogue::built_in()));
+    sell(&mut shop, 60);
+    assert_eq!(reading(&shop), None, "what nobody reads is shown nowhere");
+    shop.goes_by(set(&refused("COUPON")));
+    sell(&mut shop, 420);
+    assert_eq!(alerts(&shop).len(), 1);
+    let first = said(&shop);
+    assert!(first.len() >= 5, "{first:#?}");
+
+    // Another group reads all panes again, and decides the same, whatever is in force by then.
+    let again = fenghuo_engine::TopologyConfig {
+        group: "again".to_owned(),
+        ..shop.config.clone()
+    };
+    let board = Arc::new(Board::new());
+    let mut runner = again.evaluate(&shop.log, &board, 0).unwrap();
+    for _ in 0..20_000 {
+        runner.step(shop.now_ms, std::time::Duration::ZERO).unwrap();
+    }
+    let all = said(&shop);
+    assert_eq!(all[first.len()..], first[..]);
 }

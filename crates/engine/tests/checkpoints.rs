@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fenghuo_alert::{Rules, State};
 use fenghuo_engine::record::{AlertRecord, topic};
-use fenghuo_engine::{Board, Evaluate, Ingest, Topology};
+use fenghuo_engine::{Board, Evaluate, Ingest, Set, Topology};
 use fenghuo_event::{Stream, pb};
 use fenghuo_log::{Error, Log, Runner, SessionSpec, Start, TopicPartition};
 use fenghuo_signal::Catalogue;
@@ -227,7 +227,8 @@ fn a_rule_that_is_gone_ends_its_episodes_and_a_new_one_judges_what_is_there() {
                   page = [{ read = \"value\", below = 1.0, clear = 1.0 }]\n\
                   summary = \"low\"\n";
     let rules = Rules::builtin(&names).unwrap();
-    shop.config.rules = Arc::new(rules.with("others.toml", others, &names).unwrap());
+    let rules = rules.with("others.toml", others, &names).unwrap();
+    shop.goes_by(Set::new(catalogue, Arc::new(rules)));
     shop.restart();
     shop.pass(2);
     let said: Vec<(String, State)> = alerts(&shop)

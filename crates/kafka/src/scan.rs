@@ -69,15 +69,31 @@ impl Scan {
             position,
             end,
         };
-        let assignment = query::list([(&scan.partition, query::offset(position))])?;
-        scan.consumer
-            .assign(&assignment)
-            .map_err(|error| fault(scan.doing(), "", error))?;
+        scan.assign()?;
         Ok(Some(scan))
     }
 
     fn doing(&self) -> String {
         format!("reading {} up to {}", self.partition, self.end)
+    }
+
+    /// Goes on, up to the end that there is now.
+    ///
+    /// # Errors
+    /// When the brokers do not tell it.
+    pub fn go_on(&mut self) -> Result<(), Error> {
+        (_, self.end) = query::range(&self.consumer, &self.partition)?;
+        if self.position < self.end {
+            // Taken up anew: an end that was met before and not told yet is none any more.
+            self.assign()?;
+        }
+        Ok(())
+    }
+
+    fn assign(&self) -> Result<(), Error> {
+        let assignment = query::list([(&self.partition, query::offset(self.position))])?;
+        let assigned = self.consumer.assign(&assignment);
+        assigned.map_err(|error| fault(self.doing(), "", error))
     }
 
     /// The next committed record; `None` behind the last.

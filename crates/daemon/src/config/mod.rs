@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use fenghuo_alert::{RuleError, Rules};
 use fenghuo_engine::{
-    DuplicateBounds, IngestConfig, Rewrite, Routes, SourceTopic, TopologyConfig, TrackerBounds,
+    DuplicateBounds, InForce, IngestConfig, Rewrite, Routes, Set, SourceTopic, TopologyConfig,
+    TrackerBounds,
 };
 use fenghuo_event::Stream;
 use fenghuo_kafka::KafkaConfig;
@@ -422,13 +423,17 @@ impl Config {
             .collect()
     }
 
+    /// What its files count and judge by.
+    pub fn set(&self) -> Set {
+        Set::new(Arc::clone(&self.catalogue), Arc::clone(&self.rules))
+    }
+
     /// What the stages are told, with time being `now_ms`.
     pub fn topology(&self, now_ms: i64) -> TopologyConfig {
         TopologyConfig {
             group: self.kafka.group.clone(),
             instance: self.kafka.instance.clone(),
             ingest: IngestConfig {
-                catalogue: Arc::clone(&self.catalogue),
                 topics: self.topics.sources.clone(),
                 shop: self.shop.id.clone(),
                 currency: self.shop.currency.clone(),
@@ -440,7 +445,7 @@ impl Config {
                 panes_partitions: self.topics.panes_partitions,
                 seed: TABLE_SEED,
             },
-            rules: Arc::clone(&self.rules),
+            set: InForce::new(self.set()),
             routes: self.routes.clone(),
             entities_max: self.evaluate.entities_max,
             behind_ms_max: self.evaluate.behind_ms_max,

@@ -40,6 +40,9 @@ const MIB: u64 = 1 << 20;
 const NAME_BYTES_MAX: usize = 128;
 const FILES_MAX: usize = 64;
 
+/// Bytes of all files of the catalogue, and of all of rules: both are told in one record.
+const SET_BYTES_MAX: usize = 320 * 1024;
+
 /// Checks a whole file, and reads what it names.
 pub fn config(document: &Document<'_>) -> Result<Config, ConfigError> {
     let raw: Raw = document.read()?;
@@ -394,7 +397,22 @@ fn catalogue(at: &Document<'_>, raw: &raw::Catalogue) -> Result<Arc<Catalogue>, 
     if own.is_empty() {
         return Ok(Catalogue::built_in());
     }
+    bounded(
+        at,
+        "catalogue.files",
+        &own.iter().map(|file| file.text.len()).collect::<Vec<_>>(),
+    )?;
     Ok(Arc::new(Catalogue::compile(&own)?))
+}
+
+/// A set is told to every panes partition in one record, which a broker must take.
+fn bounded(at: &Document<'_>, key: &str, bytes: &[usize]) -> Result<(), ConfigError> {
+    let bytes: usize = bytes.iter().sum();
+    if bytes > SET_BYTES_MAX {
+        let problem = format!("are {bytes} bytes in all; expected at most {SET_BYTES_MAX}");
+        return Err(at.error(key, problem));
+    }
+    Ok(())
 }
 
 fn rules(
@@ -409,14 +427,14 @@ fn rules(
         false => Rules::default(),
     };
     let own = files(at, "catalogue.files", &own.files)?;
+    let mut bytes = Vec::new();
     for file in own.iter().chain(files(at, "rules.files", &raw.files)?) {
         let path = at.path(file);
-        rules = rules.with(
-            &path.display().to_string(),
-            &read_text(&path, CONFIG_BYTES_MAX)?,
-            &signals,
-        )?;
+        let text = read_text(&path, CONFIG_BYTES_MAX)?;
+        bytes.push(text.len());
+        rules = rules.with(&path.display().to_string(), &text, &signals)?;
     }
+    bounded(at, "rules.files", &bytes)?;
     Ok(rules)
 }
 

@@ -265,8 +265,8 @@ async fn picture(State(context): Here) -> Response {
 }
 
 async fn signals(State(context): Here) -> Json<Value> {
-    let rows: Vec<Value> = context
-        .shown
+    let set = context.shown.set.get();
+    let rows: Vec<Value> = set
         .catalogue
         .signals()
         .iter()
@@ -284,7 +284,7 @@ async fn signals(State(context): Here) -> Json<Value> {
             })
         })
         .collect();
-    Json(json!({ "signals": rows }))
+    Json(json!({ "set": set.number, "hash": format!("{:016x}", set.hash()), "signals": rows }))
 }
 
 /// A reading of `/api/v1/readings`.
@@ -300,7 +300,7 @@ struct ReadingRow {
 }
 
 async fn readings(State(context): Here, Ask(asked): Ask<ReadingsAsk>) -> Response {
-    let wanted = match asked.check(&context.shown.catalogue) {
+    let wanted = match asked.check(&context.shown.set.get().catalogue) {
         Ok(wanted) => wanted,
         Err(text) => return bad(&text),
     };
@@ -311,7 +311,8 @@ async fn readings(State(context): Here, Ask(asked): Ask<ReadingsAsk>) -> Respons
 }
 
 fn page_of_readings(shown: &Shown, wanted: &ReadingsWanted) -> Vec<u8> {
-    let mut signals: Vec<&Signal> = shown.catalogue.signals().iter().collect();
+    let set = shown.set.get();
+    let mut signals: Vec<&Signal> = set.catalogue.signals().iter().collect();
     signals.sort_by_key(|signal| &signal.name);
     signals.retain(|signal| {
         wanted

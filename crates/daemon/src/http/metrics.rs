@@ -24,7 +24,8 @@ pub(super) fn render(shown: &Shown) -> String {
     watermarks(&shown.board, (shown.now_ms)(), &mut out);
     entries(shown, &mut out);
     alerts(&shown.board, &mut out);
-    readings(&shown.board, &shown.catalogue, shown.top_entities, &mut out);
+    let set = shown.set.get();
+    readings(&shown.board, &set.catalogue, shown.top_entities, &mut out);
     out.finish()
 }
 
@@ -35,6 +36,14 @@ fn process(shown: &Shown, out: &mut Exposition) {
         "Always 1; the label tells the version.",
     )
     .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    let set = shown.set.get();
+    let hash = format!("{:016x}", set.hash());
+    out.family(
+        "fenghuo_set_info",
+        Type::Gauge,
+        "Always 1; the labels tell which set of catalogue and rules is in force here.",
+    )
+    .sample(&[("number", &set.number.to_string()), ("hash", &hash)], 1.0);
     let ready = f64::from(u8::from((shown.ready)().is_ok()));
     out.family(
         "fenghuo_ready",

@@ -27,10 +27,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use fenghuo_alert::Rules;
-use fenghuo_engine::Board;
+use fenghuo_engine::{Board, InForce};
 use fenghuo_notify::Secret;
-use fenghuo_signal::Catalogue;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 
@@ -46,10 +44,8 @@ pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What is shown, and to whom.
 pub struct Shown {
-    /// What is counted and read.
-    pub catalogue: Arc<Catalogue>,
-    /// What a reading is graded by.
-    pub rules: Arc<Rules>,
+    /// What is counted and read, and what a reading is graded by.
+    pub set: InForce,
     /// What the stages know.
     pub board: Arc<Board>,
     /// What shop this is.

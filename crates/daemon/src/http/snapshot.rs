@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
 use fenghuo_alert::{Grade, Severity, Transition};
+use fenghuo_engine::Set;
 use fenghuo_engine::board::{Board, ChartPoint, OpenGroup, Outcome, Published, Rank, Totals};
 use fenghuo_signal::catalogue::ShownAs;
 use fenghuo_signal::{Entity, Kind, Reading, ReadingState, Signal};
@@ -149,6 +150,7 @@ pub(super) fn render(shown: &Shown) -> String {
     let now_ms = (shown.now_ms)();
     let (events, refused) = events(board);
     let known = shown.identity.known();
+    let set = shown.set.get();
     let snapshot = Snapshot {
         now_ms,
         shop: known.shop.unwrap_or_default(),
@@ -162,8 +164,8 @@ pub(super) fn render(shown: &Shown) -> String {
         refused,
         sources: sources(board, now_ms),
         totals: board.totals_of(&Entity::shop()),
-        campaigns: campaigns(shown),
-        tables: tables(shown),
+        campaigns: campaigns(shown, &set),
+        tables: tables(shown, &set),
         pages_open: count(Severity::Page),
         warnings_open: count(Severity::Warn),
         groups: groups.into_iter().map(|of| group(of, &row)).collect(),
@@ -217,14 +219,14 @@ fn group(of: OpenGroup, row: &dyn Fn(Transition) -> EpisodeRow) -> Group {
 }
 
 /// Campaigns with a plan, the largest first.
-fn campaigns(shown: &Shown) -> Vec<Campaign<'_>> {
+fn campaigns<'a>(shown: &Shown, set: &'a Set) -> Vec<Campaign<'a>> {
     let board = &shown.board;
     let told = |campaign: &Entity| {
-        let signals = shown.catalogue.signals().iter();
+        let signals = set.catalogue.signals().iter();
         let of_sales = signals.filter(|signal| &*signal.panel == SALES);
         let told = of_sales.filter_map(|signal| {
             let reading = board.reading(&signal.name, campaign)?.reading;
-            let graded = shown.rules.grade(&signal.name, campaign, &reading);
+            let graded = set.rules.grade(&signal.name, campaign, &reading);
             Some(Told {
                 head: head(signal),
                 reading,
@@ -253,8 +255,8 @@ fn head(signal: &Signal) -> Head<'_> {
 }
 
 /// The worst readings of every signal that has some, those of the worst signals first.
-fn tables(shown: &Shown) -> Vec<Table<'_>> {
-    let catalogue = &shown.catalogue;
+fn tables<'a>(shown: &Shown, set: &'a Set) -> Vec<Table<'a>> {
+    let catalogue = &set.catalogue;
     let signals = catalogue.signals();
     let beside = |signal: &Signal| {
         signals
@@ -265,7 +267,7 @@ fn tables(shown: &Shown) -> Vec<Table<'_>> {
         .iter()
         .filter(|signal| &*signal.panel != SALES && !beside(signal));
     let mut tables: Vec<(Grade, Table<'_>)> = shown_alone
-        .filter_map(|signal| table(shown, signal))
+        .filter_map(|signal| table(shown, set, signal))
         .collect();
     // Equal ones stay in the catalogue's order.
     tables.sort_by_key(|(grade, _)| Reverse(*grade));
@@ -273,8 +275,8 @@ fn tables(shown: &Shown) -> Vec<Table<'_>> {
     tables.into_iter().map(|(_, table)| table).collect()
 }
 
-fn table<'a>(shown: &'a Shown, signal: &'a Signal) -> Option<(Grade, Table<'a>)> {
-    let (board, rules) = (&shown.board, &shown.rules);
+fn table<'a>(shown: &Shown, set: &'a Set, signal: &'a Signal) -> Option<(Grade, Table<'a>)> {
+    let (board, rules) = (&shown.board, &set.rules);
     let unjudged = Cell::new(0);
     let rank = |entity: &Entity, reading: &Reading| {
         if reading.state != ReadingState::Ok {
@@ -290,7 +292,7 @@ fn table<'a>(shown: &'a Shown, signal: &'a Signal) -> Option<(Grade, Table<'a>)>
         _ => selling(shown, signal, &rank),
     };
     let beside = signal.beside.as_deref();
-    let beside = beside.and_then(|name| shown.catalogue.signal(name));
+    let beside = beside.and_then(|name| set.catalogue.signal(name));
     let row = |(entity, published): (Entity, Published)| {
         let graded = rules.grade(&signal.name, &entity, &published.reading);
         let beside = beside.and_then(|signal| board.reading(&signal.name, &entity));

@@ -12,7 +12,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use fenghuo_engine::board::Board;
 use fenghuo_engine::record::DeliveryOutcome;
-use fenghuo_engine::{Playback, Route, Routes};
+use fenghuo_engine::{InForce, Playback, Route, Routes};
 use fenghuo_notify::Secret;
 use fenghuo_sim::{Shop, ShopConfig, Trouble, TroubleKind};
 use futures_util::StreamExt;
@@ -86,8 +86,7 @@ fn fill() -> (Arc<Board>, i64) {
 pub(super) fn shown() -> Shown {
     let (board, now_ms) = filled();
     Shown {
-        catalogue: fenghuo_signal::Catalogue::built_in(),
-        rules: Arc::clone(&Config::without_file().unwrap().rules),
+        set: InForce::new(Config::without_file().unwrap().set()),
         board,
         identity: Arc::new(Identity::new(Known {
             shop: Some("42".to_owned()),

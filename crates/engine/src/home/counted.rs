@@ -89,7 +89,7 @@ impl Home {
     /// Since when a signal's measures are counted, by its number. Kept until a catalogue changes.
     pub(super) fn since(&mut self, signal: usize) -> Since {
         if self.since.is_none() {
-            let signals = self.config.catalogue.signals().iter();
+            let signals = self.set.catalogue.signals().iter();
             self.since = Some(signals.map(|signal| self.since_of(signal)).collect());
         }
         let since = self.since.as_ref().and_then(|since| since.get(signal));
@@ -102,7 +102,7 @@ impl Home {
             let partitions = self.counted.iter().filter(|((of, _), _)| of == topic);
             for (_, counted) in partitions {
                 for series in &signal.rests_on {
-                    match counted.since_ms.get(&self.config.catalogue.id(*series)) {
+                    match counted.since_ms.get(&self.set.catalogue.id(*series)) {
                         None => return Since::Never,
                         Some(None) => {}
                         Some(Some(at_ms)) => {

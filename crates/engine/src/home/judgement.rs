@@ -27,7 +27,7 @@ impl Home {
     /// While a source that the signal rests on lags, nothing is judged: what is over when it has
     /// caught up is nobody's trouble any more. Then each slot is judged once, as things are.
     pub(super) fn judge_due(&mut self, number: usize, place: Place, decisions: &mut Vec<Decision>) {
-        let catalogue = Arc::clone(&self.config.catalogue);
+        let catalogue = Arc::clone(&self.set.catalogue);
         let signal = &catalogue.signals()[number];
         // Who has told nothing since the clock was set forward is not behind by that.
         let is_held = self.held_ms[number].is_some_and(|held_ms| place.at_ms < held_ms);
@@ -35,11 +35,9 @@ impl Home {
         let behind_ms = self.config.behind_ms_max.saturating_add(jump_ms);
         let keeps_up = |home: &Self, source: &str| home.clocks.keep_up([source], behind_ms);
         let was_muted = self.muted[number];
-        if let (false, Some(clock)) = (
-            signal.streams.is_empty(),
-            self.clocks.all(self.topics(signal)),
-        ) {
-            self.begun_ms[number].get_or_insert(clock.closed_ms);
+        if self.begun_ms[number].is_none() && !signal.streams.is_empty() {
+            let clock = self.clocks.all(self.topics(signal));
+            self.begun_ms[number] = clock.map(|clock| clock.closed_ms);
         }
         if !signal.streams.is_empty() {
             let muted = !self.clocks.keep_up(self.topics(signal), behind_ms);
@@ -127,8 +125,8 @@ impl Home {
 
     /// Whether a signal is judged at each delta of a series.
     pub(super) fn is_read_at_each(&self, series: u16) -> bool {
-        let signals = self.config.catalogue.signals();
-        let mut touched = self.config.catalogue.touched_by(series).iter();
+        let signals = self.set.catalogue.signals();
+        let mut touched = self.set.catalogue.touched_by(series).iter();
         touched.any(|number| signals[usize::from(*number)].judge == Judge::EachDelta)
     }
 
@@ -142,7 +140,7 @@ impl Home {
         place: Place,
         decisions: &mut Vec<Decision>,
     ) {
-        let catalogue = Arc::clone(&self.config.catalogue);
+        let catalogue = Arc::clone(&self.set.catalogue);
         for number in catalogue.touched_by(series) {
             let signal = &catalogue.signals()[usize::from(*number)];
             let Ok(at) = self.entries[id as usize].find_slot(signal.number) else {
@@ -195,8 +193,8 @@ impl Home {
         place: Place,
         decisions: &mut Vec<Decision>,
     ) {
-        let rules = Arc::clone(&self.rules);
-        let catalogue = Arc::clone(&self.config.catalogue);
+        let rules = Arc::clone(&self.set.rules);
+        let catalogue = Arc::clone(&self.set.catalogue);
         let series = catalogue.series();
         let number = self.entries[id as usize].slots[at].signal;
         let signal = &catalogue.signals()[number];

@@ -17,8 +17,8 @@ use crate::checkpoint::{
     AlertRow, ClockRow, EntityRow, Head, Reader, ReadingRow, SEGMENTS, SeriesRow, SignalRow,
     SlotRow, SourceRow, TierRow, Unreadable, Writer, from_steps, to_steps,
 };
-use crate::evaluate::EvaluateConfig;
 use crate::record::{EntityName, FactRow, VERSION};
+use crate::set::{Set, rules};
 
 impl Home {
     /// The segment whose rows cover least.
@@ -80,7 +80,7 @@ impl Home {
             catalogue: counted_of(topic, partition).map_or(0, |counted| counted.catalogue),
             counted: counted_of(topic, partition).map_or_else(Vec::new, Counted::rows),
         });
-        let signals = self.config.catalogue.signals().iter().enumerate();
+        let signals = self.set.catalogue.signals().iter().enumerate();
         Head {
             version: VERSION,
             covered,
@@ -128,8 +128,9 @@ impl Home {
     /// `None` where the slot was never used.
     fn slot_row(&self, slot: &Slot) -> Option<SlotRow> {
         let is_new = slot.reading.is_none() && slot.due_ms.is_none() && slot.alerts.is_empty();
-        let alert = |(rule, alert): &(usize, _)| AlertRow::new(&self.rules.get(*rule)?.name, alert);
-        let signal = &self.config.catalogue.signals()[slot.signal];
+        let alert =
+            |(rule, alert): &(usize, _)| AlertRow::new(&self.set.rules.get(*rule)?.name, alert);
+        let signal = &self.set.catalogue.signals()[slot.signal];
         (!is_new).then(|| SlotRow {
             signal: signal.name.to_string(),
             definition: signal.definition,
@@ -143,11 +144,17 @@ impl Home {
     }
 
     /// Takes what was written down, and returns the panes offset from which to fold on. Judges
-    /// by the rules of then, until [`Home::adopt`].
+    /// by the rules of then, until [`Home::turn_to`].
     pub(crate) fn load(&mut self, from: &Reader) -> Result<u64, Unreadable> {
-        // Texts that this build does not understand any more cannot be judged by.
-        if let Some(rules) = from.set().and_then(|set| self.parse(&set.texts)) {
-            self.rules = Arc::new(rules);
+        // Of a set that this build cannot make the rules may do; texts that it does not understand
+        // any more cannot be judged by.
+        if let Some(row) = from.set().filter(|row| !self.set.is_like(row)) {
+            let rules = rules(&row.texts, &self.set.catalogue).map(Arc::new);
+            self.set = Arc::new(Set {
+                number: row.number,
+                catalogue: Arc::clone(&self.set.catalogue),
+                rules: rules.unwrap_or_else(|| Arc::clone(&self.set.rules)),
+            });
         }
         for (number, head) in from.heads() {
             let segment = self.segments.get_mut(number);
@@ -199,7 +206,7 @@ impl Home {
         }
         for row in &head.signals {
             if let Some(number) = self.number_of(&row.name)
-                && self.config.catalogue.signals()[number].definition == row.definition
+                && self.set.catalogue.signals()[number].definition == row.definition
             {
                 self.muted[number] = row.muted;
                 self.begun_ms[number] = row.begun_ms;
@@ -225,7 +232,7 @@ impl Home {
         for fact in row.facts.into_iter().filter_map(|row| row.fact) {
             self.take_fact(id, fact, usize::MAX);
         }
-        let catalogue = Arc::clone(&self.config.catalogue);
+        let catalogue = Arc::clone(&self.set.catalogue);
         let entry = &mut self.entries[id as usize];
         for row in row.series {
             // A measure that this catalogue does not have any more.
@@ -264,7 +271,7 @@ impl Home {
                 slot.due_ms = Some(AT_ONCE);
             }
             for row in &row.alerts {
-                let rule = self.rules.named(&row.rule).map(|(index, _)| index);
+                let rule = self.set.rules.named(&row.rule).map(|(index, _)| index);
                 if let (Some(rule), Some(alert)) = (rule, row.alert()) {
                     slot.alerts.push((rule, alert));
                 }
@@ -280,13 +287,27 @@ impl Home {
         Ok(())
     }
 
-    /// The same under another catalogue: what both have goes on, what is new begins.
+    /// Goes on under another set, and returns whether anything is different.
     ///
     /// # Errors
     /// None that a home which was in use can give.
-    pub(crate) fn under(self, config: &Arc<EvaluateConfig>) -> Result<Self, Unreadable> {
-        let mut home = Self::new(self.partition, Arc::clone(config));
-        home.rules = Arc::clone(&self.rules);
+    pub(crate) fn turn_to(
+        &mut self,
+        set: &Arc<Set>,
+        decisions: &mut Vec<Decision>,
+    ) -> Result<bool, Unreadable> {
+        let mut is_other = self.adopt(&set.rules, decisions);
+        if self.set.catalogue != set.catalogue {
+            *self = self.under(Arc::clone(set))?;
+            is_other = true;
+        }
+        self.set = Arc::clone(set);
+        Ok(is_other)
+    }
+
+    /// The same under another catalogue: what both have goes on, what is new begins.
+    fn under(&self, set: Arc<Set>) -> Result<Self, Unreadable> {
+        let mut home = Self::new(self.partition, Arc::clone(&self.config), set);
         for entry in &self.entries {
             home.load_row(self.row(entry))?;
         }
@@ -304,14 +325,18 @@ impl Home {
     /// Judges by these rules from now on. An episode whose rule is gone, or watches its entity no
     /// more, ends here; one whose rule was edited goes on under the new limits. Returns whether
     /// anything is different.
-    pub(crate) fn adopt(&mut self, rules: &Arc<Rules>, decisions: &mut Vec<Decision>) -> bool {
-        if self.rules.texts() == rules.texts() {
+    fn adopt(&mut self, rules: &Arc<Rules>, decisions: &mut Vec<Decision>) -> bool {
+        if self.set.rules.texts() == rules.texts() {
             return false;
         }
-        let before = std::mem::replace(&mut self.rules, Arc::clone(rules));
+        let before = Arc::clone(&self.set.rules);
+        self.set = Arc::new(Set {
+            rules: Arc::clone(rules),
+            ..Set::clone(&self.set)
+        });
         for id in 0..self.entries.len() as u32 {
             self.touch_used(id);
-            let catalogue = Arc::clone(&self.config.catalogue);
+            let catalogue = Arc::clone(&self.set.catalogue);
             let Entry { entity, slots, .. } = &mut self.entries[id as usize];
             for slot in slots {
                 let signal = &catalogue.signals()[slot.signal].name;
@@ -340,7 +365,7 @@ impl Home {
 
 impl Home {
     fn series_row(&self, dump: Dump) -> SeriesRow {
-        let series = &self.config.catalogue.series()[usize::from(dump.series)];
+        let series = &self.set.catalogue.series()[usize::from(dump.series)];
         let is_timed = !series.tiers().is_empty();
         let tiers = dump.tiers.into_iter();
         let tier = |numbers: Vec<i64>| match is_timed {
@@ -358,23 +383,14 @@ impl Home {
             },
         };
         SeriesRow {
-            series: self.config.catalogue.id(dump.series),
+            series: self.set.catalogue.id(dump.series),
             tiers: tiers.map(tier).collect(),
         }
     }
 
     fn number_of(&self, signal: &str) -> Option<usize> {
-        let signal = self.config.catalogue.signal(signal);
+        let signal = self.set.catalogue.signal(signal);
         signal.map(|signal| signal.number)
-    }
-
-    fn parse(&self, texts: &[String]) -> Option<Rules> {
-        let names = self.config.catalogue.signal_names();
-        let mut rules = Rules::default();
-        for text in texts {
-            rules = rules.with(crate::record::topic::STATE, text, &names).ok()?;
-        }
-        Some(rules)
     }
 }
 

@@ -33,7 +33,7 @@ impl Home {
     /// for whatever counts it: what is due goes on to be due as long after now as it was, holds go on
     /// for as long as they would have, and nothing is ended by what fell out of a window.
     pub(super) fn step_forward(&mut self, jump: Jump, before: &Clocks, offset: u64) {
-        let catalogue = Arc::clone(&self.config.catalogue);
+        let catalogue = Arc::clone(&self.set.catalogue);
         let sources: Vec<Entity> = before
             .states()
             .map(|(topic, ..)| Entity::one(Kind::SOURCE, topic))
@@ -117,7 +117,7 @@ impl Home {
     /// Time went back with the record at `offset`: what lies ahead of it now is due at once, what
     /// was learnt from panes that are yet to come is forgotten, and no hold waits for its return.
     pub(super) fn step_back(&mut self, offset: u64) {
-        let catalogue = Arc::clone(&self.config.catalogue);
+        let catalogue = Arc::clone(&self.set.catalogue);
         for (number, signal) in catalogue.signals().iter().enumerate() {
             let ahead_ms = self.newest_clock_ms(signal);
             let held_ms = self.held_ms[number];
@@ -162,7 +162,7 @@ impl Home {
     }
 
     fn step_slot_back(&mut self, id: u32, at: usize) {
-        let catalogue = Arc::clone(&self.config.catalogue);
+        let catalogue = Arc::clone(&self.set.catalogue);
         let entry = &self.entries[id as usize];
         let signal = &catalogue.signals()[entry.slots[at].signal];
         let Some(clock) = self.clock(signal, &entry.entity) else {
@@ -195,7 +195,7 @@ impl Home {
     /// of that pane, while the pane still counts. Panes of long ago are history.
     pub(super) fn pane_time(&self, id: u32, signal: &Signal, now_ms: i64) -> i64 {
         let history = &self.entries[id as usize].history;
-        let all = self.config.catalogue.series();
+        let all = self.set.catalogue.series();
         let touched_by = signal.touched_by.iter();
         let paned = touched_by
             .map(|series| &all[usize::from(*series)])

@@ -6,7 +6,7 @@
 mod told;
 
 use fenghuo_engine::record::DeliveryOutcome;
-use fenghuo_engine::{Outcome, Route, Routes, Topology, TopologyConfig};
+use fenghuo_engine::{Outcome, Route, Routes, Set, Topology, TopologyConfig};
 use fenghuo_event::{Stream, pb};
 use fenghuo_log::memory::MemoryLog;
 use fenghuo_log::{Append, Log, TopicPartition, TopicSpec};
@@ -57,6 +57,12 @@ impl Shop {
             config,
             events: 0,
         }
+    }
+
+    /// Counts and judges by another set from now on.
+    pub fn goes_by(&mut self, set: Set) {
+        let number = self.config.set.get().number;
+        self.config.set.put(set.at(number + 1));
     }
 
     /// Another life on the same log.

@@ -1,16 +1,13 @@
 //! What the stages are told in tests: a small shop with the built-in rules, which a test changes
 //! where it is about something else.
 
-use std::sync::Arc;
-
-use fenghuo_alert::Rules;
 use fenghuo_engine::{
-    DuplicateBounds, IngestConfig, Rewrite, Routes, SourceTopic, TopologyConfig, TrackerBounds,
+    DuplicateBounds, InForce, IngestConfig, Rewrite, Routes, Set, SourceTopic, TopologyConfig,
+    TrackerBounds,
 };
 use fenghuo_event::Stream;
 use fenghuo_log::memory::MemoryLog;
 use fenghuo_log::{Log as _, Start, TopicSpec};
-use fenghuo_signal::Catalogue;
 
 pub fn config(streams: &[Stream]) -> TopologyConfig {
     let topics = streams.iter().map(|stream| SourceTopic {
@@ -22,7 +19,6 @@ pub fn config(streams: &[Stream]) -> TopologyConfig {
         group: "fenghuo".to_owned(),
         instance: "test".to_owned(),
         ingest: IngestConfig {
-            catalogue: Catalogue::built_in(),
             topics: topics.collect(),
             shop: None,
             currency: Some("CNY".to_owned()),
@@ -41,7 +37,7 @@ pub fn config(streams: &[Stream]) -> TopologyConfig {
             panes_partitions: 3,
             seed: 7,
         },
-        rules: Arc::new(Rules::builtin(&Catalogue::built_in().signal_names()).unwrap()),
+        set: InForce::new(Set::built_in()),
         routes: Routes::default(),
         entities_max: 10_000,
         behind_ms_max: 60_000,

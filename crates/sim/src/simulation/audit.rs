@@ -466,6 +466,8 @@ impl Audit {
         }
         for step in self.episodes.values().flatten() {
             let inhibited = config
+                .set
+                .get()
                 .rules
                 .named(&step.rule)
                 .is_some_and(|(_, rule)| !rule.inhibited_by.is_empty());

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use fenghuo_alert::Rules;
 use fenghuo_engine::{
-    DuplicateBounds, IngestConfig, Rewrite, Route, Routes, SourceTopic, TopologyConfig,
-    TrackerBounds,
+    DuplicateBounds, InForce, IngestConfig, Rewrite, Route, Routes, Set, SourceTopic,
+    TopologyConfig, TrackerBounds,
 };
 use fenghuo_event::Stream;
 use fenghuo_log::Start;
@@ -271,6 +271,7 @@ pub fn config(instance: usize) -> TopologyConfig {
         .collect();
     let catalogue = Catalogue::built_in();
     let rules = Rules::parse("simulation", RULES, &catalogue.signal_names());
+    let rules = rules.unwrap_or_else(|error| panic!("the rules of the simulation: {error}"));
     let route = |severity, channels: &[usize], fallback: &[usize]| Route {
         severity,
         channels: channels.iter().map(|at| CHANNELS[*at].to_owned()).collect(),
@@ -281,7 +282,6 @@ pub fn config(instance: usize) -> TopologyConfig {
         group: "fenghuo".to_owned(),
         instance: instance.to_string(),
         ingest: IngestConfig {
-            catalogue,
             topics,
             shop: None,
             currency: Some("CNY".to_owned()),
@@ -300,10 +300,7 @@ pub fn config(instance: usize) -> TopologyConfig {
             panes_partitions: HOMES,
             seed: 7,
         },
-        rules: match rules {
-            Ok(rules) => Arc::new(rules),
-            Err(error) => panic!("the rules of the simulation: {error}"),
-        },
+        set: InForce::new(Set::new(catalogue, Arc::new(rules))),
         routes: Routes(vec![
             route(vec![fenghuo_alert::Severity::Page], &[0, 1], &[2]),
             route(Vec::new(), &[1], &[]),

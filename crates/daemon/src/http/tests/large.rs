@@ -7,7 +7,7 @@ use fenghuo_alert::{Severity, State, Transition};
 use fenghuo_engine::record::{
     CommitRecord, EntityTable, FactRow, MeasureRows, SourceRange, VERSION, topic,
 };
-use fenghuo_engine::{Evaluate, EvaluateConfig};
+use fenghuo_engine::{Evaluate, EvaluateConfig, InForce, Set};
 use fenghuo_log::{Assigned, Record, Stage as _, TopicPartition};
 use fenghuo_signal::fact::CatalogFact;
 use fenghuo_signal::{Catalogue, Entity, Fact, Kind, Reading};
@@ -87,14 +87,13 @@ fn publish(board: &Arc<Board>, skus: u64) -> Evaluate {
         .map(|stream| (Arc::from(stream.topic()), stream))
         .to_vec();
     let config = EvaluateConfig {
-        catalogue: Catalogue::built_in(),
-        rules: Arc::default(),
         topics: topics.clone(),
         entities_max: 10_000_000,
         behind_ms_max: 60_000,
         checkpoint_ms: None,
     };
-    let mut evaluate = Evaluate::new(config, Arc::clone(board));
+    let set = Set::new(Catalogue::built_in(), Arc::default());
+    let mut evaluate = Evaluate::new(config, InForce::new(set), Arc::clone(board));
     let assigned = Assigned {
         partition: TopicPartition::new(topic::PANES, 0),
         partitions: 1,
