@@ -18,7 +18,6 @@ use crate::cli;
 use crate::clock::{self, Watch};
 use crate::conditions::Conditions;
 use crate::config::{self, Config};
-use crate::control;
 use crate::exit::Exit;
 use crate::folder::copy::broken_off;
 use crate::http::{self, Elsewhere, Shown};
@@ -27,14 +26,12 @@ use crate::intake::Intake;
 use crate::load::partition_for;
 use crate::measured::{Holdings, MeasuredLog};
 use crate::sender::Sender;
-use crate::sets::{self, Agreed, Sets};
+use crate::sets::{self, Sets};
 use crate::topics::{Looks, Topics};
-use crate::watch;
 use crate::welcome;
-use crate::worker::{
-    BACKOFF, Course, Fault, POLL_MAX, Role, Worker, Writer, chain, drain, spawn, work,
-};
+use crate::worker::{BACKOFF, Course, Fault, Role, Worker, Writer, chain, drain, spawn, work};
 
+mod beside;
 mod ending;
 mod watched;
 
@@ -52,12 +49,6 @@ pub const STAGES: [&str; 3] = ["ingest", "evaluate", "dispatch"];
 
 /// A process that was given no partition for this long is a standby.
 const STANDBY_AFTER: Duration = Duration::from_secs(30);
-
-/// How often old events are dropped, where a folder keeps them.
-const UPKEEP_EVERY: Duration = Duration::from_secs(60);
-
-/// How often it is asked which set is in force.
-const SETS_EVERY: Duration = Duration::from_secs(1);
 
 /// What hangs may do so no longer than this after the shutdown deadline.
 const END_AFTER: Duration = Duration::from_secs(2);
@@ -196,11 +187,11 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     }));
 
     let mut workers = start_workers(&shared, &notifier, runtime.handle());
-    workers.push(start_upkeep(&shared));
+    workers.push(beside::start_upkeep(&shared));
     workers.push(watched::start(&shared, refusals));
-    workers.extend(start_watch(&shared));
-    workers.extend(start_control(&shared)?);
-    workers.extend(sets.map(|sets| start_sets(&shared, sets)));
+    workers.extend(beside::start_watch(&shared));
+    workers.extend(beside::start_control(&shared)?);
+    workers.extend(sets.map(|sets| beside::start_sets(&shared, sets)));
     runtime.block_on(ending::stop_signal(&shared.course, &workers));
     shared.course.end();
     end_at_last(shared.config.shutdown_deadline, runtime.handle());
@@ -569,102 +560,6 @@ fn start_workers(
         });
     }));
     workers
-}
-
-/// Reads the files of a watched folder, where there is one.
-fn start_watch(shared: &Arc<Shared>) -> Option<Worker> {
-    let watched = shared.config.watched.clone()?;
-    let shared = Arc::clone(shared);
-    Some(spawn("files".to_owned(), move |name| {
-        let log = shared.topics.log();
-        let (config, identity) = (&shared.config, &shared.identity);
-        let _writing = shared.course.enter(Writer::Intake);
-        let halt = watch::Halt {
-            stop: shared.course.stop(),
-            pause: &|| shared.topics.lost(Looks::Before).is_some(),
-            slow: &|slow| {
-                let slow = slow.map(|(file, bytes, took)| watched::slow_file(file, bytes, took));
-                let slow = slow.into_iter().collect();
-                let now_ms = clock::now_ms();
-                shared.conditions.replace(now_ms, watched::SLOW_FILE, slow);
-            },
-            left: &|left| {
-                let left = left.map(|(left, places)| watched::left_files(left, places));
-                let left = left.into_iter().collect();
-                let now_ms = clock::now_ms();
-                shared.conditions.replace(now_ms, watched::LEFT_FILES, left);
-            },
-        };
-        if let Err(error) = watch::watch(&*log, config, identity, &watched, halt) {
-            shared.course.fail(format!("{name}: {error:#}"));
-        }
-    }))
-}
-
-/// Answers who may ask something of the folder, where there is one.
-fn start_control(shared: &Arc<Shared>) -> anyhow::Result<Option<Worker>> {
-    let Topics::Folder(log, folder) = shared.topics.clone() else {
-        return Ok(None);
-    };
-    let listener = control::listen(&folder.path)?;
-    let shared = Arc::clone(shared);
-    Ok(Some(spawn("control".to_owned(), move |_| {
-        control::serve(&listener, &log, &shared.identity, shared.course.stop());
-    })))
-}
-
-/// Follows which set is in force.
-fn start_sets(shared: &Arc<Shared>, mut sets: Agreed) -> Worker {
-    let shared = Arc::clone(shared);
-    spawn("sets".to_owned(), move |_| {
-        let mut watch: Option<Watch> = None;
-        while !shared.course.is_stopping() {
-            if watch
-                .as_ref()
-                .is_none_or(|watch| watch.elapsed() > SETS_EVERY)
-            {
-                match sets.follow() {
-                    Ok(Some(set)) => shared.topology.set.put(set),
-                    Ok(None) => {}
-                    Err(sets::Error::OtherBuild(why)) => return shared.course.end_newer(why),
-                    Err(sets::Error::Log(error)) => {
-                        let error = format!("{error:#}");
-                        tracing::warn!(error, "which set is in force is not read yet");
-                    }
-                }
-                let superseded = sets.condition().into_iter().collect();
-                let now_ms = clock::now_ms();
-                shared
-                    .conditions
-                    .replace(now_ms, sets::SUPERSEDED, superseded);
-                watch = Some(Watch::start());
-            }
-            clock::wait(POLL_MAX);
-        }
-    })
-}
-
-/// Looks after the folder, now and then.
-fn start_upkeep(shared: &Arc<Shared>) -> Worker {
-    let shared = Arc::clone(shared);
-    spawn("upkeep".to_owned(), move |_| {
-        let mut watch = Watch::start();
-        while !shared.course.is_stopping() {
-            clock::wait(POLL_MAX);
-            if watch.elapsed() > UPKEEP_EVERY {
-                match shared.topics.tidy() {
-                    Ok(()) => {}
-                    // What cannot be read will not be read better by a stage.
-                    Err(Error::Fatal(why)) => shared.course.fail(why),
-                    Err(error) => {
-                        let error = chain(&error);
-                        tracing::warn!(error, "old records could not be dropped");
-                    }
-                }
-                watch = Watch::start();
-            }
-        }
-    })
 }
 
 /// Tells the clock what time the events of the last commit say it is.

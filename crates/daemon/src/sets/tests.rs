@@ -1,3 +1,5 @@
+//! Instances that agree on a set, on one log.
+
 use std::sync::Arc;
 
 use fenghuo_alert::Rules;
