@@ -5,8 +5,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +24,10 @@ pub struct Arguments {
     /// Leave out the steps that need Kafka, Prometheus, Alertmanager or Chromium.
     #[arg(long)]
     fast: bool,
+    /// Run only what needs no service and no quiet machine: `cargo xtask test` starts it with this,
+    /// while the service tests mostly wait.
+    #[arg(long, hide = true)]
+    beside: bool,
 }
 
 /// Steps done so far, for the table at the end.
@@ -40,6 +45,15 @@ impl Steps<'_> {
         let took = start.elapsed();
         println!("== {name}: {:.1} s", took.as_secs_f64());
         self.done.push((name.to_owned(), took));
+        Ok(())
+    }
+
+    /// Tells what was done.
+    fn finish(self) -> Result<()> {
+        println!("\nAll passed:");
+        for (name, took) in &self.done {
+            println!("{:>8.1} s  {name}", took.as_secs_f64());
+        }
         Ok(())
     }
 
@@ -66,12 +80,77 @@ impl Steps<'_> {
     }
 }
 
+/// What runs while others wait, with all that it prints kept for the end.
+struct Beside {
+    child: Child,
+    printed: PathBuf,
+}
+
+impl Beside {
+    fn start(root: &Path) -> Result<Self> {
+        let printed = root.join("target/beside.log");
+        let file = fs::File::create(&printed).context("making target/beside.log")?;
+        println!(
+            "\n== beside what follows: fuzz, simulate and doc, into {}",
+            printed.display()
+        );
+        let child = Command::new("nice")
+            .args(["-n", "19"])
+            .arg(std::env::current_exe()?)
+            .args(["test", "--beside"])
+            .current_dir(root)
+            // All that it starts ends with it.
+            .process_group(0)
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .context("starting what runs beside")?;
+        Ok(Self { child, printed })
+    }
+
+    /// Waits for it, and prints what it printed.
+    fn finish(&mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        print!("{}", fs::read_to_string(&self.printed)?);
+        if !status.success() {
+            bail!("what ran beside the tests ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // Where a step before failed, nobody waits for it.
+        if let Ok(None) = self.child.try_wait() {
+            let group = format!("-{}", self.child.id());
+            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// What needs no service.
+fn beside(steps: &mut Steps<'_>, root: &Path, fast: bool) -> Result<()> {
+    if !fast {
+        steps.step("fuzz, for a fixed count", || {
+            fuzz::run(root, &fuzz::Arguments::default())
+        })?;
+    }
+    steps.step("simulate", || simulate::fixed_and_fresh(root))?;
+    steps.cargo_with(&["doc", "--workspace", "--no-deps"], "-D warnings")
+}
+
 /// Runs everything; the first step that fails ends the run.
 pub fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let mut steps = Steps {
         root,
         done: Vec::new(),
     };
+    if arguments.beside {
+        beside(&mut steps, root, arguments.fast)?;
+        return steps.finish();
+    }
     if arguments.fast {
         println!(
             "--fast: without the service tests of {}, without promtool and amtool, and without fuzzing",
@@ -108,24 +187,19 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<()> {
         })?;
         // The end-to-end tests run the binary that people run.
         steps.cargo(&["build", "--release", "--package", "fenghuo-daemon"])?;
+        let mut beside = Beside::start(root)?;
         steps.cargo(&["test", "--workspace"])?;
-        steps.step("fuzz, for a fixed count", || {
-            fuzz::run(root, &fuzz::Arguments::default())
-        })?;
+        steps.step("wait for what ran beside", || beside.finish())?;
         if std::env::var_os("FENGHUO_UCI").is_some() {
             let uci = ["test", "--package", "fenghuo-tests"];
             let of = ["--test", "orders", "--test", "exports", "--", "--ignored"];
             steps.cargo(&[&uci[..], &of].concat())?;
         }
     }
-    steps.step("simulate", || simulate::fixed_and_fresh(root))?;
-    steps.cargo_with(&["doc", "--workspace", "--no-deps"], "-D warnings")?;
-
-    println!("\nAll passed:");
-    for (name, took) in &steps.done {
-        println!("{:>8.1} s  {name}", took.as_secs_f64());
+    if arguments.fast {
+        beside(&mut steps, root, true)?;
     }
-    Ok(())
+    steps.finish()
 }
 
 /// Prometheus's and Alertmanager's own tools accept our files, and the rules pass their tests.
