@@ -37,6 +37,15 @@ pub(super) const ATTACKS: &[Attack] = &[
         in_short: true,
         play: lost_log,
     },
+    Attack {
+        name: "second-daemon",
+        done: "while a daemon runs, others are started on its log: by its folder, a link to the folder, and a \
+               folder with a hard link to the log",
+        expected: "each ends and tells that the log is held; the first one goes on, and nothing is lost",
+        on_kafka: false,
+        in_short: true,
+        play: second_daemon,
+    },
 ];
 
 const ENDS_WITHIN: Duration = Duration::from_secs(8);
@@ -78,6 +87,48 @@ pub fn stopped(settings: &Settings, name: &str) -> Result<(Site, PathBuf)> {
     site.stop()?;
     let folder = site.installation.path("fenghuo-data");
     Ok((site, folder))
+}
+
+fn second_daemon(settings: &Settings) -> Result<Finding> {
+    let mut finding = Finding::default();
+    let site = Site::running(settings, "second-daemon", "")?;
+    site.page_ms("kept-1", Duration::from_secs(5))?;
+    let folder = site.installation.path("fenghuo-data");
+    let (link, twin) = (
+        site.installation.path("link"),
+        site.installation.path("twin"),
+    );
+    std::os::unix::fs::symlink(&folder, &link)?;
+    fs::create_dir_all(&twin)?;
+    fs::set_permissions(&twin, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(&folder)? {
+        let entry = entry?;
+        if entry.metadata()?.is_file() && entry.file_name() != "lock" {
+            fs::hard_link(entry.path(), twin.join(entry.file_name()))?;
+        }
+    }
+    for of in [&folder, &link, &twin] {
+        let mut second = site.installation.fenghuo(["run", "--data"]);
+        second.arg(of).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = second.spawn()?;
+        let ended = wait::until("the second one to end", ENDS_WITHIN, || {
+            child.try_wait().transpose()
+        });
+        if ended.is_err() {
+            child.kill()?;
+        }
+        let output = child.wait_with_output()?;
+        let told = String::from_utf8_lossy(&output.stderr).to_lowercase();
+        let name = of.file_name().unwrap_or_default().to_string_lossy();
+        finding.expect(
+            ended.is_ok() && !output.status.success() && told.contains("holds"),
+            format!("by {name}: {}, {told:.300}", output.status),
+        );
+    }
+    let after = site.page_ms("kept-2", Duration::from_secs(5))?;
+    finding.expect(after.is_some(), "the first one pages nobody any more");
+    finding.measure("three others were refused");
+    Ok(finding)
 }
 
 /// What stands against the modes of a folder and everything in it.

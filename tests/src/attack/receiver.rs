@@ -12,6 +12,8 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use xtask::wait;
 
@@ -26,6 +28,10 @@ pub enum Mood {
     Silent,
     /// Answers 400 with the path and every header that it was asked with.
     Echo,
+    /// Answers with interim answers (100) without end.
+    Interim,
+    /// Answers 200 with a body without end.
+    Endless,
 }
 
 #[derive(Debug)]
@@ -65,10 +71,25 @@ impl Receiver {
             .layer(DefaultBodyLimit::max(4 << 20))
             .with_state(Arc::clone(&shared));
         let listener = runtime
-            .block_on(tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+            .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
             .context("no port for the receiver")?;
         let address = listener.local_addr()?;
-        runtime.spawn(async move { axum::serve(listener, router).await });
+        let pours = match mood {
+            Mood::Interim => Some(("", "HTTP/1.1 100 Continue\r\n\r\n")),
+            Mood::Endless => Some((
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+                "a\r\n0123456789\r\n",
+            )),
+            Mood::Healthy | Mood::Silent | Mood::Echo => None,
+        };
+        match pours {
+            Some((head, again)) => {
+                runtime.spawn(pour(listener, Arc::clone(&shared), head, again));
+            }
+            None => {
+                runtime.spawn(async move { axum::serve(listener, router).await });
+            }
+        }
         Ok(Self {
             shared,
             address,
@@ -113,12 +134,33 @@ impl Drop for Receiver {
     }
 }
 
+/// Answers every connection with `head` and then `again` for as long as anybody reads.
+async fn pour(listener: TcpListener, shared: Arc<Shared>, head: &'static str, again: &'static str) {
+    let many = again.repeat(1_000);
+    while let Ok((mut connection, _)) = listener.accept().await {
+        let (shared, many) = (Arc::clone(&shared), many.clone());
+        tokio::spawn(async move {
+            let mut asked = vec![0; 16 * 1024];
+            let read = connection.read(&mut asked).await?;
+            let text = String::from_utf8_lossy(&asked[..read]).into_owned();
+            shared.taken().push((now_ms(), text));
+            connection.write_all(head.as_bytes()).await?;
+            loop {
+                connection.write_all(many.as_bytes()).await?;
+            }
+            #[allow(unreachable_code, reason = "it tells the type of the error")]
+            Ok::<_, std::io::Error>(())
+        });
+    }
+}
+
 async fn take(State(shared): State<Arc<Shared>>, uri: Uri, body: Bytes) -> Response {
     let text = String::from_utf8_lossy(&body).into_owned();
     shared.taken().push((now_ms(), text));
     match shared.mood {
         Mood::Healthy => StatusCode::NO_CONTENT.into_response(),
-        Mood::Silent => std::future::pending().await,
+        // The last two are poured, and never come here.
+        Mood::Silent | Mood::Interim | Mood::Endless => std::future::pending().await,
         Mood::Echo => {
             let path = uri.path();
             let decoded = path.trim_start_matches('/');

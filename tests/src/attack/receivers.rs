@@ -30,6 +30,14 @@ pub(super) const ATTACKS: &[Attack] = &[
         in_short: true,
         play: costly_template,
     },
+    Attack {
+        name: "endless-answers",
+        done: "two webhooks answer each of hundreds of pages without end: one with interim answers, one with a body",
+        expected: "p99 of a healthy channel's pages <= 2 s, health p99 <= 100 ms, memory below the ceiling",
+        on_kafka: true,
+        in_short: true,
+        play: endless_answers,
+    },
 ];
 
 /// Events that sell so many skus below their floors.
@@ -96,6 +104,48 @@ fn stuck_channel(settings: &Settings) -> Result<Finding> {
     );
     let (most, _) = memory_mib(site.daemon()?.id())?;
     finding.measure(format!("{most} MiB"));
+    finding.expect(most <= MEMORY_MIB_MAX, format!("{most} MiB"));
+    Ok(finding)
+}
+
+fn endless_answers(settings: &Settings) -> Result<Finding> {
+    let mut finding = Finding::default();
+    let interim = Receiver::start(Mood::Interim)?;
+    let endless = Receiver::start(Mood::Endless)?;
+    let mut site = Site::new(settings, "endless-answers")?;
+    let tables = channel("interim", &interim.url(), "in_flight_max = 100")
+        + &channel("endless", &endless.url(), "in_flight_max = 100")
+        + &route("entity = { sku = \"pour-*\" }", "interim")
+        + &route("entity = { sku = \"flow-*\" }", "endless")
+        + &site.pager_alone();
+    site.configure("", &tables)?;
+    site.start()?;
+    for prefix in ["pour", "flow"] {
+        for part in below_floor(prefix, settings.pick(100, 400)).chunks(1_000) {
+            site.send(part)?;
+        }
+    }
+    let asked = wait::until("pages at both", Duration::from_secs(30), || {
+        (interim.count() >= 8 && endless.count() >= 8).then_some(())
+    });
+    finding.expect(asked.is_ok(), "the receivers were not asked");
+    let probe = Probe::start(site.address()?)?;
+    let pages = site.pages("price", 20, Duration::from_secs(8))?;
+    let health = probe.finish();
+    let (most, _) = memory_mib(site.daemon()?.id())?;
+    finding.measure(format!(
+        "{} and {} requests; healthy pages {pages}; health {health}; {most} MiB",
+        interim.count(),
+        endless.count()
+    ));
+    finding.expect(
+        pages.percentile(99) <= PAGE_MS_MAX,
+        format!("pages of the healthy channel took {pages}"),
+    );
+    finding.expect(
+        health.percentile(99) <= HEALTH_MS_MAX,
+        format!("health took {health}"),
+    );
     finding.expect(most <= MEMORY_MIB_MAX, format!("{most} MiB"));
     Ok(finding)
 }
