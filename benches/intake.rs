@@ -35,7 +35,7 @@ fn keep(events: &[Vec<u8>], encoding: Encoding) -> usize {
     let content_type = Some(encoding.content_type().as_bytes());
     let kept = events.iter().filter_map(|event| {
         let key = match &fenghuo_event::decode(event, content_type) {
-            Ok(event) => event.key().to_owned(),
+            Ok(event) => event.key().into_owned(),
             Err(_) => return None,
         };
         Some((key, event.clone()))

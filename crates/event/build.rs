@@ -13,7 +13,10 @@ mod schema;
 mod views;
 
 /// Strings that may be long and hold line breaks; every other string is an id.
-const TEXT_FIELDS: &[&str] = &["text", "raw_text", "reason_text", "title", "name"];
+const TEXT_FIELDS: &[&str] = &["text", "texts", "raw_text", "reason_text", "title", "name"];
+
+/// Fields that are ids although others of their name are free text.
+const ID_FIELDS: &[&str] = &["Custom.name"];
 
 /// Strings that each name one life, so that a shop has no end of them.
 const LIFE_FIELDS: &[&str] = &[
@@ -45,6 +48,7 @@ const RULED_MESSAGES: &[&str] = &[
     "Plan",
     "Supplier",
     "Ops",
+    "Custom",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -59,6 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile([&events], [&protos])?;
     let marks = views::Marks {
         text_fields: TEXT_FIELDS,
+        id_fields: ID_FIELDS,
         life_fields: LIFE_FIELDS,
         ruled_messages: RULED_MESSAGES,
     };

@@ -11,8 +11,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use fenghuo_engine::record::topic;
 use fenghuo_engine::{Board, TopologyConfig};
+use fenghuo_event::Stream;
 use fenghuo_log::{Append, Error, Log, TopicPartition};
 use fenghuo_notify::{Means, Notifier};
+use fenghuo_signal::catalogue::Origin;
 
 use crate::cli;
 use crate::clock::{self, Watch};
@@ -86,7 +88,7 @@ struct Shared {
 
 /// Runs until it is told to stop.
 pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
-    let config = told(args)?;
+    let mut config = told(args)?;
     for warning in &config.warnings {
         tracing::warn!(warning, "config");
     }
@@ -107,6 +109,14 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
         && let Some(why) = until_reached(|| broken_off(kafka))?
     {
         anyhow::bail!(why);
+    }
+    if until_reached(|| lacks_custom(&config, &*log))? {
+        let mut sources = config.topics.sources.iter();
+        let topic = sources.find(|source| source.stream == Stream::Custom);
+        let topic = topic.map_or("", |source| &*source.name);
+        tracing::info!(topic, "is not there and no measure counts it: not read");
+        let sources = &mut config.topics.sources;
+        sources.retain(|source| source.stream != Stream::Custom);
     }
     let identity =
         until_reached(|| Identity::open(&config, &*log).context("reading what shop this is"))?;
@@ -248,6 +258,18 @@ fn told(args: &cli::Run) -> anyhow::Result<Config> {
         (None, Some(_)) => config,
         (None, None) => config.in_folder(DATA.into()),
     })
+}
+
+/// Whether the topic of custom events is missing where nothing needs it: no measure counts them, and
+/// none of the shop's topics is made here. Installations that are older than that stream have none.
+fn lacks_custom(config: &Config, log: &dyn Log) -> anyhow::Result<bool> {
+    let counted = Origin::Stream(Stream::Custom);
+    let mut measures = config.catalogue.measures().iter();
+    let is_needed = config.topics.create || measures.any(|measure| measure.origin == counted);
+    match config.topic_of(Stream::Custom) {
+        Some(topic) if !is_needed => Ok(log.partitions(topic)?.is_none()),
+        _ => Ok(false),
+    }
 }
 
 /// Makes the shop's topics where that is allowed, and tells how many partitions each has.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fenghuo_alert::{Rules, State};
 use fenghuo_engine::record::topic;
-use fenghuo_engine::{Board, Set};
+use fenghuo_engine::{Board, Outcome, Set};
 use fenghuo_event::{Stream, pb};
 use fenghuo_log::{Log as _, TopicPartition};
 use fenghuo_signal::catalogue::File;
@@ -229,4 +229,76 @@ fn a_set_is_taken_up_while_it_runs_and_a_fold_from_the_beginning_meets_it_where_
     }
     let all = said(&shop);
     assert_eq!(all[first.len()..], first[..]);
+}
+
+/// A log of an earlier build has no topic of custom events. Once it is there, and a file counts them,
+/// they are read from the first one on, each once, and what was known before stays.
+#[test]
+fn a_log_that_is_older_than_custom_events_takes_them_up() {
+    let whole = fenghuo_engine::TopologyConfig {
+        checkpoint_ms: Some(64_000),
+        ..config()
+    };
+    let mut former = whole.clone();
+    let topics = &mut former.ingest.topics;
+    topics.retain(|topic| topic.stream != Stream::Custom);
+    let mut shop = Shop::open_as(former);
+    restart(&mut shop, &refused("COUPON"));
+    sell(&mut shop, 400);
+    let before = (reading(&shop).unwrap(), alerts(&shop));
+
+    let topic = fenghuo_log::TopicSpec {
+        name: "shop.custom".to_owned(),
+        partitions: 2,
+        compacted: false,
+        retention_ms: None,
+    };
+    fenghuo_log::Log::ensure(&shop.log, &[topic]).unwrap();
+    shop.config.ingest.topics = whole.ingest.topics.clone();
+    shop.restart();
+    sell(&mut shop, 20);
+    // Nobody counts custom events yet, and none has come: nothing waits for them.
+    assert_eq!(reading(&shop).unwrap().0, before.0.0);
+    assert_eq!(alerts(&shop), before.1);
+
+    let page = include_str!("../../../deploy/docs/catalogue.md");
+    let mut blocks = page.split("```toml\n").skip(1);
+    let file = blocks.find(|block| block.starts_with("# machines.toml"));
+    let (text, _) = file.unwrap().split_once("```").unwrap();
+    let (text, _) = text.split_once("[[rule]]").unwrap();
+    let file = File {
+        name: "machines.toml".to_owned(),
+        text: text.to_owned(),
+    };
+    let machines = Catalogue::compile(&[file]).unwrap_or_else(|wrong| panic!("{wrong}"));
+    restart(&mut shop, &Arc::new(machines));
+    for second in 0..400 {
+        let celsius = if second % 4 == 0 { 260.0 } else { 240.0 };
+        let body = pb::event::Body::Custom(pb::Custom {
+            name: "oven.temperature".to_owned(),
+            entity: [("machine".to_owned(), "m7".to_owned())].into(),
+            numbers: [("celsius".to_owned(), celsius)].into(),
+            ..pb::Custom::default()
+        });
+        let (id, now_ms) = (format!("m7-{second}"), shop.now_ms);
+        shop.send_as(Stream::Custom, body.clone(), &id, now_ms);
+        shop.send_as(Stream::Custom, body, &id, now_ms);
+        shop.pass(1);
+        if second == 200 {
+            shop.restart();
+        }
+    }
+    // Of this life, which began half-way.
+    let counts = [Outcome::Accepted, Outcome::Duplicate].map(|outcome| shop.count(outcome));
+    assert_eq!(counts, [199, 199]);
+    let board = shop.topology.board();
+    let oven = Entity::one(Kind::named("machine").unwrap(), "m7");
+    let published = board.reading("oven.too_hot", &oven).unwrap();
+    assert_eq!(published.reading.state, ReadingState::Ok);
+    assert!((published.reading.value - 0.25).abs() < 0.01);
+    assert!(
+        published.reading.n.abs_diff(300) <= 12,
+        "{}",
+        published.reading.n
+    );
 }

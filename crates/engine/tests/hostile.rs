@@ -63,6 +63,9 @@ fn event(stream: Stream, id: &str, meta: &str) -> Vec<u8> {
             r#""supplier":{"type":"ASSESSMENT","supplier_id":"u1","scores":{"quality":88.5}}"#
         }
         Stream::Ops => r#""ops":{"type":"HEARTBEAT","component":"checkout"}"#,
+        Stream::Custom => {
+            r#""custom":{"name":"oven.temperature","entity":{"machine":"NAME"},"numbers":{"celsius":231.5}}"#
+        }
     };
     let body = body.replace("NAME", id);
     format!(
@@ -125,6 +128,19 @@ fn poisons(stream: Stream) -> Vec<(&'static str, Append)> {
     ];
     if stream == Stream::Orders {
         poisons.push(text("other_currency", good.replace("CNY", "USD")));
+    }
+    if stream == Stream::Custom {
+        let entries: Vec<String> = (0..17).map(|at| format!("\"k{at}\":{at}")).collect();
+        for (reason, from, to) in [
+            ("missing_field", "\"name\":", "\"nam\":"),
+            ("invalid_value", "oven.temp", "oven temp"),
+            ("invalid_value", "celsius", "Celsius"),
+            ("invalid_value", "231.5", "\"NaN\""),
+            ("invalid_value", "231.5", "1,\"celsius\":2"),
+            ("too_large", "\"celsius\":231.5", &entries.join(",")),
+        ] {
+            poisons.push(text(reason, good.replacen(from, to, 1)));
+        }
     }
     poisons
 }

@@ -28,6 +28,8 @@ pub struct Field {
     pub rust: String,
     /// Free text.
     pub text: bool,
+    /// A map, whose keys are ids whatever its values are.
+    pub is_map: bool,
     /// prost holds enums as numbers.
     pub is_enum: bool,
     /// For a member of the oneof, its variant.
@@ -214,9 +216,10 @@ fn checks(message: &Message) -> String {
         .plain()
         .map(|field| {
             let ident = ident(&field.name);
-            let call = match field.text {
-                true => format!("check::text(&self.{ident})"),
-                false => format!("self.{ident}.check()"),
+            let call = match (field.text, field.is_map) {
+                (true, true) => format!("check::texts(&self.{ident})"),
+                (true, false) => format!("check::text(&self.{ident})"),
+                (false, _) => format!("self.{ident}.check()"),
             };
             format!("check::field({:?}, {call})?;\n", field.name)
         })

@@ -80,8 +80,18 @@ impl<'a> Writer<'a> {
 
     /// A mark for a field that is no more would mark nothing.
     fn check_marks(&self) -> Result<(), String> {
-        let fields = self.file.message_type.iter().flat_map(|m| &m.field);
+        let messages = &self.file.message_type;
+        let fields = messages.iter().flat_map(|m| &m.field);
         let names: BTreeSet<&str> = fields.map(FieldDescriptorProto::name).collect();
+        let is_there = |id: &str| {
+            id.split_once('.').is_some_and(|(message, field)| {
+                let mut of = messages.iter().filter(|of| of.name() == message);
+                of.any(|of| of.field.iter().any(|known| known.name() == field))
+            })
+        };
+        if let Some(stranger) = self.marks.id_fields.iter().find(|id| !is_there(id)) {
+            return Err(format!("marked field {stranger} is not there"));
+        }
         let marked = self.marks.text_fields.iter().chain(self.marks.life_fields);
         match marked.into_iter().find(|name| !names.contains(**name)) {
             Some(stranger) => Err(format!("marked field {stranger} is in no message")),
@@ -157,7 +167,7 @@ pub(super) static {constant}: &[Field] = &[
                 Some(list) => format!("Some({list:?})"),
                 None => "None".to_owned(),
             };
-            let mark = self.mark(field.name());
+            let mark = self.mark(name, field.name());
             let doc = self.comments.line(index, at);
             let row = format!(
                 "Field {{ path: {path:?}, value: {value}, given: |scope| {given}, \
@@ -217,6 +227,20 @@ pub(super) static {constant}: &[Field] = &[
         rust: &str,
     ) -> Result<String, String> {
         let repeated = field.label() == Label::Repeated;
+        if let Some(entry) = map_entry(message, field) {
+            let value = entry.field.iter().find(|field| field.name() == "value");
+            let (variant, reader) = match value.map(FieldDescriptorProto::r#type) {
+                Some(Type::Float) => ("Single", "entry_float"),
+                Some(Type::Double) => ("Double", "entry_float"),
+                Some(Type::String) => ("Text", "entry_text"),
+                _ => return Err("no accessor of such a map".to_owned()),
+            };
+            return Ok(format!(
+                "Value::Map(&Map {{ count: |scope| count({rust}), \
+                 has: |scope, key| entry({rust}, key).is_some(), \
+                 value: MapValue::{variant}(|scope, key| {reader}({rust}, key)) }})"
+            ));
+        }
         let (variant, reader) = match field.r#type() {
             Type::String if repeated => ("Texts", "texts"),
             _ if repeated => ("List", "count"),
@@ -266,11 +290,11 @@ pub(super) static {constant}: &[Field] = &[
         ))
     }
 
-    fn mark(&self, name: &str) -> String {
+    fn mark(&self, message: &str, name: &str) -> String {
         let mark = match () {
             () if name.ends_with("_hash") => "hash",
             () if self.marks.life_fields.contains(&name) => "life",
-            () if self.marks.text_fields.contains(&name) => "free_text",
+            () if self.marks.is_text(message, name) => "free_text",
             () => "plain",
         };
         upper_camel(mark)

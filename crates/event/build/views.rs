@@ -13,14 +13,26 @@ use crate::emit::{self, Field, Message, Oneof, snake, upper_camel};
 pub struct Marks<'a> {
     /// Names of the string fields that hold free text.
     pub text_fields: &'a [&'a str],
+    /// Fields of such a name that are ids all the same, as `Message.field`.
+    pub id_fields: &'a [&'a str],
     /// Names of the string fields that each name one life: one order, one parcel.
     pub life_fields: &'a [&'a str],
     /// Names of the messages that `rules.rs` knows.
     pub ruled_messages: &'a [&'a str],
 }
 
+impl Marks<'_> {
+    /// Whether the field holds free text.
+    pub fn is_text(&self, message: &str, field: &str) -> bool {
+        let is_id = |id: &&str| id.split_once('.') == Some((message, field));
+        self.text_fields.contains(&field) && !self.id_fields.iter().any(is_id)
+    }
+}
+
 /// More fields than this do not fit the set of those already seen (a `u64`).
 const FIELDS_MAX: usize = 64;
+
+const MAPS: &str = "only maps from string to string, float or double";
 
 pub const TIMESTAMP: &str = ".google.protobuf.Timestamp";
 pub const DURATION: &str = ".google.protobuf.Duration";
@@ -197,7 +209,8 @@ impl Reader<'_> {
             camel: field.json_name().to_owned(),
             number: field.number(),
             rust,
-            text: self.marks.text_fields.contains(&field.name()),
+            text: self.marks.is_text(message.name(), field.name()),
+            is_map: map_entry(message, field).is_some(),
             is_enum,
             variant,
             comment,
@@ -226,13 +239,15 @@ impl Reader<'_> {
             Type::Message => match (field.type_name(), map_entry(message, field)) {
                 (TIMESTAMP, _) => "Timestamp",
                 (DURATION, _) => "DurationMs",
-                (_, Some(entry)) => {
-                    let types = entry.field.iter().map(|field| field.r#type());
-                    if !types.eq([Type::String, Type::Float]) {
-                        return Err("only maps from string to float".to_owned());
-                    }
-                    "(Cow<'a, str>, f32)"
-                }
+                (_, Some(entry)) => match entry.field.as_slice() {
+                    [key, value] if key.r#type() == Type::String => match value.r#type() {
+                        Type::Float => "(Cow<'a, str>, f32)",
+                        Type::Double => "(Cow<'a, str>, f64)",
+                        Type::String => "(Cow<'a, str>, Cow<'a, str>)",
+                        _ => return Err(MAPS.to_owned()),
+                    },
+                    _ => return Err(MAPS.to_owned()),
+                },
                 (name, None) => return Ok(self.view(self.local(name)?)),
             },
             other => return Err(format!("no views of {}", other.as_str_name())),

@@ -18,6 +18,27 @@ pub const ELEMENTS_MAX: usize = 16 * 1024;
 /// Entries of any one map, checked while reading; they are searched one by one.
 pub const ENTRIES_MAX: usize = 64;
 
+/// Entries of each map of a custom event: what it is about and what it tells, not a table.
+pub const CUSTOM_ENTRIES_MAX: usize = 16;
+
+/// The name of a custom event, of which a shop has a few hundred.
+pub const CUSTOM_NAME_BYTES_MAX: usize = 64;
+
+/// A text of a custom event, which is there to be compared and not to be read.
+pub const CUSTOM_TEXT_BYTES_MAX: usize = 512;
+
+/// A key of a map that expressions can read.
+pub const KEY_BYTES_MAX: usize = 48;
+
+/// Whether `key` can be read by an expression: lower-case letters, digits and '_', from a letter on, at
+/// most [`KEY_BYTES_MAX`]. A custom event has no others.
+pub fn is_key(key: &str) -> bool {
+    let is_letter = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    key.starts_with(|first: char| first.is_ascii_lowercase())
+        && key.len() <= KEY_BYTES_MAX
+        && key.as_bytes().iter().all(is_letter)
+}
+
 /// Lines of an order.
 pub const LINES_MAX: usize = 4096;
 

@@ -34,6 +34,15 @@ pub(crate) fn text(value: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The same of a map's values; its keys are ids.
+pub(crate) fn texts(map: &[(Cow<'_, str>, Cow<'_, str>)]) -> Result<(), Fault> {
+    for (key, value) in map {
+        key.check()?;
+        text(value).map_err(|fault| fault.of_key(key))?;
+    }
+    Ok(())
+}
+
 /// Every string that is not free text is an id of some kind.
 fn id(value: &str) -> Result<(), Fault> {
     if value.len() > ID_BYTES_MAX {
@@ -157,7 +166,7 @@ impl<T: Check> Check for Vec<T> {
 impl<V: Check> Check for (Cow<'_, str>, V) {
     fn check(&self) -> Result<(), Fault> {
         self.0.check()?;
-        self.1.check()
+        self.1.check().map_err(|fault| fault.of_key(&self.0))
     }
 }
 

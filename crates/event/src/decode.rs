@@ -1,6 +1,8 @@
 //! Bytes to [`Event`], or [`Rejected`]: which encoding it is, reading it, checking it. It keeps
 //! nothing between messages and copies nothing but what JSON escapes force it to.
 
+use std::borrow::Cow;
+
 use crate::bounds::MESSAGE_BYTES_MAX;
 use crate::check::Check;
 use crate::field::Field;
@@ -81,7 +83,7 @@ impl Encoding {
 /// let line = br#"{"meta":{"event_id":"e1","source":"/shop/42","occurred_at":"2026-11-11T12:00:00Z"},
 ///     "order":{"type":"PAID","orderId":"o1","lines":[{"sku_id":"s1","quantity":"2"}]}}"#;
 /// let event = fenghuo_event::decode(line, Some(b"application/json"))?;
-/// assert_eq!((event.stream().topic(), event.key()), ("orders", "o1"));
+/// assert_eq!((event.stream().topic(), &*event.key()), ("orders", "o1"));
 /// # Ok::<(), fenghuo_event::Rejected>(())
 /// ```
 ///
@@ -99,8 +101,8 @@ pub fn decode<'a>(bytes: &'a [u8], content_type: Option<&[u8]>) -> Result<Event<
         } => Ok(Event { meta, body }),
         views::Event { meta: None, .. } => Err(missing("meta: expected an object")),
         views::Event { body: None, .. } => Err(missing(
-            "expected a body: order, inventory, courier, feedback, visit, catalog, plan, supplier \
-             or ops",
+            "expected a body: order, inventory, courier, feedback, visit, catalog, plan, supplier, \
+             ops or custom",
         )),
     }
 }
@@ -132,7 +134,7 @@ pub fn peek(bytes: &[u8], content_type: Option<&[u8]>) -> Option<Peek> {
     let meta = event.meta.as_ref();
     Some(Peek {
         stream: event.body.as_ref().map(Body::stream),
-        key: key.filter(|key| !key.is_empty()).map(str::to_owned),
+        key: key.filter(|key| !key.is_empty()).map(Cow::into_owned),
         recorded_at: meta.and_then(|meta| meta.recorded_at),
         occurred_at: meta.and_then(|meta| meta.occurred_at),
     })

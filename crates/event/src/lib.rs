@@ -36,8 +36,8 @@ pub use stream::Stream;
 pub use time::{DurationMs, Timestamp, TimestampError};
 // The envelope of the same name is [`Event`] before it is checked, and stays inside.
 pub use views::{
-    Body, Catalog, Courier, CourierPlan, Feedback, Inventory, InventoryLevels, Meta, Money, Ops,
-    Order, OrderLine, Plan, PlanPoint, SkuPlan, StaffPlan, Supplier, Visit,
+    Body, Catalog, Courier, CourierPlan, Custom, Feedback, Inventory, InventoryLevels, Meta, Money,
+    Ops, Order, OrderLine, Plan, PlanPoint, SkuPlan, StaffPlan, Supplier, Visit,
 };
 
 /// Writes an event as one line of JSON, in the names of the .proto; times to the millisecond.

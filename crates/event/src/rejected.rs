@@ -151,6 +151,13 @@ impl Fault {
         self
     }
 
+    /// The value with that key of a map.
+    #[cold]
+    pub(crate) fn of_key(mut self, key: &str) -> Self {
+        self.0.what = format!("{}: {}", quote(key), self.0.what);
+        self
+    }
+
     #[cold]
     pub(crate) fn at_element(mut self, index: usize) -> Self {
         self.0.path.push(Step::Element(index));

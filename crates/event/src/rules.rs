@@ -2,15 +2,18 @@
 //! what. One function a message, called by the generated checks after those by type. They look at
 //! one event alone; whether it fits the others is for the signals.
 
+use std::borrow::Cow;
+
 use crate::bounds::{
-    CURVE_POINTS_MAX, FLOAT_MAX, LINES_MAX, OFFSET_S_MAX, ORDER_MINOR_MAX, PLAN_POINTS_MAX,
-    QUANTITY_MAX, SKUS_MAX, UTC_OFFSET_MIN_MAX,
+    CURVE_POINTS_MAX, CUSTOM_ENTRIES_MAX, CUSTOM_NAME_BYTES_MAX, CUSTOM_TEXT_BYTES_MAX, FLOAT_MAX,
+    KEY_BYTES_MAX, LINES_MAX, OFFSET_S_MAX, ORDER_MINOR_MAX, PLAN_POINTS_MAX, QUANTITY_MAX,
+    SKUS_MAX, UTC_OFFSET_MIN_MAX, is_key,
 };
 use crate::pb;
 use crate::rejected::{Fault, Reason, quote};
 use crate::views::{
-    Catalog, Courier, CourierPlan, Feedback, Inventory, Meta, Money, Ops, Order, OrderLine, Plan,
-    PlanPoint, SkuPlan, StaffPlan, Supplier, Visit,
+    Catalog, Courier, CourierPlan, Custom, Feedback, Inventory, Meta, Money, Ops, Order, OrderLine,
+    Plan, PlanPoint, SkuPlan, StaffPlan, Supplier, Visit,
 };
 
 type Checked = Result<(), Fault>;
@@ -287,4 +290,57 @@ pub(crate) fn supplier(supplier: &Supplier<'_>) -> Checked {
 pub(crate) fn ops(ops: &Ops<'_>) -> Checked {
     known("type", &ops.r#type)?;
     given("component", &ops.component)
+}
+
+/// The keys of a custom event's map, and how many there are.
+fn keys<V>(name: &'static str, map: &[(Cow<'_, str>, V)]) -> Checked {
+    if map.len() > CUSTOM_ENTRIES_MAX {
+        let what = format!(
+            "{} entries, at most {CUSTOM_ENTRIES_MAX} are allowed",
+            map.len()
+        );
+        return Err(Fault::new(Reason::TooLarge, what).within(name));
+    }
+    match map.iter().find(|(key, _)| !is_key(key)) {
+        Some((key, _)) => Err(Fault::invalid(
+            name,
+            format!(
+                "expected a key of lower-case letters, digits and '_', from a letter on, at most \
+                 {KEY_BYTES_MAX}, got {}",
+                quote(key)
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn custom(custom: &Custom<'_>) -> Checked {
+    const NAME: &str = "lower-case letters, digits, '_', '.' or '-', at most";
+    if custom.name.is_empty() {
+        let expected = format!("expected {NAME} {CUSTOM_NAME_BYTES_MAX}");
+        return Err(Fault::missing("name", &expected));
+    }
+    let is_letter = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-');
+    if custom.name.len() > CUSTOM_NAME_BYTES_MAX || !custom.name.bytes().all(is_letter) {
+        let what = format!(
+            "expected {NAME} {CUSTOM_NAME_BYTES_MAX}, got {}",
+            quote(&custom.name)
+        );
+        return Err(Fault::invalid("name", what));
+    }
+    keys("entity", &custom.entity)?;
+    keys("numbers", &custom.numbers)?;
+    keys("texts", &custom.texts)?;
+    let mut texts = custom.texts.iter();
+    match texts.find(|(_, value)| value.len() > CUSTOM_TEXT_BYTES_MAX) {
+        Some((key, value)) => {
+            let what = format!(
+                "{} bytes, at most {CUSTOM_TEXT_BYTES_MAX} are allowed",
+                value.len()
+            );
+            let fault = Fault::new(Reason::TooLarge, what);
+            Err(fault.of_key(key).within("texts"))
+        }
+        None => Ok(()),
+    }
 }

@@ -6,12 +6,16 @@
 //! element at a time, under the list's name without its `s`: `line.quantity` of `lines`. The fields
 //! of [`Meta`](crate::Meta) are there for every stream: `meta.source`.
 //!
+//! A map is read by its keys: `numbers.celsius` of `numbers`, for any key of the form of
+//! [`bounds::is_key`](crate::bounds::is_key).
+//!
 //! Reading is total: a field of another stream's body, of a message that is not given, or of an
 //! element that is not there reads as proto3's default. Nothing here allocates.
 
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::bounds::is_key;
 use crate::{Event, Stream};
 
 /// What an accessor reads from: an event, and which element of its repeated message.
@@ -78,8 +82,33 @@ pub enum Value {
     Texts(for<'e> fn(Scope<'e>) -> &'e [Cow<'e, str>]),
     /// A list of anything else, by the number of its elements.
     List(fn(Scope<'_>) -> usize),
+    /// Values by keys that the .proto does not name.
+    Map(&'static Map),
     /// A message, which is given or not.
     Message,
+}
+
+/// A map, with its accessors.
+#[derive(Clone, Copy, Debug)]
+pub struct Map {
+    /// The number of its entries.
+    pub count: fn(Scope<'_>) -> usize,
+    /// Whether there is an entry with this key, whatever its value: unlike a field, a map tells a
+    /// default from nothing.
+    pub has: fn(Scope<'_>, &str) -> bool,
+    /// The type of its values, with what reads the one with a key.
+    pub value: MapValue,
+}
+
+/// The type of a map's values, with the accessor of the one with a key.
+#[derive(Clone, Copy, Debug)]
+pub enum MapValue {
+    /// A number that is kept in 32 bits.
+    Single(fn(Scope<'_>, &str) -> f64),
+    /// A number.
+    Double(fn(Scope<'_>, &str) -> f64),
+    /// A string.
+    Text(for<'e> fn(Scope<'e>, &str) -> &'e str),
 }
 
 /// The names of an enum.
@@ -130,6 +159,7 @@ pub fn fields(stream: Stream) -> &'static [Field] {
         Stream::Plans => generated::PLAN,
         Stream::Suppliers => generated::SUPPLIER,
         Stream::Ops => generated::OPS,
+        Stream::Custom => generated::CUSTOM,
     }
 }
 
@@ -166,11 +196,32 @@ pub fn field(stream: Stream, path: &str) -> Option<&'static Field> {
     all.find(|field| field.path == path)
 }
 
+/// The map of `stream` and the key in it that `path` names, such as `numbers` and `celsius`.
+pub fn entry(stream: Stream, path: &str) -> Option<(&'static Field, &'static Map, &str)> {
+    let (name, key) = path.rsplit_once('.')?;
+    let field = field(stream, name)?;
+    match field.value {
+        Value::Map(map) if is_key(key) => Some((field, map, key)),
+        _ => None,
+    }
+}
+
+/// Whether entities may be named after what `path` reads.
+pub fn mark(stream: Stream, path: &str) -> Option<Mark> {
+    match (field(stream, path), entry(stream, path)) {
+        (Some(field), _) => Some(field.mark),
+        // Keys are the sender's; what is called a hash is taken for one.
+        (None, Some((_, _, key))) if key.ends_with("_hash") => Some(Mark::Hash),
+        (None, entry) => entry.map(|(field, ..)| field.mark),
+    }
+}
+
 /// How many elements the list `path` has, such as `lines`; 0 for what is no list of the event's.
 pub fn element_count(event: &Event<'_>, path: &str) -> usize {
     match field(event.stream(), path).map(|field| field.value) {
         Some(Value::List(count)) => count(Scope::new(event)),
         Some(Value::Texts(texts)) => texts(Scope::new(event)).len(),
+        Some(Value::Map(map)) => (map.count)(Scope::new(event)),
         _ => 0,
     }
 }
@@ -178,7 +229,7 @@ pub fn element_count(event: &Event<'_>, path: &str) -> usize {
 mod generated {
     use std::borrow::Cow;
 
-    use super::{Enumeration, Field, Mark, Scope, Value};
+    use super::{Enumeration, Field, Map, MapValue, Mark, Scope, Value};
     use crate::time::{DurationMs, Timestamp};
     use crate::views::{self, Body, Money};
 
@@ -288,6 +339,26 @@ mod generated {
     #[inline]
     fn count<T>(value: Option<&Vec<T>>) -> usize {
         value.map_or(0, Vec::len)
+    }
+
+    /// The value with that key. There are few, so they are gone through.
+    #[inline]
+    fn entry<'e, V>(map: Option<&'e Vec<(Cow<'e, str>, V)>>, key: &str) -> Option<&'e V> {
+        let found = map?.iter().find(|(known, _)| *known == key);
+        found.map(|(_, value)| value)
+    }
+
+    #[inline]
+    fn entry_float<'e, V: Copy + Into<f64>>(
+        map: Option<&'e Vec<(Cow<'e, str>, V)>>,
+        key: &str,
+    ) -> f64 {
+        float(entry(map, key))
+    }
+
+    #[inline]
+    fn entry_text<'e>(map: Option<&'e Vec<(Cow<'e, str>, Cow<'e, str>)>>, key: &str) -> &'e str {
+        text(entry(map, key))
     }
 
     include!(concat!(env!("OUT_DIR"), "/schema.rs"));

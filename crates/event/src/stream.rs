@@ -1,6 +1,7 @@
-//! The nine streams: what their topics are called and by what their records are keyed. Which
+//! The ten streams: what their topics are called and by what their records are keyed. Which
 //! topics an installation really has is in its config.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::views::Body;
@@ -27,11 +28,13 @@ pub enum Stream {
     Suppliers,
     /// The shop's machinery, keyed by component.
     Ops,
+    /// What the others do not carry, keyed by its name and what it is about.
+    Custom,
 }
 
 impl Stream {
     /// All of them, in order.
-    pub const ALL: [Stream; 9] = [
+    pub const ALL: [Stream; 10] = [
         Stream::Orders,
         Stream::Inventory,
         Stream::Couriers,
@@ -41,6 +44,7 @@ impl Stream {
         Stream::Plans,
         Stream::Suppliers,
         Stream::Ops,
+        Stream::Custom,
     ];
 
     /// The topic's name after the installation's prefix, and the stream's name in metrics.
@@ -55,6 +59,7 @@ impl Stream {
             Stream::Plans => "plans",
             Stream::Suppliers => "suppliers",
             Stream::Ops => "ops",
+            Stream::Custom => "custom",
         }
     }
 
@@ -88,12 +93,14 @@ impl Body<'_> {
             Body::Plan(_) => Stream::Plans,
             Body::Supplier(_) => Stream::Suppliers,
             Body::Ops(_) => Stream::Ops,
+            Body::Custom(_) => Stream::Custom,
         }
     }
 
-    /// What the record is keyed by, so that all of one life meets in one partition.
-    pub fn key(&self) -> &str {
-        match self {
+    /// What the record is keyed by, so that all of one life meets in one partition. It is borrowed but
+    /// for a custom event, whose key is put together.
+    pub fn key(&self) -> Cow<'_, str> {
+        let key: &str = match self {
             Body::Order(order) => &order.order_id,
             Body::Inventory(inventory) => &inventory.sku_id,
             Body::Courier(courier) => &courier.parcel_id,
@@ -103,8 +110,28 @@ impl Body<'_> {
             Body::Plan(plan) => &plan.campaign_id,
             Body::Supplier(supplier) => &supplier.supplier_id,
             Body::Ops(ops) => &ops.component,
-        }
+            Body::Custom(custom) => {
+                let entity = custom.entity.iter();
+                let entity = entity.map(|(key, value)| (&**key, &**value));
+                return joined(&custom.name, entity.collect());
+            }
+        };
+        Cow::Borrowed(key)
     }
+}
+
+/// The key of a custom event: its name and what it is about, by the order of the keys, so that the
+/// same machine's events meet whatever order they are written in.
+fn joined<'k>(name: &'k str, mut entity: Vec<(&str, &str)>) -> Cow<'k, str> {
+    entity.retain(|(_, value)| !value.is_empty());
+    entity.sort_unstable();
+    let mut key = Cow::Borrowed(name);
+    for (_, value) in entity {
+        let key = key.to_mut();
+        key.push(',');
+        key.push_str(value);
+    }
+    key
 }
 
 fn thread<'t>(thread_id: &'t str, feedback_id: &'t str) -> &'t str {
@@ -132,7 +159,7 @@ impl Event<'_> {
     }
 
     /// What its record is keyed by.
-    pub fn key(&self) -> &str {
+    pub fn key(&self) -> Cow<'_, str> {
         self.body.key()
     }
 }
@@ -150,12 +177,13 @@ impl pb::event::Body {
             Self::Plan(_) => Stream::Plans,
             Self::Supplier(_) => Stream::Suppliers,
             Self::Ops(_) => Stream::Ops,
+            Self::Custom(_) => Stream::Custom,
         }
     }
 
     /// What its record is keyed by.
-    pub fn key(&self) -> &str {
-        match self {
+    pub fn key(&self) -> Cow<'_, str> {
+        let key: &str = match self {
             Self::Order(order) => &order.order_id,
             Self::Inventory(inventory) => &inventory.sku_id,
             Self::Courier(courier) => &courier.parcel_id,
@@ -165,6 +193,12 @@ impl pb::event::Body {
             Self::Plan(plan) => &plan.campaign_id,
             Self::Supplier(supplier) => &supplier.supplier_id,
             Self::Ops(ops) => &ops.component,
-        }
+            Self::Custom(custom) => {
+                let entity = custom.entity.iter();
+                let entity = entity.map(|(key, value)| (&**key, &**value));
+                return joined(&custom.name, entity.collect());
+            }
+        };
+        Cow::Borrowed(key)
     }
 }

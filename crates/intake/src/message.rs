@@ -102,7 +102,7 @@ fn place(
     }
     Ok(Place {
         stream: event.stream(),
-        key: event.key().to_owned(),
+        key: event.key().into_owned(),
         shop_id: CompactString::from(&*event.meta.shop_id),
         currencies,
         at_ms: at.map_or(0, |at| at.0),

@@ -470,6 +470,8 @@ fn type_of(event: &Event<'_>) -> u32 {
         Body::Plan(plan) => plan.r#type as i32,
         Body::Supplier(supplier) => supplier.r#type as i32,
         Body::Ops(ops) => ops.r#type as i32,
+        // Its name takes the place of a type, and filters read it.
+        Body::Custom(_) => 0,
     };
     number.unsigned_abs()
 }

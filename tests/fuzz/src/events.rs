@@ -53,7 +53,7 @@ fn decoded(input: &[u8], encoding: Encoding) -> Option<Event<'_>> {
         Ok(event) => {
             let peeked = peeked.expect("what can be decoded can be peeked at");
             assert_eq!(peeked.stream, Some(event.stream()));
-            assert_eq!(peeked.key.unwrap_or_default(), event.key());
+            assert_eq!(peeked.key.unwrap_or_default(), &*event.key());
             assert_eq!(peeked.occurred_at, event.meta.occurred_at);
             Some(event)
         }
@@ -97,8 +97,14 @@ fn check_same(event: Event<'_>, message: &pb::Event) {
 
 /// With maps in key order, since they have none of their own.
 fn sorted(mut event: Event<'_>) -> Event<'_> {
-    if let Body::Supplier(supplier) = &mut event.body {
-        supplier.scores.sort_by(|a, b| a.0.cmp(&b.0));
+    match &mut event.body {
+        Body::Supplier(supplier) => supplier.scores.sort_by(|a, b| a.0.cmp(&b.0)),
+        Body::Custom(custom) => {
+            custom.entity.sort_by(|a, b| a.0.cmp(&b.0));
+            custom.numbers.sort_by(|a, b| a.0.cmp(&b.0));
+            custom.texts.sort_by(|a, b| a.0.cmp(&b.0));
+        }
+        _ => {}
     }
     event
 }

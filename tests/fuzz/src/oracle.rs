@@ -4,8 +4,8 @@
 use std::sync::LazyLock;
 
 use fenghuo_event::bounds::{
-    COUNT_MAX, ELEMENTS_MAX, ENTRIES_MAX, FLOAT_MAX, ID_BYTES_MAX, TEXT_BYTES_MAX, TIME_MS_END,
-    TIME_MS_MIN,
+    COUNT_MAX, CUSTOM_ENTRIES_MAX, CUSTOM_NAME_BYTES_MAX, CUSTOM_TEXT_BYTES_MAX, ELEMENTS_MAX,
+    ENTRIES_MAX, FLOAT_MAX, ID_BYTES_MAX, KEY_BYTES_MAX, TEXT_BYTES_MAX, TIME_MS_END, TIME_MS_MIN,
 };
 use fenghuo_event::{pb, to_protobuf};
 use prost::Message as _;
@@ -15,7 +15,7 @@ use prost_reflect::{
 };
 
 /// Free text by field name; every other string is an id.
-const TEXT_FIELDS: [&str; 5] = ["text", "raw_text", "reason_text", "title", "name"];
+const TEXT_FIELDS: [&str; 6] = ["text", "texts", "raw_text", "reason_text", "title", "name"];
 
 static EVENT: LazyLock<MessageDescriptor> = LazyLock::new(|| {
     let protos = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto");
@@ -52,8 +52,36 @@ fn check_message(message: &DynamicMessage) {
         assert!((TIME_MS_MIN / 1000..TIME_MS_END / 1000).contains(&seconds));
         return;
     }
+    let is_custom = message.descriptor().full_name() == "fenghuo.v1.Custom";
     for (field, value) in message.fields() {
         check_value(&field, value);
+        if is_custom {
+            check_custom(field.name(), value);
+        }
+    }
+}
+
+/// What a custom event is held to besides.
+fn check_custom(name: &str, value: &Value) {
+    let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    match value {
+        Value::String(text) => {
+            assert!((1..=CUSTOM_NAME_BYTES_MAX).contains(&text.len()), "{text}");
+            let fits = |letter| is_plain(letter) || "_.-".contains(letter);
+            assert!(text.chars().all(fits), "{text:?}");
+        }
+        Value::Map(map) => {
+            assert!(map.len() <= CUSTOM_ENTRIES_MAX, "{name}");
+            for (key, value) in map {
+                let key = key.as_str().expect("a text");
+                assert!((1..=KEY_BYTES_MAX).contains(&key.len()), "{key:?}");
+                assert!(key.chars().all(|c| is_plain(c) || c == '_'), "{key:?}");
+                assert!(key.starts_with(|c: char| c.is_ascii_lowercase()), "{key:?}");
+                let texts = value.as_str().filter(|_| name == "texts");
+                assert!(texts.is_none_or(|text| text.len() <= CUSTOM_TEXT_BYTES_MAX));
+            }
+        }
+        other => panic!("{name} {other:?}"),
     }
 }
 
@@ -125,7 +153,10 @@ fn full() -> Vec<DynamicMessage> {
 /// A value that the checks take, whatever the field means.
 fn full_value(field: &FieldDescriptor) -> Value {
     if field.is_map() {
-        return Value::Map([(MapKey::String("quality".to_owned()), Value::F32(88.5))].into());
+        let entry = field.kind();
+        let entry = entry.as_message().expect("an entry");
+        let value = full_value(&entry.map_entry_value_field());
+        return Value::Map([(MapKey::String("quality".to_owned()), value)].into());
     }
     let single = match field.kind() {
         Kind::String if field.name() == "currency_code" => Value::String("CNY".to_owned()),

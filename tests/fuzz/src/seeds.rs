@@ -144,6 +144,17 @@ fn hostile_json(bytes: usize) -> Vec<Vec<u8>> {
             "}}}",
             bytes,
         ),
+        numbered(
+            &of(r#""custom":{"name":"n","numbers":{"a":1"#),
+            &|at| format!(r#","s{at}":1e9"#),
+            "}}}",
+        ),
+        filled(
+            &of(r#""custom":{"name":"n","entity":{"a":"1"#),
+            r#"","a":"1"#,
+            "\"}}}",
+            bytes,
+        ),
         // Long: strings plain, escaped and of control letters, numbers, white space, names.
         filled(
             &of(r#""feedback":{"kind":"REVIEW","feedback_id":"f","text":""#),
@@ -164,6 +175,13 @@ fn hostile_json(bytes: usize) -> Vec<Vec<u8>> {
             bytes,
         ),
         filled(&of(r#""ops":{"type":""#), r"\u001b[2J", "\"}}", bytes),
+        filled(&of(r#""custom":{"name":""#), "n", "\"}}", bytes),
+        filled(
+            &of(r#""custom":{"name":"n","texts":{""#),
+            "k",
+            "\":\"\"}}}",
+            bytes,
+        ),
         filled(&of(r#""order":{"type":"#), "9", "}}", bytes),
         filled(&of(r#""order":{"type":0."#), "0", "1}}", bytes),
         filled(&of(r#""order":{"type":1e"#), "9", "}}", bytes),
@@ -196,7 +214,8 @@ fn field(number: u32, value: &[u8]) -> Vec<u8> {
 }
 
 fn hostile_protobuf(bytes: usize) -> Vec<Vec<u8>> {
-    // Numbers of the .proto: plan is 8 with skus 9 and flash_offsets_s 6; supplier 9 with scores 7.
+    // Numbers of the .proto: plan is 8 with skus 9 and flash_offsets_s 6; supplier 9 with scores 7;
+    // custom 11 with name 1 and texts 4.
     let meta = field(
         1,
         &[
@@ -230,6 +249,11 @@ fn hostile_protobuf(bytes: usize) -> Vec<Vec<u8>> {
         body(8, field(6, &times(&[0x00]))),
         body(9, entries),
         body(9, times(&field(7, &[]))),
+        body(11, times(&field(4, &[]))),
+        body(
+            11,
+            [field(1, b"n"), times(&field(4, &field(1, b"k")))].concat(),
+        ),
         times(&meta),
         times(&field(1, &[])),
         // Long: strings, numbers that do not end, lengths past the end.

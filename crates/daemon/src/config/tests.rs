@@ -324,6 +324,30 @@ fn what_is_hardly_meant_is_a_warning() {
     );
 }
 
+/// A config that was written before a stream was there names all that were.
+#[test]
+fn a_measure_of_a_stream_that_is_not_read_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = std::fs::read_to_string(deploy("docs/catalogue.md")).unwrap();
+    let mut blocks = page.split("```toml\n").skip(1);
+    let machines = blocks.find(|block| block.starts_with("# machines.toml"));
+    let (machines, _) = machines.unwrap().split_once("```").unwrap();
+    std::fs::write(folder.path().join("machines.toml"), machines).unwrap();
+    let path = folder.path().join("fenghuo.toml");
+    let config = |topics: &str| {
+        let text = format!("{topics}\n[catalogue]\nfiles = [\"machines.toml\"]\n");
+        Config::parse(&path.display().to_string(), &text).unwrap()
+    };
+    assert_eq!(config("").warnings, [""; 0]);
+    assert_eq!(
+        config("topics.streams = [\"orders\", \"ops\"]").warnings,
+        [
+            "measure \"oven\" counts custom, which topics.streams leaves out: what rests on it is \
+             unknown"
+        ]
+    );
+}
+
 /// Pieces of configs put together at random: each holds or is refused, at a line of its text and in
 /// a few words, and nothing brings the reader down.
 #[test]

@@ -26,7 +26,7 @@ use super::{
 };
 use kafka::kafka;
 use routes::{channels, routes};
-use topics::topics;
+use topics::{topics, uncounted};
 use watched::watched;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -58,6 +58,7 @@ pub fn config(document: &Document<'_>) -> Result<Config, ConfigError> {
     let http = http(at, &raw.http)?;
     let watched = watched(at, &raw.intake, &shop)?;
     let topics = topics(at, &raw.topics, &raw.ingest.lateness, watched.as_ref())?;
+    warnings.extend(uncounted(&catalogue, &topics));
     Ok(Config {
         intake: intake(at, &raw.intake, &log, &http)?,
         log,

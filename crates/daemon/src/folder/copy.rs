@@ -140,6 +140,10 @@ fn make_topics(
     let mut specs = topology.own_topics(&count);
     for spec in config.source_topics() {
         if !from.ranges.contains_key(&spec.name) {
+            // A stream that the folder knows nothing of: the daemon there makes its topic, and then as
+            // many trackers as that has partitions.
+            let trackers = topic::trackers(&spec.name);
+            specs.retain(|own| own.name != trackers);
             continue;
         }
         let is_there = log.partitions(&spec.name)?.is_some();

@@ -135,7 +135,10 @@ fn heartbeats_and_visits_settle_nothing_and_utc_is_no_time_zone() {
     let visit = r#"{"meta":{"event_id":"2","source":"probe","shop_id":"test",
         "occurred_at":"2025-11-11T20:00:00+02:00"},
         "visit":{"type":"AGGREGATE","campaign_id":"c"}}"#;
-    for said in [heartbeat, visit] {
+    let custom = r#"{"meta":{"event_id":"3","source":"probe","shop_id":"test",
+        "occurred_at":"2025-11-11T20:00:00+02:00"},
+        "custom":{"name":"tick"}}"#;
+    for said in [heartbeat, visit, custom] {
         admit(&identity, said).unwrap();
     }
     assert_eq!(identity.known(), Known::default());

@@ -49,12 +49,21 @@ fn samples_of_all_streams_are_events() {
         let json = with_body(body);
         let wire = to_wire(&json);
         let event = decode(json.as_bytes(), None).unwrap();
-        assert_eq!(decode(&wire, None).unwrap(), event);
-        assert_eq!((event.stream().topic(), event.key()), (*topic, *key));
+        // prost-reflect writes maps in another order, which both readers keep.
+        if *topic != "custom" {
+            assert_eq!(decode(&wire, None).unwrap(), event);
+        }
+        let sorted = |bytes, encoding| read_sorted(bytes, encoding).unwrap();
+        assert_eq!(
+            sorted(&wire, Encoding::Protobuf),
+            sorted(json.as_bytes(), Encoding::Json)
+        );
+        assert_eq!((event.stream().topic(), &*event.key()), (*topic, *key));
+        assert_eq!(decode(&wire, None).unwrap().key(), *key);
         assert_eq!(event.stream(), Stream::ALL[at]);
         assert_eq!(Stream::from_topic(topic), Some(event.stream()));
         let owned = pb::Event::decode(wire.as_slice()).unwrap().body.unwrap();
-        assert_eq!((owned.stream(), owned.key()), (event.stream(), *key));
+        assert_eq!((owned.stream(), &*owned.key()), (event.stream(), *key));
     }
 }
 
@@ -116,6 +125,32 @@ fn wire_takes_what_other_writers_may_do() {
     let mut unpacked = plain.clone();
     unpacked[at.unwrap()..][..single.len()].copy_from_slice(&single);
     assert_eq!(decode(&unpacked, None).unwrap(), expected);
+}
+
+/// An entry that is written twice: the wire format lets the last one hold, JSON has no such word.
+#[test]
+fn of_a_key_that_comes_twice_the_last_one_holds_in_protobuf_alone() {
+    let custom = |celsius: f64| pb::Custom {
+        name: "oven".to_owned(),
+        numbers: [("celsius".to_owned(), celsius)].into(),
+        ..Default::default()
+    };
+    let mut wire = to_wire(&with_body(SAMPLES[9].2));
+    wire.truncate(2 + usize::from(wire[1]));
+    let body = [custom(1.0).encode_to_vec(), custom(2.0).encode_to_vec()].concat();
+    wire.extend([11 << 3 | 2, body.len() as u8]);
+    wire.extend(body);
+    let event = decode(&wire, None).unwrap();
+    let Body::Custom(found) = &event.body else {
+        panic!("a custom event");
+    };
+    assert_eq!(found.numbers, [(Cow::Borrowed("celsius"), 2.0)]);
+    let json = with_body(r#""custom":{"name":"oven","numbers":{"celsius":1,"celsius":2}}"#);
+    let rejected = decode(json.as_bytes(), None).unwrap_err();
+    assert!(
+        rejected.detail.contains(r#""celsius" given twice"#),
+        "{rejected}"
+    );
 }
 
 /// Protobuf would merge the two halves into a time that neither says. JSON refuses them too.

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::random::Random;
 use super::{META, SAMPLES, to_wire, with_body};
-use crate::bounds::{ELEMENTS_MAX, ENTRIES_MAX, MESSAGE_BYTES_MAX, NESTING_MAX};
+use crate::bounds::{
+    CUSTOM_ENTRIES_MAX, ELEMENTS_MAX, ENTRIES_MAX, MESSAGE_BYTES_MAX, NESTING_MAX,
+};
 use crate::{Encoding, Reason, decode};
 
 #[test]
@@ -99,6 +101,32 @@ fn bounds_hold_in_both_encodings() {
         let wire = length_delimited(9, &entries.collect::<Vec<_>>().concat());
         cases(json, wire, count <= ENTRIES_MAX);
     }
+    // Of a custom event fewer.
+    for (field, map, value) in [
+        (2, "entity", "\"a\""),
+        (3, "numbers", "1"),
+        (4, "texts", "\"\""),
+    ] {
+        for count in [CUSTOM_ENTRIES_MAX, CUSTOM_ENTRIES_MAX + 1] {
+            let names: Vec<String> = (0..count).map(|at| format!("k{at}")).collect();
+            let members: Vec<String> = names
+                .iter()
+                .map(|name| format!("\"{name}\":{value}"))
+                .collect();
+            let json = with_body(&format!(
+                "\"custom\":{{\"name\":\"n\",\"{map}\":{{{}}}}}",
+                members.join(",")
+            ));
+            let entries = names
+                .iter()
+                .map(|name| length_delimited(field, &length_delimited(1, name.as_bytes())));
+            let entries = entries.collect::<Vec<_>>().concat();
+            let body = [length_delimited(1, b"n"), entries].concat();
+            let meta = to_wire(&format!("{{{META}}}"));
+            let wire = [meta, length_delimited(11, &body)].concat();
+            cases(json, wire, count <= CUSTOM_ENTRIES_MAX);
+        }
+    }
     // The top object counts as a level of JSON, as a list does.
     let depth = NESTING_MAX as usize;
     for (json_depth, wire_depth) in [(depth - 1, depth), (depth, depth + 1)] {
@@ -134,6 +162,12 @@ fn details_quote_little_of_the_input() {
         format!(r#""plan":{{"skus":"{long}"}}"#),
         format!(r#""supplier":{{"scores":{{"{long}":null}}}}"#),
         format!(r#""supplier":{{"scores":{{"{long}":1,"{long}":1}}}}"#),
+        format!(r#""custom":{{"name":"{long}"}}"#),
+        format!(
+            r#""custom":{{"name":"n","numbers":{{"{}X":1}}}}"#,
+            &long[..120]
+        ),
+        format!(r#""custom":{{"name":"n","entity":{{"a":"{long}"}}}}"#),
     ];
     for body in bodies {
         let rejected = decode(with_body(&body).as_bytes(), None).unwrap_err();

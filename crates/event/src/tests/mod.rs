@@ -25,7 +25,7 @@ static EVENT: LazyLock<MessageDescriptor> = LazyLock::new(|| {
 });
 
 /// A valid event of each stream, with its key.
-const SAMPLES: [(&str, &str, &str); 9] = [
+const SAMPLES: [(&str, &str, &str); 10] = [
     (
         "orders",
         "o1",
@@ -74,6 +74,12 @@ const SAMPLES: [(&str, &str, &str); 9] = [
         "checkout",
         r#""ops":{"type":"HEARTBEAT","component":"checkout"}"#,
     ),
+    (
+        "custom",
+        "oven.temperature,h2,m7",
+        r#""custom":{"name":"oven.temperature","entity":{"machine":"m7","hall":"h2","line":""},
+        "numbers":{"celsius":231.5,"offset":0},"texts":{"state":"预热\nok"}}"#,
+    ),
 ];
 
 const META: &str =
@@ -95,8 +101,14 @@ fn to_wire(json: &str) -> Vec<u8> {
 fn read_sorted(bytes: &[u8], encoding: Encoding) -> Result<views::Event<'_>, Rejected> {
     let mut event = views::Event::default();
     read(&mut event, bytes, encoding)?;
-    if let Some(Body::Supplier(supplier)) = &mut event.body {
-        supplier.scores.sort_by(|a, b| a.0.cmp(&b.0));
+    match &mut event.body {
+        Some(Body::Supplier(supplier)) => supplier.scores.sort_by(|a, b| a.0.cmp(&b.0)),
+        Some(Body::Custom(custom)) => {
+            custom.entity.sort_by(|a, b| a.0.cmp(&b.0));
+            custom.numbers.sort_by(|a, b| a.0.cmp(&b.0));
+            custom.texts.sort_by(|a, b| a.0.cmp(&b.0));
+        }
+        _ => {}
     }
     Ok(event)
 }

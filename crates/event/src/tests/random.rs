@@ -29,6 +29,14 @@ impl Random {
         let length = self.below(12);
         (0..length).map(|_| self.pick(&letters)).collect()
     }
+
+    /// One that expressions can read, or any.
+    fn key(&mut self) -> String {
+        match self.below(2) {
+            0 => self.pick(&["a", "b_2", "machine"]).to_owned(),
+            _ => self.text(),
+        }
+    }
 }
 
 /// A message with about half of its fields set, the values from the whole range of their types.
@@ -53,9 +61,11 @@ pub(super) fn message(descriptor: &MessageDescriptor, random: &mut Random) -> Dy
 
 fn value(field: &FieldDescriptor, random: &mut Random) -> Value {
     if field.is_map() {
+        let entry = field.kind();
+        let entry = entry.as_message().unwrap().map_entry_value_field();
         let entries = (0..random.below(4)).map(|_| {
-            let value = Value::F32(random.below(1000) as f32 / 8.0);
-            (MapKey::String(random.text()), value)
+            let value = single(&entry.kind(), random);
+            (MapKey::String(random.key()), value)
         });
         return Value::Map(entries.collect());
     }

@@ -4,12 +4,14 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, ReflectMessage, Value as Reflected};
+use prost_reflect::{
+    DynamicMessage, Kind, MapKey, MessageDescriptor, ReflectMessage, Value as Reflected,
+};
 
 use super::random::{self, Random};
 use super::{EVENT, SAMPLES, to_wire, with_body};
 use crate::decode::read;
-use crate::schema::{self, Field, Mark, Scope, Value};
+use crate::schema::{self, Field, MapValue, Mark, Scope, Value};
 use crate::{Encoding, Event, Stream, decode, views};
 
 /// The paths of a message's fields, by the rules in the module's documentation.
@@ -61,6 +63,15 @@ fn what_cannot_be_a_key_is_marked() {
     assert_eq!(mark(Stream::Feedback, "text"), Mark::FreeText);
     assert_eq!(mark(Stream::Orders, "line.sku_id"), Mark::Plain);
     assert_eq!(mark(Stream::Orders, "occurred_at"), Mark::Plain);
+    assert_eq!(mark(Stream::Plans, "name"), Mark::FreeText);
+    assert_eq!(mark(Stream::Custom, "name"), Mark::Plain);
+    let mark = |path| schema::mark(Stream::Custom, path);
+    assert_eq!(mark("name"), Some(Mark::Plain));
+    assert_eq!(mark("entity.machine"), Some(Mark::Plain));
+    assert_eq!(mark("entity.caller_hash"), Some(Mark::Hash));
+    assert_eq!(mark("texts.state"), Some(Mark::FreeText));
+    assert_eq!(mark("texts.State"), None);
+    assert_eq!(mark("sort.state"), None);
 }
 
 /// What stands at `path` of a message: `None` where it has no presence and is a default, or where
@@ -146,10 +157,31 @@ fn hold(field: &Field, found: Option<&Reflected>, scope: Scope<'_>) -> Result<()
         (Value::List(read), found) => {
             let count = match found {
                 Some(Reflected::List(list)) => list.len(),
-                Some(Reflected::Map(map)) => map.len(),
                 _ => 0,
             };
             prop_assert_eq!(read(scope), count, "{}", field.path);
+        }
+        (Value::Map(map), found) => {
+            let entries = found.and_then(Reflected::as_map);
+            prop_assert_eq!((map.count)(scope), entries.map_or(0, |map| map.len()));
+            for key in ["a", "b_2", "machine", "other"] {
+                let found = entries.and_then(|map| map.get(&MapKey::String(key.to_owned())));
+                prop_assert_eq!((map.has)(scope, key), found.is_some());
+                match map.value {
+                    MapValue::Single(read) => {
+                        let expected = found.and_then(Reflected::as_f32).unwrap_or(0.0);
+                        prop_assert_eq!(read(scope, key), f64::from(expected));
+                    }
+                    MapValue::Double(read) => {
+                        let expected = found.and_then(Reflected::as_f64).unwrap_or(0.0);
+                        prop_assert_eq!(read(scope, key), expected);
+                    }
+                    MapValue::Text(read) => {
+                        let expected = found.and_then(Reflected::as_str).unwrap_or("");
+                        prop_assert_eq!(read(scope, key), expected);
+                    }
+                }
+            }
         }
     }
     Ok(())

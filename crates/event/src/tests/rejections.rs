@@ -81,6 +81,11 @@ fn json_of_the_wrong_shape() {
             body(r#""supplier":{"scores":{"quality":"high"}}"#),
             body(r#""supplier":{"scores":{"quality":1,"quality":2}}"#),
             body(r#""plan":{"flash_offsets_s":[0,null]}"#),
+            body(r#""custom":{"entity":{"machine":7}}"#),
+            body(r#""custom":{"entity":["m7"]}"#),
+            body(r#""custom":{"numbers":{"celsius":"hot"}}"#),
+            body(r#""custom":{"numbers":{"celsius":null}}"#),
+            body(r#""custom":{"texts":{"state":"a","state":"b"}}"#),
         ],
     );
 }
@@ -111,6 +116,7 @@ fn required_fields() {
             body(r#""plan":{"type":"PAUSED","campaign_id":"d11","skus":[{}]}"#),
             body(r#""supplier":{"type":"ASN"}"#),
             body(r#""ops":{"type":"HEARTBEAT"}"#),
+            body(r#""custom":{}"#),
         ],
     );
 }
@@ -132,6 +138,14 @@ fn values_out_of_bounds() {
         text(format!(
             r#"{{"meta":{{"event_id":"e1","source":"/s",{rest}}},{ORDER}}}"#
         ))
+    };
+    let custom = |rest: &str| body(format!(r#""custom":{{"name":"oven",{rest}}}"#));
+    let named = |name: &str| body(format!(r#""custom":{{"name":"{name}"}}"#));
+    let of = |map: &str, entries: usize, value: &str| {
+        let entries: Vec<String> = (0..entries)
+            .map(|at| format!("\"k{at}\":{value}"))
+            .collect();
+        custom(&format!("\"{map}\":{{{}}}", entries.join(",")))
     };
     let long = "x".repeat(129);
     snapshot(
@@ -170,6 +184,29 @@ fn values_out_of_bounds() {
             plan(r#""forecast_cv":1e13"#),
             plan(r#""currency_code":"RMB¥""#),
             body(r#""supplier":{"type":"PROFILE","supplier_id":"u1","scores":{"quality":101}}"#),
+            named("Oven"),
+            named("oven temperature"),
+            named(&"o".repeat(64)),
+            named(&"o".repeat(65)),
+            named("0-9_.a"),
+            of("entity", 16, "\"m\""),
+            of("entity", 17, "\"m\""),
+            of("numbers", 17, "1"),
+            of("texts", 17, "\"m\""),
+            of("texts", 65, "\"m\""),
+            custom(r#""entity":{"Machine":"m7"}"#),
+            custom(r#""entity":{"":"m7"}"#),
+            custom(r#""numbers":{"1st":1}"#),
+            custom(&format!(r#""texts":{{"{}":"a"}}"#, "k".repeat(48))),
+            custom(&format!(r#""texts":{{"{}":"a"}}"#, "k".repeat(49))),
+            custom(&format!(r#""entity":{{"machine":"{long}"}}"#)),
+            custom(r#""entity":{"machine":"a\tb"}"#),
+            custom(r#""numbers":{"celsius":"NaN"}"#),
+            custom(r#""numbers":{"celsius":"-Infinity"}"#),
+            custom(r#""numbers":{"celsius":1.1e12}"#),
+            custom(r#""numbers":{"celsius":-1e12}"#),
+            custom(&format!(r#""texts":{{"state":"{}"}}"#, "x".repeat(512))),
+            custom(&format!(r#""texts":{{"state":"{}"}}"#, "x".repeat(513))),
         ],
     );
 }

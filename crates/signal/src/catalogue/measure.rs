@@ -1,13 +1,12 @@
 //! Measures: from a table to what is counted.
 
 use fenghuo_event::Stream;
-use fenghuo_event::schema::{self, Mark};
 use fenghuo_window::{Merge, Series, Shape, Tier};
 use smallvec::SmallVec;
 use toml::de::DeValue;
 
 use super::counting::{Column, Counting, Formula, Keys};
-use super::{COLUMNS_MAX, ColumnOf, KINDS_OF_MEASURE_MAX, Measure, Origin};
+use super::{COLUMNS_MAX, ColumnOf, KINDS_OF_MEASURE_MAX, Measure, Origin, naming};
 use crate::document::{DURATION, Table, Value, unknown};
 use crate::expression::{EventLeaves, EventSchema, Expression, Schema, Type};
 use crate::kind::Kind;
@@ -320,27 +319,6 @@ fn total_kind(table: &Table<'_, '_>, kinds: &[Kind]) -> Option<Kind> {
     kind
 }
 
-/// Where the parts of an entity are in the events of a stream; a part of another name is the field
-/// of that name.
-fn path_of(stream: Stream, part: &str) -> &str {
-    match (stream, part) {
-        (Stream::Orders, "sku") => "line.sku_id",
-        (Stream::Orders, "location" | "warehouse") => "line.warehouse_id",
-        (Stream::Orders, "supplier") => "line.supplier_id",
-        (Stream::Orders, "region") => "ship_region",
-        (Stream::Couriers, "hub") => "scan_location_id",
-        (Stream::Catalog, "supplier") => "primary_supplier_id",
-        (_, "sku") => "sku_id",
-        (_, "campaign") => "campaign_id",
-        (_, "location") => "location_id",
-        (_, "warehouse") => "warehouse_id",
-        (_, "courier") => "courier_id",
-        (_, "supplier") => "supplier_id",
-        (_, "page") => "page_variant",
-        _ => part,
-    }
-}
-
 type Columns = Vec<(Box<str>, Merge)>;
 
 struct Reading<'t, 'd, 'a> {
@@ -355,27 +333,14 @@ impl Reading<'_, '_, '_> {
         stream: Stream,
     ) -> Option<(Vec<Kind>, Columns, Counting<EventLeaves>)> {
         let schema = EventSchema(stream);
-        let path = |part: &str| path_of(stream, part).to_owned();
+        let path = |part: &str| naming::path_of(stream, part).into_owned();
         let counting = self.counting(number, &schema, &path)?;
         let mut is_sound = true;
         for (kind, names) in &counting.1.keys {
-            for name in names {
-                for path in name.fields() {
-                    let mark = schema::field(stream, path).map(|field| field.mark);
-                    let why = match mark {
-                        Some(Mark::Hash) => "a hash of personal data",
-                        Some(Mark::Life) => "the id of one life",
-                        Some(Mark::FreeText) => "free text",
-                        _ => continue,
-                    };
-                    is_sound = false;
-                    let what = format!(
-                        "by: {} would be named after {path}, {why}, of which there is no end; count about something \
-                         bounded, such as \"campaign\" or \"sku\"",
-                        kind.name()
-                    );
-                    self.table.mistake(self.table.place("by"), &what);
-                }
+            let paths = names.iter().flat_map(|name| name.fields());
+            for what in naming::mistakes(stream, *kind, paths) {
+                is_sound = false;
+                self.table.mistake(self.table.place("by"), &what);
             }
         }
         let (columns, counting) = counting;
@@ -594,8 +559,12 @@ impl Reading<'_, '_, '_> {
         match Expression::parse(source, schema) {
             Ok(expression) if fits(expression.kind()) => Some(expression),
             Ok(expression) => {
+                let hint = match expression.kind() {
+                    Type::Float if fits(Type::Int) => ", such as int(… * 1000.0)",
+                    _ => "",
+                };
                 let what = format!(
-                    "{key}: {source:?} is of type {}; expected {expected}",
+                    "{key}: {source:?} is of type {}; expected {expected}{hint}",
                     expression.kind()
                 );
                 table.mistake(place, &what);

@@ -22,6 +22,7 @@ use crate::program::Program;
 mod compile;
 mod counting;
 mod measure;
+mod naming;
 mod signal;
 
 /// The built-in files: name and content.

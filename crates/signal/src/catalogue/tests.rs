@@ -348,6 +348,164 @@ fn the_documented_example_is_sound() {
     assert!(catalogue.signal("payment.coupon_refused").is_some());
 }
 
+/// The file over custom events that the documentation shows.
+fn machines() -> &'static str {
+    let page = include_str!("../../../../deploy/docs/catalogue.md");
+    let blocks = page.split("```toml\n").skip(1);
+    let mut blocks = blocks.filter_map(|rest| rest.split("```").next());
+    blocks
+        .find(|block| block.starts_with("# machines.toml"))
+        .unwrap()
+}
+
+/// What a file's measure counts of custom events, by entity.
+fn counted(text: &str, measure: &str, events: &[&str]) -> Vec<(String, Vec<i64>)> {
+    let catalogue = Catalogue::compile(&own(text)).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let (mut cells, mut facts) = (Combiner::new(7), Vec::new());
+    for (number, custom) in events.iter().enumerate() {
+        let line = format!(
+            r#"{{"meta":{{"event_id":"e{number}","source":"/s","occurred_at":"2026-11-11T12:00:03Z"}},"custom":{{{custom}}}}}"#
+        );
+        let event = decode(line.as_bytes(), None).unwrap();
+        let mut out = Fold {
+            cells: &mut cells,
+            facts: &mut facts,
+            late: false,
+        };
+        catalogue.program().fold(&event, &mut None, &mut out);
+    }
+    let series = catalogue.series_of(measure).number;
+    let mut counted: Vec<(String, Vec<i64>)> = cells
+        .rows()
+        .filter(|row| row.series == series)
+        .map(|row| (row.entity.to_string(), row.values.to_vec()))
+        .collect();
+    counted.sort();
+    counted
+}
+
+#[test]
+fn custom_events_are_counted_about_what_they_name() {
+    let found = counted(
+        machines(),
+        "oven",
+        &[
+            r#""name":"oven.temperature","entity":{"hall":"h1","machine":"m7"},"numbers":{"celsius":231.5}"#,
+            r#""name":"oven.temperature","entity":{"hall":"h1","machine":"m7"},"numbers":{"celsius":-0.25}"#,
+            r#""name":"oven.temperature","entity":{"machine":"m7","hall":"h2"},"numbers":{"celsius":260.04}"#,
+            // Without a hall it counts for the machine alone, and without a machine for none.
+            r#""name":"oven.temperature","entity":{"machine":"m8","hall":""},"numbers":{"celsius":250}"#,
+            r#""name":"oven.temperature","entity":{"hall":"h1"},"numbers":{"celsius":300}"#,
+            // Something else, and a reading without its number.
+            r#""name":"oven.door","entity":{"machine":"m7"},"numbers":{"celsius":300}"#,
+            r#""name":"oven.temperature","entity":{"machine":"m7"}"#,
+        ],
+    );
+    // Told, hot, the sum in tenths of a degree, and the hottest.
+    let expected = [
+        ("hall=h1,machine=m7", vec![2, 0, 2_313, 2_315]),
+        ("hall=h2,machine=m7", vec![1, 1, 2_600, 2_600]),
+        ("machine=m7", vec![3, 1, 4_913, 2_600]),
+        ("machine=m8", vec![1, 0, 2_500, 2_500]),
+    ];
+    assert_eq!(
+        found,
+        expected.map(|(entity, values)| (entity.to_owned(), values))
+    );
+}
+
+#[test]
+fn the_documented_custom_event_is_one() {
+    let page = include_str!("../../../../deploy/docs/catalogue.md");
+    let (_, rest) = page.split_once("```json\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let event = decode(example.as_bytes(), None).unwrap();
+    assert_eq!(event.key(), "oven.temperature,h1,m7");
+}
+
+/// The built-in kinds, by their own names and from elsewhere.
+#[test]
+fn a_custom_measure_may_be_about_what_fenghuo_knows_itself() {
+    let measure = |by: &str| {
+        format!(
+            "[[measure]]\nname = \"tick\"\nabout = \"Ticks.\"\nstream = \"custom\"\nby = {by}\n\
+             keep = \"level\"\ncolumns.ticks = {{ count = 'true' }}\n"
+        )
+    };
+    let event =
+        r#""name":"tick","entity":{"channel":"live","sku":"s1","location":"w1","way":"app"}"#;
+    for (by, expected) in [
+        (r#"["channel"]"#, "channel=live"),
+        (r#"["sku,location"]"#, "sku=s1,location=w1"),
+        (
+            r#"[{ kind = "channel", channel = 'entity.way' }]"#,
+            "channel=app",
+        ),
+        (r#"[{ kind = "event", event = 'name' }]"#, "event=tick"),
+        (r#"["shop"]"#, "shop"),
+    ] {
+        let found = counted(&measure(by), "tick", &[event]);
+        assert_eq!(found, [(expected.to_owned(), vec![1])], "{by}");
+    }
+}
+
+#[test]
+fn every_mistake_about_custom_events_is_told_with_what_helps() {
+    let mut told = String::new();
+    for (from, to) in [
+        ("stream = \"custom\"", "stream = \"customs\""),
+        ("numbers.celsius > 250", "number.celsius > 250"),
+        ("numbers.celsius > 250", "numbers.Celsius > 250"),
+        (
+            "name == \"oven.temperature\"",
+            "nmae == \"oven.temperature\"",
+        ),
+        (
+            "name == \"oven.temperature\"",
+            "type == \"oven.temperature\"",
+        ),
+        (
+            "sum = 'int(numbers.celsius * 10.0)'",
+            "sum = 'numbers.celsius'",
+        ),
+        (
+            "max = 'int(numbers.celsius * 10.0)'",
+            "max = 'texts.celsius'",
+        ),
+        (
+            "\"hall,machine\"]\nkeep",
+            "{ kind = \"state\", state = 'texts.state' }]\nkeep",
+        ),
+        (
+            "\"hall,machine\"]\nkeep",
+            "{ kind = \"state\", state = 'numbers.state' }]\nkeep",
+        ),
+        (
+            "\"hall,machine\"]\nkeep",
+            "{ kind = \"state\", state = 'entty.state' }]\nkeep",
+        ),
+        (
+            "\"hall,machine\"]\nkeep",
+            "{ kind = \"id\", id = 'meta.event_id' }]\nkeep",
+        ),
+        ("\"hall,machine\"]\nkeep", "\"source\"]\nkeep"),
+        ("\"hall,machine\"]\nkeep", "\"caller_hash\"]\nkeep"),
+        ("oven.hot / oven.told", "oven.hott / oven.told"),
+    ] {
+        assert!(machines().contains(from), "{from}");
+        let text = machines().replace(from, to);
+        let wrong = match Catalogue::compile(&own(&text)) {
+            Ok(_) => panic!("{from} as {to} was taken"),
+            Err(mistakes) => mistakes,
+        };
+        told.push_str(&format!("{} => {}\n", from.trim(), to.trim()));
+        for mistake in wrong.list {
+            told.push_str(&format!("    {mistake}\n"));
+        }
+    }
+    insta::assert_snapshot!(told);
+}
+
 /// Guards: a catalogue with as many measures and signals as one could write took the memory and the
 /// pages of all others.
 #[test]

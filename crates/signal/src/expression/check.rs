@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use fenghuo_event::schema::Enumeration;
 
-use super::error::{Error, Errors};
+use super::error::{Error, Errors, nearest};
 use super::parse::{Kind, Node, Operator};
 use super::schema::{Field, Leaf, Leaves, Schema};
 use super::tree::{Arithmetic, Bool, Comparison, Float, Read, Root, Text, Whole};
@@ -197,7 +197,14 @@ impl<S: Schema> Checker<'_, S> {
 
     fn unknown_field<T>(&mut self, at: usize, path: &str) -> Option<T> {
         let (noun, names) = (self.schema.noun(), self.schema.names());
-        let error = Error::unknown(at, noun, path, names);
+        let entries = self.schema.entries(path);
+        let entries = entries.iter().map(String::as_str);
+        let all = names.iter().copied().chain(entries);
+        // Where nothing is near, the fields are told and not every entry that there might be.
+        let error = match nearest(path, all) {
+            Some(near) => Error::unknown(at, noun, path, [near]),
+            None => Error::unknown(at, noun, path, names),
+        };
         self.tell(error)
     }
 

@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use fenghuo_event::Stream;
-use fenghuo_event::schema::{self, Scope, Value};
+use fenghuo_event::bounds::KEY_BYTES_MAX;
+use fenghuo_event::schema::{self, MapValue, Scope, Value};
 
 use super::schema::{Field, Leaf, Leaves, Schema};
 use super::text::Piece;
@@ -22,6 +24,15 @@ pub struct EventLeaves;
 /// An expression over one event.
 pub type EventExpression = super::Expression<EventLeaves>;
 
+/// How something is read: by the accessor of a field, or by a key in a map.
+#[derive(Clone, Debug)]
+pub enum Access<F, E> {
+    /// By this.
+    Field(F),
+    /// By this, which is given the key.
+    Entry(E, Arc<str>),
+}
+
 /// Counts what a list holds.
 #[derive(Clone, Copy, Debug)]
 pub enum Count {
@@ -34,17 +45,20 @@ pub enum Count {
 impl Leaves for EventLeaves {
     type Scope<'s> = Scope<'s>;
     type Unknown = Infallible;
-    type Bool = fn(Scope<'_>) -> bool;
+    type Bool = Access<fn(Scope<'_>) -> bool, fn(Scope<'_>, &str) -> bool>;
     type Whole = fn(Scope<'_>) -> i64;
     type Enum = fn(Scope<'_>) -> u32;
-    type Float = fn(Scope<'_>) -> f64;
-    type Text = for<'e> fn(Scope<'e>) -> &'e str;
+    type Float = Access<fn(Scope<'_>) -> f64, fn(Scope<'_>, &str) -> f64>;
+    type Text = Access<for<'e> fn(Scope<'e>) -> &'e str, for<'e> fn(Scope<'e>, &str) -> &'e str>;
     type Texts = for<'e> fn(Scope<'e>) -> &'e [Cow<'e, str>];
     type Count = Count;
 
     #[inline]
     fn bool(read: &Self::Bool, scope: Scope<'_>) -> Result<bool, Infallible> {
-        Ok(read(scope))
+        Ok(match read {
+            Access::Field(read) => read(scope),
+            Access::Entry(read, key) => read(scope, key),
+        })
     }
 
     #[inline]
@@ -59,12 +73,18 @@ impl Leaves for EventLeaves {
 
     #[inline]
     fn float(read: &Self::Float, scope: Scope<'_>) -> Result<f64, Infallible> {
-        Ok(read(scope))
+        Ok(match read {
+            Access::Field(read) => read(scope),
+            Access::Entry(read, key) => read(scope, key),
+        })
     }
 
     #[inline]
     fn text<'s>(read: &'s Self::Text, scope: Scope<'s>) -> Result<&'s str, Infallible> {
-        Ok(read(scope))
+        Ok(match read {
+            Access::Field(read) => read(scope),
+            Access::Entry(read, key) => read(scope, key),
+        })
     }
 
     fn holds<'s>(
@@ -93,25 +113,28 @@ impl Schema for EventSchema {
     }
 
     fn field(&self, path: &str) -> Option<Field<EventLeaves>> {
-        let field = schema::field(self.0, path)?;
+        let Some(field) = schema::field(self.0, path) else {
+            return entry(self.0, path);
+        };
         let leaf = match field.value {
-            Value::Bool(read) => Leaf::Bool(read),
+            Value::Bool(read) => Leaf::Bool(Access::Field(read)),
             Value::Int(read) => Leaf::Int(read),
             Value::Time(read) => Leaf::Time(read),
             Value::Duration(read) => Leaf::Duration(read),
             Value::Money(read) => Leaf::Money(read),
             Value::Enum(names, read) => Leaf::Enum(names, read),
-            Value::Single(read) => Leaf::Single(read),
-            Value::Double(read) => Leaf::Float(read),
-            Value::Text(read) => Leaf::Text(read),
+            Value::Single(read) => Leaf::Single(Access::Field(read)),
+            Value::Double(read) => Leaf::Float(Access::Field(read)),
+            Value::Text(read) => Leaf::Text(Access::Field(read)),
             Value::Texts(read) => Leaf::Texts(read, Count::Texts(read)),
             Value::List(read) => Leaf::List(Count::List(read)),
+            Value::Map(map) => Leaf::List(Count::List(map.count)),
             Value::Message => Leaf::Message,
         };
         Some(Field {
             path: Cow::Borrowed(field.path),
             leaf,
-            given: Some(field.given),
+            given: Some(Access::Field(field.given)),
             list: field.list.map(Cow::Borrowed),
         })
     }
@@ -121,6 +144,39 @@ impl Schema for EventSchema {
         let short = schema::SHORT.iter().map(|(short, _)| *short);
         fields.map(|field| field.path).chain(short).collect()
     }
+
+    /// Of maps whose name is nearly the one before the point, and of a map that is named with a key
+    /// that no event has, such as one with a capital letter.
+    fn entries(&self, path: &str) -> Vec<String> {
+        let Some((_, key)) = path.split_once('.') else {
+            return Vec::new();
+        };
+        let letter = |letter: char| match letter.to_ascii_lowercase() {
+            letter @ ('a'..='z' | '0'..='9') => letter,
+            _ => '_',
+        };
+        let key: String = key.chars().take(KEY_BYTES_MAX).map(letter).collect();
+        let maps = schema::fields(self.0).iter();
+        let maps = maps.filter(|field| matches!(field.value, Value::Map(_)));
+        maps.map(|field| format!("{}.{key}", field.path)).collect()
+    }
+}
+
+/// What an entry of a map reads.
+fn entry(stream: Stream, path: &str) -> Option<Field<EventLeaves>> {
+    let (_, map, key) = schema::entry(stream, path)?;
+    let key: Arc<str> = key.into();
+    let given = Access::Entry(map.has, Arc::clone(&key));
+    Some(Field {
+        path: Cow::Owned(path.to_owned()),
+        leaf: match map.value {
+            MapValue::Single(read) => Leaf::Single(Access::Entry(read, key)),
+            MapValue::Double(read) => Leaf::Float(Access::Entry(read, key)),
+            MapValue::Text(read) => Leaf::Text(Access::Entry(read, key)),
+        },
+        given: Some(given),
+        list: None,
+    })
 }
 
 impl Condition<EventLeaves> {

@@ -30,6 +30,9 @@
 //! to `Z`); of lists `size`. Functions are `has` (whether a field is given), `min`, `max`, `abs`,
 //! `int` and `float`. There is no `matches`: what a regular expression costs depends on the event.
 //!
+//! An entry of a map is read by its key, `numbers.celsius`, whether or not events have it; `has` tells
+//! one that is 0 or "" from none.
+//!
 //! # Types
 //! Bool, Int, Float, Text, Time, Duration, Money and enums. A whole number meets a Float as a Float.
 //! Time − Time = Duration, Time ± Duration = Time, Money · Int = Money, Duration · Int = Duration;
@@ -63,7 +66,7 @@ use std::sync::Arc;
 use fenghuo_event::schema::Enumeration;
 
 pub use error::{Error, Errors, Problem, nearest};
-pub use event::{Count, EventExpression, EventLeaves, EventSchema};
+pub use event::{Access, Count, EventExpression, EventLeaves, EventSchema};
 pub use schema::{Argument, Field, Leaf, Leaves, Refusal, Schema};
 pub use text::Piece;
 use tree::{Bool, Float, Root, Text, Whole};

@@ -67,6 +67,13 @@ pub trait Schema {
     /// All paths, from which the nearest to a misspelt one is looked up.
     fn names(&self) -> Vec<&str>;
 
+    /// Paths without end, such as those of a map's entries, that are near to `path`, which reads
+    /// nothing.
+    fn entries(&self, path: &str) -> Vec<String> {
+        let _ = path;
+        Vec::new()
+    }
+
     /// What a call of a function reads that is not one of the language's own. `None` where there
     /// is no such function.
     fn function(

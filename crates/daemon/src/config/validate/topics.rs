@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use fenghuo_engine::SourceTopic;
 use fenghuo_event::Stream;
+use fenghuo_signal::Catalogue;
+use fenghuo_signal::catalogue::Origin;
 
 use super::super::document::Document;
 use super::super::{ConfigError, Topics, Watched, raw};
@@ -101,6 +103,22 @@ pub fn topics(
         create: raw.create.unwrap_or(true),
         source_partitions: partitions("topics.source_partitions", raw.source_partitions)?,
     })
+}
+
+/// Measures of the shop's own whose events are not read.
+pub fn uncounted(catalogue: &Catalogue, topics: &Topics) -> Vec<String> {
+    let own = catalogue.measures().iter().filter(|measure| measure.is_own);
+    let uncounted = own.filter_map(|measure| match measure.origin {
+        Origin::Stream(stream) if topics.sources.iter().all(|one| one.stream != stream) => {
+            Some(format!(
+                "measure {:?} counts {stream}, which topics.streams leaves out: what rests on it is \
+                 unknown",
+                measure.name
+            ))
+        }
+        _ => None,
+    });
+    uncounted.collect()
 }
 
 /// How long a topic keeps its records; `None` = for ever.

@@ -135,6 +135,7 @@ async fn every_answer_is_described_and_every_description_is_true() {
     }
     assert_eq!(values(&kept, "shop.orders").len(), 4);
     assert_eq!(values(&kept, "shop.inventory").len(), 1);
+    assert_eq!(values(&kept, "shop.custom").len(), 1);
 
     // A bad line rejects itself alone.
     let body = format!("{}\nno event\n\n{}\n", order("a"), order("b"));

@@ -135,11 +135,44 @@ fn unfit_names_and_types() {
     );
 }
 
+#[test]
+fn unfit_names_of_custom_events() {
+    let long = format!("numbers.{} > 1", "k".repeat(49));
+    snapshot(
+        "unfit_names_of_custom_events",
+        Stream::Custom,
+        &[
+            "number.celsius > 3",
+            "entty.machine == \"m7\"",
+            "text.state == \"on\"",
+            "numbers.Celsius > 3",
+            "numbers.in-side > 3",
+            "numbers.a.b > 3",
+            "entity.7 == \"m\"",
+            &long,
+            "nam == \"oven\"",
+            "type == \"oven\"",
+            "celsius > 3",
+            "has(number.celsius)",
+            "numbers > 3",
+            "entity",
+            "\"m7\" in entity",
+            "entity.machine > 3",
+            "numbers.celsius == \"hot\"",
+            "numbers.celsius && true",
+            "texts.state + 1",
+            "meta.sorce == \"a\"",
+        ],
+    );
+}
+
 /// Pieces of the language, in no order.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "type",
         "line.quantity",
+        "numbers.",
+        "entity",
         "(",
         ")",
         "[",
@@ -176,9 +209,11 @@ proptest! {
         pieces in pieces(),
     ) {
         for source in [&*String::from_utf8_lossy(&bytes), &pieces] {
-            if let Err(errors) = EventExpression::parse(source, &EventSchema(Stream::Orders)) {
-                prop_assert!(!errors.0.is_empty());
-                prop_assert!(errors.0.iter().all(|error| error.at <= source.len()));
+            for stream in [Stream::Orders, Stream::Custom] {
+                if let Err(errors) = EventExpression::parse(source, &EventSchema(stream)) {
+                    prop_assert!(!errors.0.is_empty());
+                    prop_assert!(errors.0.iter().all(|error| error.at <= source.len()));
+                }
             }
         }
     }

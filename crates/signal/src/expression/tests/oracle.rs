@@ -118,7 +118,11 @@ fn find<'j>(json: &'j Json, path: &str, element: usize) -> &'j Json {
         "occurred_at" | "recorded_at" => (&json["meta"], path),
         _ => match path.strip_prefix("meta.") {
             Some(rest) => (&json["meta"], rest),
-            None => (json.get("order").unwrap_or(&json["feedback"]), path),
+            None => {
+                let bodies = ["order", "feedback", "custom"];
+                let body = bodies.into_iter().find_map(|body| json.get(body));
+                (body.unwrap_or(&Json::Null), path)
+            }
         },
     };
     for step in path.split('.') {
@@ -140,6 +144,7 @@ fn read(kind: Kind, json: &Json) -> Value {
             time.0
         })),
         Kind::Float => Float(f64::from(json.as_f64().unwrap_or(0.0) as f32)),
+        Kind::Double => Float(json.as_f64().unwrap_or(0.0)),
         Kind::Text => Text(json.as_str().unwrap_or("").to_owned()),
         other => panic!("{other:?} is no value"),
     }
@@ -291,7 +296,11 @@ impl Interpreter<'_> {
         if let ("has", [Tree::Field(kind, path)]) = (name, arguments) {
             let json = find(self.json, path, self.element);
             // Messages and times are given once they are there, even with nothing in them.
-            let is_message = matches!(kind, Kind::Money | Kind::Time);
+            // So is an entry of a map.
+            let is_entry = ["entity.", "numbers.", "texts."]
+                .iter()
+                .any(|map| path.starts_with(map));
+            let is_message = matches!(kind, Kind::Money | Kind::Time) || is_entry;
             let defaults = [0.into(), "".into(), false.into(), 0.0.into()];
             let unspecified = json
                 .as_str()
@@ -318,7 +327,9 @@ impl Interpreter<'_> {
 
     fn method(&self, receiver: &Tree, name: &str, arguments: &[Tree]) -> Value {
         if let (Tree::Field(Kind::Texts | Kind::List, path), "size") = (receiver, name) {
-            return Whole(self.list(path).len() as i64);
+            let entries = find(self.json, path, self.element).as_object();
+            let count = entries.map_or_else(|| self.list(path).len(), serde_json::Map::len);
+            return Whole(count as i64);
         }
         let text = self.text(receiver);
         let part = arguments
@@ -401,10 +412,9 @@ proptest! {
     fn random_expressions_have_the_value_that_a_naive_interpreter_gives(
         seed: u64,
         depth in 0_usize..5,
-        is_order: bool,
+        stream in prop::sample::select(vec![Stream::Orders, Stream::Feedback, Stream::Custom]),
         element in 0_usize..3,
     ) {
-        let stream = if is_order { Stream::Orders } else { Stream::Feedback };
         let mut random = Random(seed);
         let json = random::event(stream, &mut random);
         let kinds = grown(stream);

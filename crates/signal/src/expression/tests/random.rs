@@ -35,10 +35,22 @@ pub(super) enum Kind {
     Duration,
     Money,
     Float,
+    /// A Float that is kept in 64 bits; of fields alone.
+    Double,
     Text,
     Enum,
     Texts,
     List,
+}
+
+impl Kind {
+    /// The type of such a field's value.
+    fn grown(self) -> Kind {
+        match self {
+            Kind::Double => Kind::Float,
+            other => other,
+        }
+    }
 }
 
 /// The types that a whole expression over `stream` may have: feedback knows no money.
@@ -103,6 +115,21 @@ fn fields(stream: Stream) -> &'static [(Kind, &'static str)] {
             (Kind::Texts, "promotion_ids"),
             (Kind::List, "lines"),
         ],
+        Stream::Custom => &[
+            (Kind::Bool, "meta.synthetic"),
+            (Kind::Int, "meta.source_seq"),
+            (Kind::Time, "occurred_at"),
+            (Kind::Time, "recorded_at"),
+            (Kind::Text, "name"),
+            (Kind::Text, "entity.machine"),
+            (Kind::Text, "entity.hall"),
+            (Kind::Text, "texts.state"),
+            (Kind::Double, "numbers.celsius"),
+            (Kind::Double, "numbers.ms"),
+            (Kind::List, "entity"),
+            (Kind::List, "numbers"),
+            (Kind::List, "texts"),
+        ],
         _ => &[
             (Kind::Bool, "verified_purchase"),
             (Kind::Int, "rating"),
@@ -130,6 +157,9 @@ pub(super) fn names(path: &str) -> &'static [&'static str] {
 
 /// An event of `stream`, with about half of its fields given.
 pub(super) fn event(stream: Stream, random: &mut Random) -> Json {
+    if stream == Stream::Custom {
+        return custom(random);
+    }
     let mut body = Map::new();
     let name = match stream {
         Stream::Orders => {
@@ -160,6 +190,33 @@ pub(super) fn event(stream: Stream, random: &mut Random) -> Json {
     meta["meta"]["synthetic"] = json!(random.below(2) == 0);
     meta[name] = Json::Object(body);
     meta
+}
+
+/// A custom event, with about half of the entries that are read, and now and then another.
+fn custom(random: &mut Random) -> Json {
+    let mut body = Map::new();
+    body.insert("name".into(), json!(random.pick(&["app", "coupon"])));
+    for (kind, path) in fields(Stream::Custom) {
+        let Some((map, key)) = path.split_once('.').filter(|(map, _)| *map != "meta") else {
+            continue;
+        };
+        let key = if random.below(6) == 0 { "other" } else { key };
+        if random.below(2) == 0 {
+            continue;
+        }
+        let value = match kind {
+            Kind::Double => json!(random.pick(&[0.0, 0.1, 0.7, -2.5, 3.0, 1e12])),
+            _ if map == "texts" => json!(random.pick(&TEXTS)),
+            _ => json!(random.pick(&TEXTS[..5])),
+        };
+        let map = body.entry(map).or_insert_with(|| json!({}));
+        map[key] = value;
+    }
+    let mut event: Json = serde_json::from_str(&format!("{{{META}}}")).unwrap();
+    event["meta"]["synthetic"] = json!(random.below(2) == 0);
+    event["meta"]["source_seq"] = json!(random.below(4));
+    event["custom"] = Json::Object(body);
+    event
 }
 
 fn line(random: &mut Random) -> Json {
@@ -234,13 +291,14 @@ impl Grower<'_> {
     /// A text or an enum, which is one wherever it is not compared.
     fn text(&mut self, depth: usize) -> Tree {
         match self.random.below(3) {
-            0 => self.field(Kind::Enum),
+            0 if self.stream != Stream::Custom => self.field(Kind::Enum),
             _ => self.grow(Kind::Text, depth),
         }
     }
 
     fn leaf(&mut self, kind: Kind) -> Tree {
-        if self.random.below(3) > 0 && fields(self.stream).iter().any(|(of, _)| *of == kind) {
+        let mut fields = fields(self.stream).iter();
+        if self.random.below(3) > 0 && fields.any(|(of, _)| of.grown() == kind) {
             return self.field(kind);
         }
         match kind {
@@ -259,7 +317,7 @@ impl Grower<'_> {
     }
 
     fn field(&mut self, kind: Kind) -> Tree {
-        let of_kind = |(of, _): &&(Kind, &str)| *of == kind;
+        let of_kind = |(of, _): &&(Kind, &str)| of.grown() == kind;
         let all: Vec<_> = fields(self.stream).iter().filter(of_kind).collect();
         let (kind, path) = self.random.pick(&all);
         Tree::Field(*kind, path)
@@ -281,7 +339,7 @@ impl Grower<'_> {
                 };
                 self.binary(sign, kind, other, depth)
             }
-            5 | 6 => self.of_enum(),
+            5 | 6 if self.stream != Stream::Custom => self.of_enum(),
             7 => {
                 let name = self.random.pick(&["startsWith", "endsWith", "contains"]);
                 let part = match name {
@@ -290,7 +348,7 @@ impl Grower<'_> {
                 };
                 Tree::Method(Box::new(self.text(depth)), name, vec![part])
             }
-            8 => self.has(),
+            5 | 8 => self.has(),
             _ => self.membership(depth),
         }
     }
@@ -378,6 +436,9 @@ impl Grower<'_> {
                 1 if self.stream == Stream::Orders => {
                     let list = self.random.pick(&[Kind::Texts, Kind::List]);
                     Tree::Method(Box::new(self.field(list)), "size", vec![])
+                }
+                1 if self.stream == Stream::Custom => {
+                    Tree::Method(Box::new(self.field(Kind::List)), "size", vec![])
                 }
                 _ => Tree::Call("int", vec![self.grow(from, depth)]),
             },

@@ -145,8 +145,70 @@ fn fields_of_other_streams() {
         Stream::Suppliers,
         r#""supplier":{"type":"ASSESSMENT","supplier_id":"u1","scores":{"quality":88.5}}"#,
         0,
-        &[("scores.size()", "1"), ("has(scores)", "true")],
+        &[
+            ("scores.size()", "1"),
+            ("has(scores)", "true"),
+            ("scores.quality", "88.5"),
+            ("scores.finance", "0.0"),
+            ("has(scores.quality) && !has(scores.finance)", "true"),
+        ],
     );
+}
+
+#[test]
+fn a_custom_event_is_read_by_whatever_keys_it_has() {
+    let body = r#""custom":{"name":"oven.temperature","entity":{"machine":"M7","hall":""},
+        "numbers":{"celsius":231.5,"offset":0,"big":1e12},"texts":{"state":"Heating","note":""}}"#;
+    let table = [
+        (r#"name == "oven.temperature""#, "true"),
+        (r#"name.startsWith("oven.")"#, "true"),
+        (r#"name in ["oven.temperature", "oven.door"]"#, "true"),
+        ("entity.machine", r#""M7""#),
+        (r#"entity.machine.lower() == "m7""#, "true"),
+        ("entity.line", r#""""#),
+        ("numbers.celsius", "231.5"),
+        ("numbers.celsius > 230 && numbers.celsius < 231.6", "true"),
+        ("numbers.kelvin", "0.0"),
+        ("numbers.celsius / numbers.offset", "0.0"),
+        ("int(numbers.celsius * 10.0)", "2315"),
+        ("int(numbers.big * 1e12)", "9223372036854775807"),
+        ("-numbers.celsius % 1", "-0.5"),
+        ("texts.state", r#""Heating""#),
+        ("texts.state.size() + texts.none.size()", "7"),
+        // An entry that is 0 or "" is there all the same.
+        ("has(numbers.offset) && !has(numbers.kelvin)", "true"),
+        ("has(entity.hall) && !has(entity.line)", "true"),
+        ("has(texts.note) && !has(texts.none)", "true"),
+        ("has(entity) && has(numbers) && has(texts)", "true"),
+        ("entity.size() + numbers.size() + texts.size()", "7"),
+        ("has(name) ? meta.source : texts.in", r#""/shop/42""#),
+        ("recorded_at - occurred_at", "3000"),
+    ];
+    hold(Stream::Custom, body, 0, &table);
+    let bare = r#""custom":{"name":"tick"}"#;
+    let none = [
+        ("has(entity) || has(numbers.celsius)", "false"),
+        ("numbers.celsius", "0.0"),
+        ("entity.machine", r#""""#),
+        ("numbers.size()", "0"),
+    ];
+    hold(Stream::Custom, bare, 0, &none);
+    // Of another stream's event, too.
+    let json = with_body(ORDER);
+    let order = event(&json);
+    let celsius = parse(Stream::Custom, "numbers.celsius + 1.0");
+    assert_eq!(value(celsius, Scope::new(&order)), "1.0");
+}
+
+#[test]
+fn what_is_read_of_a_map_is_told_by_its_path() {
+    let read = parse(
+        Stream::Custom,
+        r#"has(numbers.ms) && (name == "x" || numbers.ms > 1 || entity.machine == "m")"#,
+    );
+    let fields: Vec<_> = read.fields().collect();
+    assert_eq!(fields, ["numbers.ms", "name", "entity.machine"]);
+    assert!(!read.uses_element());
 }
 
 #[test]
