@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use fenghuo_benches::{START_MS, config, json, protobuf};
-use fenghuo_engine::{Board, Evaluate, EvaluateConfig, Ingest, Playback};
+use fenghuo_engine::{Evaluate, EvaluateConfig, Ingest, Playback, View};
 use fenghuo_event::Stream;
 use fenghuo_log::{Append, Assigned, Progress, Record, Stage, TopicPartition};
 use fenghuo_signal::{Catalogue, Entity, EntityRef, Fold, Kind};
@@ -201,7 +201,7 @@ fn decode_and_fold(c: &mut Criterion) {
 /// Decodes and folds every message, and writes the commit.
 fn ingest(messages: &[Vec<u8>]) -> Vec<Append> {
     let config = config();
-    let mut stage = Ingest::new(config.ingest, config.set, Arc::new(Board::new()));
+    let mut stage = Ingest::new(config.ingest, config.set, Arc::new(View::new()));
     stage.assign(0, &assigned("shop.orders"), 0);
     let mut appends = Vec::new();
     for (batch, chunk) in messages.chunks(10_000).enumerate() {
@@ -250,7 +250,7 @@ fn stages(c: &mut Criterion) {
                     behind_ms_max: config.behind_ms_max,
                     checkpoint_ms: None,
                 };
-                let mut stage = Evaluate::new(evaluate, config.set, Arc::new(Board::new()));
+                let mut stage = Evaluate::new(evaluate, config.set, Arc::new(View::new()));
                 stage.assign(0, &assigned("fenghuo.panes"), 0);
                 stage
             },

@@ -115,7 +115,7 @@ fn a_restart_with_a_million_open_parcels() {
         "killed and started again: ready after {:.1} s, {:.0} trackers",
         watch.elapsed().as_secs_f64(),
         daemon
-            .metric("fenghuo_board_entries", &["map=\"trackers\""])
+            .metric("fenghuo_view_entries", &["map=\"trackers\""])
             .unwrap()
     );
     assert_eq!(daemon.json("/api/v1/totals?limit=3").unwrap(), totals);

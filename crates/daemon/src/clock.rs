@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use fenghuo_engine::Board;
+use fenghuo_engine::View;
 use fenghuo_window::Jump;
 use fenghuo_window::checked::Checked;
 pub use fenghuo_window::checked::{Standing, Verdict};
@@ -30,7 +30,7 @@ const OFFSET_EVERY: Duration = Duration::from_millis(50);
 static CLOCK: Mutex<Clock> = Mutex::new(Clock {
     checked: None,
     jump: None,
-    boards: Vec::new(),
+    views: Vec::new(),
 });
 
 struct Clock {
@@ -38,7 +38,7 @@ struct Clock {
     /// The step forward that was told last.
     jump: Option<Jump>,
     /// Who is told of it.
-    boards: Vec<Weak<Board>>,
+    views: Vec<Weak<View>>,
 }
 
 impl Clock {
@@ -52,8 +52,8 @@ impl Clock {
         let now_ms = checked.look(wall_ms, passed_ms);
         let jump = checked.jump();
         if std::mem::replace(&mut self.jump, jump) != jump {
-            let boards = self.boards.iter().filter_map(Weak::upgrade);
-            boards.for_each(|board| board.set_jump(jump));
+            let views = self.views.iter().filter_map(Weak::upgrade);
+            views.for_each(|view| view.set_jump(jump));
         }
         now_ms
     }
@@ -71,12 +71,12 @@ pub fn now_ms() -> i64 {
     clock().look(wall_ms, passed_ms)
 }
 
-/// Tells the stages that share a board of the steps forward that are followed.
-pub fn tell(board: &Arc<Board>) {
+/// Tells the stages that share a view of the steps forward that are followed.
+pub fn tell(view: &Arc<View>) {
     let mut clock = clock();
-    board.set_jump(clock.jump);
-    clock.boards.retain(|board| board.strong_count() > 0);
-    clock.boards.push(Arc::downgrade(board));
+    view.set_jump(clock.jump);
+    clock.views.retain(|view| view.strong_count() > 0);
+    clock.views.push(Arc::downgrade(view));
 }
 
 /// What the log in a folder says was written last, Unix ms, before anything else is: a clock that is

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use anyhow::Context as _;
 use fenghuo_alert::{Severity, Transition};
 use fenghuo_engine::record::{Intent, PageAction};
-use fenghuo_engine::{Board, InForce, Outcome, Playback, Route, Routes, Set, TopologyConfig};
+use fenghuo_engine::{InForce, Outcome, Playback, Route, Routes, Set, TopologyConfig, View};
 use fenghuo_event::Timestamp;
 use fenghuo_notify::{ChannelConfig, Means, Notifier, Terminal};
 use fenghuo_sim::{Shop, ShopConfig, Trouble, TroubleKind};
@@ -51,7 +51,7 @@ pub fn run(args: &cli::Demo) -> anyhow::Result<Exit> {
     let topology = topology(&shop_config)?;
     let mut playback = Playback::open(&topology, shop_config.start_ms, SECOND_MS)?;
     let now_ms = Arc::new(AtomicI64::new(shop_config.start_ms));
-    let board = Arc::clone(playback.topology().board());
+    let view = Arc::clone(playback.topology().view());
     let listener = runtime
         .block_on(tokio::net::TcpListener::bind(args.listen))
         .with_context(|| {
@@ -63,7 +63,7 @@ pub fn run(args: &cli::Demo) -> anyhow::Result<Exit> {
     let address = listener.local_addr()?;
     let shown = Shown {
         set: topology.set.clone(),
-        ..shown(&board, &shop_config, Arc::clone(&now_ms), http::recorder()?)
+        ..shown(&view, &shop_config, Arc::clone(&now_ms), http::recorder()?)
     };
     let server = runtime.spawn(http::serve(
         listener,
@@ -109,7 +109,7 @@ pub fn run(args: &cli::Demo) -> anyhow::Result<Exit> {
     while sale.now() < show_from_ms {
         sale.advance(sale.now() + 10 * SECOND_MS, &mut tell)?;
     }
-    let events: u64 = board.events().iter().map(|(_, _, events)| events).sum();
+    let events: u64 = view.events().iter().map(|(_, _, events)| events).sum();
     println!(
         "{events} events in {:.1} s; now 19:58 to 20:10\n",
         watch.elapsed().as_secs_f64()
@@ -123,7 +123,7 @@ pub fn run(args: &cli::Demo) -> anyhow::Result<Exit> {
         let passed_ms = (watch.elapsed().as_secs_f64() * 1e3 * factor) as i64;
         sale.advance((show_from_ms + passed_ms).min(show_until_ms), &mut tell)?;
     }
-    summary(&board, &shop_config, &sale.paged)?;
+    summary(&view, &shop_config, &sale.paged)?;
     server.abort();
     Ok(Exit::Done)
 }
@@ -188,14 +188,14 @@ fn topology(shop: &ShopConfig) -> anyhow::Result<TopologyConfig> {
 }
 
 fn shown(
-    board: &Arc<Board>,
+    view: &Arc<View>,
     shop: &ShopConfig,
     now_ms: Arc<AtomicI64>,
     prometheus: metrics_exporter_prometheus::PrometheusHandle,
 ) -> Shown {
     Shown {
         set: InForce::new(Set::built_in()),
-        board: Arc::clone(board),
+        view: Arc::clone(view),
         identity: Arc::new(Identity::new(Known {
             shop: Some(shop.shop_id.clone()),
             currency: Some("CNY".to_owned()),
@@ -231,10 +231,10 @@ fn found_by(kind: TroubleKind) -> &'static [&'static str] {
 }
 
 /// The account: what happened, what was found, and how long it took.
-fn summary(board: &Board, shop: &ShopConfig, paged: &[Paged]) -> anyhow::Result<()> {
+fn summary(view: &View, shop: &ShopConfig, paged: &[Paged]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    let all: u64 = board.events().iter().map(|(_, _, events)| events).sum();
-    let taken: u64 = board
+    let all: u64 = view.events().iter().map(|(_, _, events)| events).sum();
+    let taken: u64 = view
         .events()
         .iter()
         .filter(|(_, outcome, _)| *outcome == Outcome::Accepted)

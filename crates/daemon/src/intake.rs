@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fenghuo_engine::Board;
+use fenghuo_engine::View;
 use fenghuo_engine::record::topic;
 use fenghuo_event::{Reason, Stream};
 use fenghuo_intake::{Message, Rejected};
@@ -124,7 +124,7 @@ pub struct Intake {
     course: Arc<Course>,
     /// Topic and number of partitions of each stream, by the stream's name.
     places: BTreeMap<&'static str, (Arc<str>, u32)>,
-    board: Arc<Board>,
+    view: Arc<View>,
     refusals: Arc<Refusals>,
     /// How far an event may lie ahead of the log's time.
     ahead_ms_max: i64,
@@ -156,7 +156,7 @@ impl Intake {
             holdings,
             course,
             places,
-            board: Arc::default(),
+            view: Arc::default(),
             refusals: Arc::default(),
             ahead_ms_max: config.ingest.ahead_ms_max,
         }
@@ -167,9 +167,9 @@ impl Intake {
         Self { lost, ..self }
     }
 
-    /// Counts what is refused on a board.
-    pub fn counting_on(self, board: Arc<Board>) -> Self {
-        Self { board, ..self }
+    /// Counts what is refused on a view.
+    pub fn counting_on(self, view: Arc<View>) -> Self {
+        Self { view, ..self }
     }
 
     /// What is refused.
@@ -179,8 +179,8 @@ impl Intake {
 
     /// What counts are put on.
     #[cfg(test)]
-    pub fn board(&self) -> &Board {
-        &self.board
+    pub fn view(&self) -> &View {
+        &self.view
     }
 
     /// Whether there is room, and nobody is far behind.
@@ -265,8 +265,7 @@ impl Intake {
             self.identity.kept(&learned);
         }
         let accepted = taken.accepted;
-        self.refusals
-            .events(&self.board, sender, accepted, &refused);
+        self.refusals.events(&self.view, sender, accepted, &refused);
         Ok(taken)
     }
 

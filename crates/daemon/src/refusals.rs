@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fenghuo_alert::Severity;
-use fenghuo_engine::Board;
+use fenghuo_engine::View;
 use fenghuo_event::Stream;
 
 use crate::clock::Watch;
@@ -223,10 +223,10 @@ impl Refusals {
     }
 
     /// Events of a request that was taken: those that were accepted, and those that are dead letters
-    /// now, by stream and reason. They are counted on the board as ingest counts its own.
+    /// now, by stream and reason. They are counted on the view as ingest counts its own.
     pub fn events(
         &self,
-        board: &Board,
+        view: &View,
         sender: &Arc<str>,
         accepted: u64,
         refused: &BTreeMap<(Option<Stream>, &'static str), u64>,
@@ -236,7 +236,7 @@ impl Refusals {
             ..Tally::default()
         };
         for ((stream, reason), count) in refused {
-            board.count_refused(*stream, reason, *count);
+            view.count_refused(*stream, reason, *count);
             tally.events += count;
             *tally.reasons.entry(reason).or_default() += count;
         }

@@ -176,8 +176,8 @@ impl<W: Write> History<W> {
 
     fn write(&mut self, at_ms: i64) -> anyhow::Result<()> {
         if let Some(readings) = &mut self.readings {
-            let board = self.playback.topology().board();
-            readings.write(at_ms, board).context("writing readings")?;
+            let view = self.playback.topology().view();
+            readings.write(at_ms, view).context("writing readings")?;
         }
         Ok(())
     }
@@ -204,11 +204,11 @@ impl<W: Write> History<W> {
         }
         let events = counted(&mut self.playback) - self.before;
         let episodes = self.playback.episodes()?;
-        let board = self.playback.topology().board();
+        let view = self.playback.topology().view();
         Ok(Report::new(
             (self.began_ms, ended_ms),
             events,
-            board,
+            view,
             episodes,
         ))
     }
@@ -246,7 +246,7 @@ pub fn stages(config: &Config, began_ms: i64) -> anyhow::Result<Playback> {
 /// Events by what became of them.
 pub fn counted(playback: &mut Playback) -> Events {
     let mut counted = Events::default();
-    for (_, outcome, events) in playback.topology().board().events() {
+    for (_, outcome, events) in playback.topology().view().events() {
         let count = match outcome {
             Outcome::Accepted => &mut counted.accepted,
             Outcome::Rejected => &mut counted.rejected,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fenghuo_engine::record::topic;
-use fenghuo_engine::{Board, TopologyConfig};
+use fenghuo_engine::{TopologyConfig, View};
 use fenghuo_event::Stream;
 use fenghuo_log::{Append, Error, Log, TopicPartition};
 use fenghuo_notify::{Means, Notifier};
@@ -79,7 +79,7 @@ struct Shared {
     identity: Arc<Identity>,
     holdings: Holdings,
     began: Watch,
-    board: Arc<Board>,
+    view: Arc<View>,
     course: Arc<Course>,
     conditions: Arc<Conditions>,
     /// Partitions of each source topic.
@@ -153,15 +153,15 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     // In a folder nobody else would judge what was taken; on Kafka somebody does, now or later.
     let is_alone = matches!(topics, Topics::Folder(..));
     let course = Course::new(config.shutdown_deadline, is_alone);
-    let board = Arc::new(Board::new());
-    clock::tell(&board);
+    let view = Arc::new(View::new());
+    clock::tell(&view);
     let shared = Arc::new(Shared {
         log: MeasuredLog::new(log, holdings.clone()),
         topics,
         identity: Arc::new(identity),
         holdings,
         began: Watch::start(),
-        board,
+        view,
         course: Arc::new(course),
         conditions: Arc::new(Conditions::new()),
         partitions,
@@ -335,7 +335,7 @@ fn taker(shared: &Shared) -> Intake {
         shared.holdings.clone(),
         Arc::clone(&shared.course),
     )
-    .counting_on(Arc::clone(&shared.board))
+    .counting_on(Arc::clone(&shared.view))
     .unless(Box::new(move || for_lost.lost(Looks::Before)))
 }
 
@@ -350,7 +350,7 @@ fn shown(
     let members = Mutex::new(None);
     Shown {
         set: shared.topology.set.clone(),
-        board: Arc::clone(&shared.board),
+        view: Arc::clone(&shared.view),
         identity: Arc::clone(&shared.identity),
         token,
         public_url: config.http.public_url.clone(),
@@ -398,7 +398,7 @@ fn limits(shared: &Shared) -> Vec<(&'static str, u64)> {
         counted.map(|(_, count)| u64::from(*count)).sum::<u64>()
     };
     let couriers = config.topic_of(fenghuo_event::Stream::Couriers);
-    let homes = u64::from(config.topics.panes_partitions);
+    let shards = u64::from(config.topics.panes_partitions);
     let duplicates = 2 * config.ingest.duplicates.entries_max as u64;
     let trackers = config.ingest.trackers.entries_max as u64;
     vec![
@@ -407,10 +407,10 @@ fn limits(shared: &Shared) -> Vec<(&'static str, u64)> {
             "trackers",
             count(&|name| couriers.is_some_and(|couriers| &**couriers == name)) * trackers,
         ),
-        ("entities", homes * config.evaluate.entities_max as u64),
+        ("entities", shards * config.evaluate.entities_max as u64),
         (
             "plan_points",
-            homes * fenghuo_engine::PLAN_POINTS_MAX as u64,
+            shards * fenghuo_engine::PLAN_POINTS_MAX as u64,
         ),
     ]
 }
@@ -479,20 +479,20 @@ fn ready(shared: &Shared) -> Result<(), String> {
     if shared.course.is_alone() {
         // What no worker has taken yet, nobody else holds.
         let sources = shared.partitions.values().map(|count| *count as usize);
-        let homes = shared.config.topics.panes_partitions as usize;
+        let shards = shared.config.topics.panes_partitions as usize;
         for (what, held, all) in [
             ("the sources", count("ingest"), sources.sum()),
-            (topic::PANES, panes, homes),
+            (topic::PANES, panes, shards),
         ] {
             if held < all {
                 return Err(format!("{held} of {all} partitions of {what} are taken"));
             }
         }
     }
-    let homes = shared.board.homes();
-    if homes < panes {
+    let shards = shared.view.shards();
+    if shards < panes {
         return Err(format!(
-            "{homes} of {panes} partitions of fenghuo.panes are restored"
+            "{shards} of {panes} partitions of fenghuo.panes are restored"
         ));
     }
     if panes == 0 {
@@ -504,7 +504,7 @@ fn ready(shared: &Shared) -> Result<(), String> {
             false => Err(format!("{behind} records are being caught up with")),
         };
     }
-    let standings = shared.board.sources();
+    let standings = shared.view.sources();
     for (topic, count) in &shared.partitions {
         for partition in 0..*count {
             let standing = standings
@@ -542,12 +542,12 @@ fn start_workers(
     for number in 0..ingest.workers {
         let shared = Arc::clone(shared);
         workers.push(spawn(format!("ingest-{number}"), move |name| {
-            let open = || shared.topology.ingest(&shared.log, &shared.board, number);
+            let open = || shared.topology.ingest(&shared.log, &shared.view, number);
             let mut heard = 0;
             work(&shared.course, ingest, name, &open, &mut |_, _| {
                 // What is taken in here was heard before it was written.
                 if matches!(shared.topics, Topics::Kafka(_)) {
-                    hear(&shared.board, &mut heard);
+                    hear(&shared.view, &mut heard);
                 }
                 true
             });
@@ -556,7 +556,7 @@ fn start_workers(
     for number in 0..evaluate.workers {
         let shared = Arc::clone(shared);
         workers.push(spawn(format!("evaluate-{number}"), move |name| {
-            let open = || shared.topology.evaluate(&shared.log, &shared.board, number);
+            let open = || shared.topology.evaluate(&shared.log, &shared.view, number);
             let judged = metrics::histogram!("fenghuo_judge_duration_seconds");
             work(&shared.course, evaluate, name, &open, &mut |_, took| {
                 if let Some(took) = took {
@@ -569,7 +569,7 @@ fn start_workers(
     let (shared, notifier) = (Arc::clone(shared), Arc::clone(notifier));
     let runtime = runtime.clone();
     workers.push(spawn("dispatch".to_owned(), move |name| {
-        let open = || shared.topology.dispatch(&shared.log, &shared.board);
+        let open = || shared.topology.dispatch(&shared.log, &shared.view);
         let mut sender = Sender::new(
             &shared.config,
             Arc::clone(&shared.identity),
@@ -585,8 +585,8 @@ fn start_workers(
 }
 
 /// Tells the clock what time the events of the last commit say it is.
-fn hear(board: &Board, heard: &mut u64) {
-    let told = board.heard();
+fn hear(view: &View, heard: &mut u64) {
+    let told = view.heard();
     if std::mem::replace(heard, told.commits) != told.commits
         && let Some(occurred_ms) = told.occurred_ms
     {

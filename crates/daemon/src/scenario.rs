@@ -137,7 +137,7 @@ fn play(config: &Config, scenario: &Scenario) -> anyhow::Result<Outcome> {
     let reasons = match rejected {
         0 => Vec::new(),
         _ => {
-            let counted = playback.topology().board().dead_letters();
+            let counted = playback.topology().view().dead_letters();
             let counted = counted
                 .into_iter()
                 .map(|(why, many)| format!("{why}: {many}"));
@@ -189,7 +189,7 @@ fn found(
             numbers,
             state,
         } => {
-            let published = playback.topology().board().reading(signal, entity);
+            let published = playback.topology().view().reading(signal, entity);
             let reading = published.map(|published| published.reading);
             for (name, number) in numbers {
                 let known = reading.filter(|reading| reading.state != ReadingState::Unknown);

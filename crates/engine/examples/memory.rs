@@ -1,7 +1,7 @@
 //! What an entity costs in memory: `cargo run -p fenghuo-engine --example memory -- 100000`.
 //!
 //! Every sku comes with one order, and, with a second argument, with a floor and a stock level too.
-//! What is printed is the growth of the process, the board's copies of readings and totals included.
+//! What is printed is the growth of the process, the view's copies of readings and totals included.
 
 #![allow(clippy::print_stdout, reason = "a program for people")]
 #![allow(
@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use fenghuo_engine::{Board, Evaluate, EvaluateConfig, InForce, Set, record};
+use fenghuo_engine::{Evaluate, EvaluateConfig, InForce, Set, View, record};
 use fenghuo_event::Stream;
 use fenghuo_log::{Assigned, Record, Stage, TopicPartition};
 use fenghuo_signal::fact::CatalogFact;
@@ -33,7 +33,7 @@ fn main() {
         .and_then(|count| count.parse().ok())
         .unwrap_or(100_000);
     let is_full = args.next().is_some();
-    let board = Arc::new(Board::new());
+    let view = Arc::new(View::new());
     let streams = [Stream::Orders, Stream::Inventory, Stream::Catalog];
     let config = EvaluateConfig {
         topics: streams
@@ -43,7 +43,7 @@ fn main() {
         behind_ms_max: 60_000,
         checkpoint_ms: None,
     };
-    let mut evaluate = Evaluate::new(config, InForce::new(Set::built_in()), Arc::clone(&board));
+    let mut evaluate = Evaluate::new(config, InForce::new(Set::built_in()), Arc::clone(&view));
     let assigned = Assigned {
         partition: TopicPartition::new(record::topic::PANES, 0),
         partitions: 1,
@@ -79,7 +79,7 @@ fn main() {
         grown / 1_024,
         grown * 1_024 / skus.max(1)
     );
-    println!("{:?}", board.entries());
+    println!("{:?}", view.entries());
 }
 
 fn commit(first: u64, at_ms: i64, is_full: bool, streams: [Stream; 3]) -> CommitRecord {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use fenghuo_engine::{
-    Board, DuplicateBounds, InForce, Ingest, IngestConfig, Rewrite, Set, SourceTopic, TrackerBounds,
+    DuplicateBounds, InForce, Ingest, IngestConfig, Rewrite, Set, SourceTopic, TrackerBounds, View,
 };
 use fenghuo_event::Stream;
 use fenghuo_log::{Append, Assigned, Progress, Record, Stage, TopicPartition};
@@ -32,7 +32,7 @@ fn resident_kib() -> u64 {
         .unwrap_or(0)
 }
 
-fn stage(board: &Arc<Board>, committed: Option<u64>) -> Ingest {
+fn stage(view: &Arc<View>, committed: Option<u64>) -> Ingest {
     let config = IngestConfig {
         topics: vec![SourceTopic {
             name: Arc::from("shop.couriers"),
@@ -56,7 +56,7 @@ fn stage(board: &Arc<Board>, committed: Option<u64>) -> Ingest {
         panes_partitions: 1,
         seed: 0,
     };
-    let mut stage = Ingest::new(config, InForce::new(Set::built_in()), Arc::clone(board));
+    let mut stage = Ingest::new(config, InForce::new(Set::built_in()), Arc::clone(view));
     let assigned = Assigned {
         partition: TopicPartition::new("shop.couriers", 0),
         partitions: 1,
@@ -88,8 +88,8 @@ fn main() {
         .and_then(|count| count.parse().ok())
         .unwrap_or(100_000);
     let keeps = args.next().as_deref() != Some("memory");
-    let board = Arc::new(Board::new());
-    let mut stage = stage(&board, None);
+    let view = Arc::new(View::new());
+    let mut stage = stage(&view, None);
     stage.restored(0, 0);
     let before = resident_kib();
     let mut topic: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
@@ -132,7 +132,7 @@ fn main() {
     }
     let each = |amount: f64| amount / events as f64;
     let grown = resident_kib().saturating_sub(before);
-    println!("{:?}", board.entries());
+    println!("{:?}", view.entries());
     println!(
         "{parcels} open parcels: {} MiB more of the process",
         grown / 1_024
@@ -151,8 +151,8 @@ fn main() {
 
 fn restart(topic: &BTreeMap<Vec<u8>, Vec<u8>>, events: u64) {
     let bytes: usize = topic.values().map(Vec::len).sum();
-    let board = Arc::new(Board::new());
-    let mut stage = stage(&board, Some(events));
+    let view = Arc::new(View::new());
+    let mut stage = stage(&view, Some(events));
     let watch = Instant::now();
     for (offset, (key, value)) in (0..).zip(topic) {
         stage.restore(0, 0, record(offset, Some(key), Some(value)));
@@ -164,7 +164,7 @@ fn restart(topic: &BTreeMap<Vec<u8>, Vec<u8>>, events: u64) {
         "a restart takes {} records of {:.1} MB in {seconds:.2} s: {:?}",
         topic.len(),
         bytes as f64 / 1e6,
-        board.entries()
+        view.entries()
     );
     assert!(stage.broken().is_none(), "{:?}", stage.broken());
 }

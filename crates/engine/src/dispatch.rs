@@ -10,13 +10,13 @@ use std::sync::Arc;
 use fenghuo_alert::{Severity, State as AlertState, Transition};
 use fenghuo_log::{Append, Assigned, Broken, Progress, Record, Restore, Stage, TopicPartition};
 
-use crate::board::Board;
 use crate::evaluate::{damaged, newer};
 use crate::record::{
     AlertRecord, DeliveryOutcome, DeliveryRecord, Intent, PageAction, VERSION, topic,
 };
 use crate::route::Routes;
 use crate::set::{InForce, Set};
+use crate::view::View;
 
 mod inhibitors;
 
@@ -96,7 +96,7 @@ pub struct Dispatch {
     in_force: InForce,
     /// The rules, for what inhibits them, and what they read, for which streams it rests on.
     set: Arc<Set>,
-    board: Arc<Board>,
+    view: Arc<View>,
     now_ms: i64,
     episodes: BTreeMap<String, Box<Episode>>,
     inhibitors: Inhibitors,
@@ -110,14 +110,14 @@ pub struct Dispatch {
 
 impl Dispatch {
     /// A stage that knows of no episode.
-    pub fn new(config: DispatchConfig, in_force: InForce, board: Arc<Board>) -> Self {
+    pub fn new(config: DispatchConfig, in_force: InForce, view: Arc<View>) -> Self {
         let set = in_force.get();
         Self {
             inhibitors: Inhibitors::new(&set.rules),
             config,
             in_force,
             set,
-            board,
+            view,
             now_ms: 0,
             episodes: BTreeMap::new(),
             intents: BTreeMap::new(),
@@ -570,13 +570,13 @@ impl Stage for Dispatch {
         for record in std::mem::take(&mut self.said) {
             match record {
                 DeliveryRecord::Intent(intent) => {
-                    self.board.publish_intent(Arc::clone(&intent));
+                    self.view.publish_intent(Arc::clone(&intent));
                     // One that was settled before a restart is not sent again.
                     if self.intents.contains_key(&intent.delivery_id) {
                         self.ready.push(intent);
                     }
                 }
-                DeliveryRecord::Outcome(outcome) => self.board.publish_outcome(outcome),
+                DeliveryRecord::Outcome(outcome) => self.view.publish_outcome(outcome),
             }
         }
     }

@@ -11,12 +11,15 @@ use fenghuo_log::{Append, Assigned, Broken, Progress, Record, Restore, Stage, To
 use fenghuo_signal::{Catalogue, Entity, Kind};
 use fenghuo_window::{History, Series};
 
-use crate::board::{Board, ChartPoint, Published, SourceStanding, Totals};
-use crate::checkpoint::{Reader, SEGMENTS, Unreadable, Writer};
-use crate::home::{Changed, Decision, Home};
 use crate::ingest::home_of;
 use crate::record::{AlertRecord, CommitRecord, PANES_SINCE, VERSION, topic};
 use crate::set::{InForce, Set};
+use crate::view::{ChartPoint, Published, SourceStanding, Totals, View};
+use checkpoint::{Reader, SEGMENTS, Unreadable, Writer};
+use shard::{Changed, Decision, Shard};
+
+pub(crate) mod checkpoint;
+pub(crate) mod shard;
 
 /// What evaluate is told.
 #[derive(Clone, Debug)]
@@ -34,9 +37,9 @@ pub struct EvaluateConfig {
 
 const MINUTE_MS: i64 = 60_000;
 
-/// A home, and how it is written down.
+/// A shard, and how it is written down.
 struct Held {
-    home: Home,
+    shard: Shard,
     state: Writer,
     /// What was read of the state partition, until the panes follow.
     reader: Option<Reader>,
@@ -61,9 +64,9 @@ struct Held {
 pub struct Evaluate {
     config: Arc<EvaluateConfig>,
     in_force: InForce,
-    board: Arc<Board>,
+    view: Arc<View>,
     owner: u64,
-    homes: Vec<Option<Held>>,
+    shards: Vec<Option<Held>>,
     decisions: Vec<Decision>,
     said: Vec<Transition>,
     broken: Option<Broken>,
@@ -71,13 +74,13 @@ pub struct Evaluate {
 
 impl Evaluate {
     /// A stage without partitions.
-    pub fn new(config: EvaluateConfig, in_force: InForce, board: Arc<Board>) -> Self {
+    pub fn new(config: EvaluateConfig, in_force: InForce, view: Arc<View>) -> Self {
         Self {
             config: Arc::new(config),
             in_force,
-            owner: board.new_owner(),
-            board,
-            homes: Vec::new(),
+            owner: view.new_owner(),
+            view,
+            shards: Vec::new(),
             decisions: Vec::new(),
             said: Vec::new(),
             broken: None,
@@ -85,10 +88,10 @@ impl Evaluate {
     }
 
     fn merge(&mut self, index: usize, record: &Record<'_>) {
-        let Some(Some(held)) = self.homes.get_mut(index) else {
+        let Some(Some(held)) = self.shards.get_mut(index) else {
             return;
         };
-        let partition = held.home.partition();
+        let partition = held.shard.partition();
         let commit = match record.value.map(<CommitRecord as prost::Message>::decode) {
             None => None,
             Some(Ok(commit)) => Some(commit),
@@ -102,7 +105,7 @@ impl Evaluate {
                 self.broken = Some(broken);
                 return;
             }
-            if commit.set_number > held.home.set().number {
+            if commit.set_number > held.shard.set().number {
                 match of_commit(&self.in_force, &commit) {
                     Ok(None) => {}
                     Ok(Some(set)) => {
@@ -117,48 +120,49 @@ impl Evaluate {
                     }
                 }
             }
-            held.home.apply(&commit, record.offset, &mut self.decisions);
+            held.shard
+                .apply(&commit, record.offset, &mut self.decisions);
         }
         held.next = record.offset + 1;
     }
 
     fn withdraw(&self, held: &Held) {
-        let (home, partitions) = (&held.home, held.partitions);
-        let is_its = |entity: &Entity| home_of(entity, partitions) == home.partition();
-        self.board
-            .withdraw_home(home.partition(), self.owner, home.entities(), &is_its);
+        let (shard, partitions) = (&held.shard, held.partitions);
+        let is_its = |entity: &Entity| home_of(entity, partitions) == shard.partition();
+        self.view
+            .withdraw_shard(shard.partition(), self.owner, shard.entities(), &is_its);
     }
 
     /// Takes the checkpoint that was read, and returns the panes offset to fold on from.
     fn load(&mut self, index: usize) -> Option<u64> {
-        let held = self.homes.get_mut(index)?.as_mut()?;
+        let held = self.shards.get_mut(index)?.as_mut()?;
         let reader = held.reader.take()?;
         // What the log has was counted and judged under the set of then: it is folded under it.
         let then = reader.set().and_then(|row| self.in_force.make(row));
         held.set_changed = then.is_none();
         if let Some(set) = then {
             held.shown = Shown::new(&set.catalogue);
-            held.home = Home::new(held.home.partition(), Arc::clone(&self.config), set);
+            held.shard = Shard::new(held.shard.partition(), Arc::clone(&self.config), set);
         }
-        match held.home.load(&reader) {
+        match held.shard.load(&reader) {
             Ok(_) if reader.heads().any(|(_, head)| head.covered > held.from) => {
                 let what = format!(
                     "it rests on more than {} holds: was that topic made anew? Then delete both, \
                      or begin with another group",
                     topic::PANES
                 );
-                self.broken = Some(unread(held.home.partition(), Unreadable::Damaged(what)));
+                self.broken = Some(unread(held.shard.partition(), Unreadable::Damaged(what)));
                 None
             }
             Ok(from) => {
                 if from > 0 && from < held.low {
                     // Retention took panes that no checkpoint covers.
-                    held.home.holes += 1;
+                    held.shard.holes += 1;
                 }
                 Some(from.max(held.low))
             }
             Err(unreadable) => {
-                self.broken = Some(unread(held.home.partition(), unreadable));
+                self.broken = Some(unread(held.shard.partition(), unreadable));
                 None
             }
         }
@@ -170,12 +174,12 @@ impl Evaluate {
             return;
         };
         let step_ms = (cycle_ms / SEGMENTS as i64).max(1);
-        for held in self.homes.iter_mut().flatten() {
+        for held in self.shards.iter_mut().flatten() {
             if std::mem::take(&mut held.set_changed) {
                 // All at once: what a restart folds again must never lie under two sets of rules.
-                held.state.set(held.home.set(), appends);
+                held.state.set(held.shard.set(), appends);
                 for segment in 0..SEGMENTS {
-                    held.home
+                    held.shard
                         .write_segment(segment, held.next, &held.state, appends);
                 }
             }
@@ -185,8 +189,8 @@ impl Evaluate {
             held.turn_ms = Some(turn_ms);
             if at_ms >= turn_ms {
                 // Whatever became of the turns of earlier lives, the oldest comes first.
-                let oldest = held.home.oldest_segment();
-                held.home
+                let oldest = held.shard.oldest_segment();
+                held.shard
                     .write_segment(oldest, held.next, &held.state, appends);
                 // After a silence nothing is made up for: there was little to write down.
                 held.turn_ms = Some((turn_ms + step_ms).max(at_ms));
@@ -195,75 +199,75 @@ impl Evaluate {
     }
 
     fn publish(&mut self) {
-        for held in self.homes.iter_mut().flatten() {
+        for held in self.shards.iter_mut().flatten() {
             let Held {
-                home,
+                shard,
                 shown,
                 partitions,
                 ..
             } = held;
             if std::mem::take(&mut held.is_turned) {
                 // What the set before read is nobody's reading any more.
-                let (partition, partitions) = (home.partition(), *partitions);
+                let (partition, partitions) = (shard.partition(), *partitions);
                 let is_its = |entity: &Entity| home_of(entity, partitions) == partition;
-                self.board
-                    .withdraw_home(partition, self.owner, home.entities(), &is_its);
+                self.view
+                    .withdraw_shard(partition, self.owner, shard.entities(), &is_its);
             }
-            self.board.publish_home(home.partition(), self.owner);
-            for (topic, partition, state) in home.clocks() {
+            self.view.publish_shard(shard.partition(), self.owner);
+            for (topic, partition, state) in shard.clocks() {
                 let standing = SourceStanding {
                     newest_ms: (state.newest_ms != i64::MIN).then_some(state.newest_ms),
                     lateness_ms: state.lateness_ms,
                     at_end: state.at_end,
                     at_ms: state.at_ms,
                 };
-                self.board.publish_source(topic, partition, standing);
+                self.view.publish_source(topic, partition, standing);
             }
-            for _ in 0..std::mem::take(&mut home.holes) {
-                self.board.count_hole();
+            for _ in 0..std::mem::take(&mut shard.holes) {
+                self.view.count_hole();
             }
-            let board = &self.board;
-            home.drain_changed(&mut |Changed {
-                                         entity,
-                                         history,
-                                         facts,
-                                         readings,
-                                     }| {
+            let view = &self.view;
+            shard.drain_changed(&mut |Changed {
+                                          entity,
+                                          history,
+                                          facts,
+                                          readings,
+                                      }| {
                 if let Some(totals) = shown.totals(history) {
-                    board.publish_totals(entity.clone(), totals);
+                    view.publish_totals(entity.clone(), totals);
                 }
                 for (signal, reading, at_ms) in readings {
                     let published = Published { reading, at_ms };
-                    board.publish_reading(&signal, entity.clone(), published);
+                    view.publish_reading(&signal, entity.clone(), published);
                     if entity.kind == Kind::CAMPAIGN
                         && *signal == *"sales.pace"
-                        && board.chart_begins_ms(entity) != Some(Shown::chart_begins_ms(at_ms))
+                        && view.chart_begins_ms(entity) != Some(Shown::chart_begins_ms(at_ms))
                     {
                         let points = shown.chart(history, facts, at_ms);
-                        board.publish_chart(entity.clone(), points);
+                        view.publish_chart(entity.clone(), points);
                     }
                 }
             });
         }
-        let homes = || self.homes.iter().flatten().map(|held| &held.home);
-        let entities: usize = homes().map(Home::len).sum();
-        self.board
+        let shards = || self.shards.iter().flatten().map(|held| &held.shard);
+        let entities: usize = shards().map(Shard::len).sum();
+        self.view
             .set_entries(self.owner, "entities", entities as u64);
-        let refused: u64 = homes().map(|home| home.room.refused).sum();
-        self.board
+        let refused: u64 = shards().map(|shard| shard.room.refused).sum();
+        self.view
             .set_entries(self.owner, "entities_refused", refused);
-        let points: usize = homes().map(Home::points).sum();
-        self.board
+        let points: usize = shards().map(Shard::points).sum();
+        self.view
             .set_entries(self.owner, "plan_points", points as u64);
-        let plans: u64 = homes().map(|home| home.room.plans_refused).sum();
-        self.board
+        let plans: u64 = shards().map(|shard| shard.room.plans_refused).sum();
+        self.view
             .set_entries(self.owner, "plan_points_refused", plans);
         if refused + plans > 0 {
-            let names = homes().flat_map(|home| home.room.names()).collect();
-            self.board.set_refused(self.owner, names);
+            let names = shards().flat_map(|shard| shard.room.names()).collect();
+            self.view.set_refused(self.owner, names);
         }
         for transition in self.said.drain(..) {
-            self.board.publish_transition(transition);
+            self.view.publish_transition(transition);
         }
     }
 }
@@ -272,7 +276,7 @@ impl Held {
     /// Goes on under another set: what both have goes on, what is new begins.
     fn turn_to(&mut self, set: &Arc<Set>, decisions: &mut Vec<Decision>) -> Result<(), Unreadable> {
         self.set_changed = true;
-        self.is_turned |= self.home.turn_to(set, decisions)?;
+        self.is_turned |= self.shard.turn_to(set, decisions)?;
         self.shown = Shown::new(&set.catalogue);
         Ok(())
     }
@@ -362,24 +366,24 @@ impl Shown {
 /// keeps up.
 impl Drop for Evaluate {
     fn drop(&mut self) {
-        for held in self.homes.iter().flatten() {
+        for held in self.shards.iter().flatten() {
             self.withdraw(held);
         }
-        self.board.withdraw_entries(self.owner);
+        self.view.withdraw_entries(self.owner);
     }
 }
 
 impl Stage for Evaluate {
     fn assign(&mut self, index: usize, assigned: &Assigned, from: u64) -> Vec<Restore> {
-        if self.homes.len() <= index {
-            self.homes.resize_with(index + 1, || None);
+        if self.shards.len() <= index {
+            self.shards.resize_with(index + 1, || None);
         }
         let number = assigned.partition.partition;
         // Of no number: the panes say which set they were counted by.
         let set = Arc::new(self.in_force.get().at(0));
-        self.homes[index] = Some(Held {
+        self.shards[index] = Some(Held {
             shown: Shown::new(&set.catalogue),
-            home: Home::new(number, Arc::clone(&self.config), set),
+            shard: Shard::new(number, Arc::clone(&self.config), set),
             state: Writer::new(number),
             reader: Some(Reader::default()),
             low: assigned.low,
@@ -398,7 +402,7 @@ impl Stage for Evaluate {
     }
 
     fn restore(&mut self, index: usize, which: usize, record: Record<'_>) {
-        let Some(Some(held)) = self.homes.get_mut(index) else {
+        let Some(Some(held)) = self.shards.get_mut(index) else {
             return;
         };
         match which {
@@ -406,13 +410,13 @@ impl Stage for Evaluate {
                 if let Some(Err(unreadable)) =
                     held.reader.as_mut().map(|reader| reader.take(&record))
                 {
-                    self.broken = Some(unread(held.home.partition(), unreadable));
+                    self.broken = Some(unread(held.shard.partition(), unreadable));
                 }
             }
             1 => {
                 let alert = record.value.map(serde_json::from_slice::<AlertRecord>);
                 if let Some(Ok(AlertRecord { transition, .. })) = alert
-                    && home_of(&transition.entity, held.partitions) == held.home.partition()
+                    && home_of(&transition.entity, held.partitions) == held.shard.partition()
                 {
                     self.said.push(transition);
                 }
@@ -431,9 +435,9 @@ impl Stage for Evaluate {
         match which {
             1 => {
                 let from = self.load(index)?;
-                let held = self.homes.get_mut(index)?.as_mut()?;
+                let held = self.shards.get_mut(index)?.as_mut()?;
                 held.next = from;
-                let partition = TopicPartition::new(topic::PANES, held.home.partition());
+                let partition = TopicPartition::new(topic::PANES, held.shard.partition());
                 let to = held.from;
                 Some(Restore {
                     partition,
@@ -442,7 +446,7 @@ impl Stage for Evaluate {
                 })
             }
             2 => {
-                let held = self.homes.get_mut(index)?.as_mut()?;
+                let held = self.shards.get_mut(index)?.as_mut()?;
                 held.next = held.from;
                 None
             }
@@ -451,7 +455,7 @@ impl Stage for Evaluate {
     }
 
     fn revoke(&mut self, index: usize) {
-        if let Some(held) = self.homes.get_mut(index).and_then(Option::take) {
+        if let Some(held) = self.shards.get_mut(index).and_then(Option::take) {
             self.withdraw(&held);
         }
     }
@@ -468,7 +472,7 @@ impl Stage for Evaluate {
         // An episode whose rule is gone, or rules that the log does not know yet.
         !self.decisions.is_empty()
             || self.config.checkpoint_ms.is_some()
-                && self.homes.iter().flatten().any(|held| held.set_changed)
+                && self.shards.iter().flatten().any(|held| held.set_changed)
     }
 
     fn flush(&mut self, at_ms: i64, _progress: &[Progress], appends: &mut Vec<Append>) {

@@ -12,10 +12,10 @@ use fenghuo_log::{Append, Assigned, Broken, Progress, Record, Restore, Stage, To
 use fenghuo_signal::{Entity, Fact, Fold, Parcel, Program, life_key};
 use fenghuo_window::{Combiner, STEP_MS};
 
-use crate::board::{Board, Heard, Outcome};
 use crate::letters;
 use crate::record::{CommitRecord, JumpRow, SourceRange, VERSION, topic};
 use crate::set::{InForce, Set};
+use crate::view::{Heard, Outcome, View};
 
 pub(crate) mod duplicates;
 pub(crate) mod kept;
@@ -157,7 +157,7 @@ pub struct Ingest {
     set: Arc<Set>,
     /// The panes were told that set.
     is_told: bool,
-    board: Arc<Board>,
+    view: Arc<View>,
     owner: u64,
     partitions: Vec<Option<Partition>>,
     cells: Combiner<Entity>,
@@ -181,15 +181,15 @@ enum Refusal {
 
 impl Ingest {
     /// A stage without partitions.
-    pub fn new(config: IngestConfig, in_force: InForce, board: Arc<Board>) -> Self {
+    pub fn new(config: IngestConfig, in_force: InForce, view: Arc<View>) -> Self {
         let cells = Combiner::new(config.seed);
         Self {
             config,
             set: in_force.get(),
             in_force,
             is_told: false,
-            owner: board.new_owner(),
-            board,
+            owner: view.new_owner(),
+            view,
             partitions: Vec::new(),
             cells,
             facts: Vec::new(),
@@ -321,7 +321,7 @@ impl Ingest {
         let late_ms = newest_ms - at_ms - source.lateness_ms;
         // Where the clock was set forward, who tells the time from before is late by that much.
         let late = late_ms > self.config.horizon_ms
-            && late_ms - self.config.horizon_ms > self.board.jump_by_ms().min(JUMP_MS_MAX);
+            && late_ms - self.config.horizon_ms > self.view.jump_by_ms().min(JUMP_MS_MAX);
 
         let program = self.set.catalogue.program();
         let mut out = Fold {
@@ -366,29 +366,29 @@ impl Ingest {
 
     /// Writes the commit record of each panes partition, in parts of bounded size.
     fn write_panes(&mut self, at_ms: i64, sources: Vec<SourceRange>, appends: &mut Vec<Append>) {
-        let homes = self.config.panes_partitions.max(1);
-        let jump = self.board.jump().map(|jump| JumpRow {
+        let shards = self.config.panes_partitions.max(1);
+        let jump = self.view.jump().map(|jump| JumpRow {
             to_ms: jump.to_ms,
             by_ms: jump.by_ms,
         });
-        let mut packs: Vec<Pack> = (0..homes).map(|_| Pack::default()).collect();
+        let mut packs: Vec<Pack> = (0..shards).map(|_| Pack::default()).collect();
         // The rows of one entity come together.
         let mut last: Option<(&Entity, u32)> = None;
         for row in self.cells.rows() {
-            let home = match last {
-                Some((entity, home)) if std::ptr::eq(entity, row.entity) => home,
-                _ => home_of(row.entity, homes),
+            let shard = match last {
+                Some((entity, shard)) if std::ptr::eq(entity, row.entity) => shard,
+                _ => home_of(row.entity, shards),
             };
-            last = Some((row.entity, home));
-            packs[home as usize].row(&row);
+            last = Some((row.entity, shard));
+            packs[shard as usize].row(&row);
         }
         for (entity, fact) in self.facts.drain(..) {
-            packs[home_of(&entity, homes) as usize].fact(&entity, fact);
+            packs[home_of(&entity, shards) as usize].fact(&entity, fact);
         }
         self.cells.clear();
         let set = (!std::mem::replace(&mut self.is_told, true)).then(|| self.set.row());
-        for (home, pack) in (0..homes).zip(packs) {
-            let to = TopicPartition::new(topic::PANES, home);
+        for (shard, pack) in (0..shards).zip(packs) {
+            let to = TopicPartition::new(topic::PANES, shard);
             let mut parts = pack.into_parts(&self.set.catalogue);
             if let Some(set) = &set {
                 // A part of its own: with rows beside it, it may be larger than a broker takes.
@@ -440,17 +440,17 @@ impl Arrivals {
 }
 
 /// The panes partition of an entity: by its sku, or, for all others, by the shop.
-pub(crate) fn home_of(entity: &Entity, homes: u32) -> u32 {
+pub(crate) fn home_of(entity: &Entity, shards: u32) -> u32 {
     if !entity.kind.homed_by_sku() {
         return 0;
     }
     let hash = xxhash_rust::xxh3::xxh3_64(entity.first.as_bytes());
-    (hash % u64::from(homes)) as u32
+    (hash % u64::from(shards)) as u32
 }
 
 impl Drop for Ingest {
     fn drop(&mut self) {
-        self.board.withdraw_entries(self.owner);
+        self.view.withdraw_entries(self.owner);
     }
 }
 
@@ -643,33 +643,33 @@ impl Stage for Ingest {
 
     fn committed(&mut self) {
         if let Some(heard) = self.heard.take() {
-            self.board.hear(heard);
+            self.view.hear(heard);
         }
         for ((stream, outcome), events) in std::mem::take(&mut self.counts) {
-            self.board.count_events(stream, outcome, events);
+            self.view.count_events(stream, outcome, events);
         }
         for (reason, letters) in std::mem::take(&mut self.reasons) {
-            self.board.count_dead_letters(reason, letters);
+            self.view.count_dead_letters(reason, letters);
         }
         let held =
             |of: fn(&Partition) -> usize| self.partitions.iter().flatten().map(of).sum::<usize>();
-        self.board.set_entries(
+        self.view.set_entries(
             self.owner,
             "duplicates",
             held(|p| p.duplicates.len()) as u64,
         );
-        self.board
+        self.view
             .set_entries(self.owner, "trackers", held(|p| p.trackers.len()) as u64);
         let held_bytes = held(|p| p.trackers.held_bytes()) as u64;
-        self.board
+        self.view
             .set_entries(self.owner, "trackers_bytes", held_bytes);
         let refused = self.partitions.iter().flatten();
         let refused = refused.map(|p| p.trackers.refused).sum::<u64>();
-        self.board
+        self.view
             .set_entries(self.owner, "trackers_refused", refused);
         let forgotten = self.partitions.iter().flatten();
         let forgotten = forgotten.map(|p| p.duplicates.forgotten).sum::<u64>();
-        self.board
+        self.view
             .set_entries(self.owner, "duplicates_forgotten", forgotten);
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use fenghuo_log::{Broken, TopicPartition, Whole};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{self, Rebased};
+use crate::evaluate::checkpoint::{self, Rebased};
 use crate::evaluate::{damaged, readable, unread};
 use crate::letters;
 use crate::record::{CommitRecord, topic};

@@ -20,7 +20,7 @@ pub const PANES_SINCE: u32 = 2;
 
 /// Fenghuo's own topics.
 pub mod topic {
-    /// Commit records: deltas, facts and clocks, by home.
+    /// Commit records: deltas, facts and clocks, by shard.
     pub const PANES: &str = "fenghuo.panes";
     /// Checkpoints of what evaluate knows; compacted, with as many partitions as the panes.
     pub const STATE: &str = "fenghuo.state";

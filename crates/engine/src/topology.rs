@@ -7,13 +7,13 @@ use std::time::Duration;
 use fenghuo_event::Stream;
 use fenghuo_log::{Cadence, Error, Log, Runner, SessionSpec, Start, Step, TopicSpec};
 
-use crate::board::Board;
 use crate::dispatch::{Dispatch, DispatchConfig};
 use crate::evaluate::{Evaluate, EvaluateConfig};
 use crate::ingest::{Ingest, IngestConfig};
 use crate::record::topic;
 use crate::route::Routes;
 use crate::set::InForce;
+use crate::view::View;
 
 /// What an installation is told, on any log.
 #[derive(Clone, Debug)]
@@ -115,7 +115,7 @@ impl TopologyConfig {
     pub fn ingest(
         &self,
         log: &dyn Log,
-        board: &Arc<Board>,
+        view: &Arc<View>,
         worker: usize,
     ) -> Result<Runner<Ingest>, Error> {
         let topics = self
@@ -125,7 +125,7 @@ impl TopologyConfig {
             .map(|source| source.name.to_string())
             .collect();
         let session = log.open(&self.session("ingest", worker, topics, self.start))?;
-        let stage = Ingest::new(self.ingest.clone(), self.set.clone(), Arc::clone(board));
+        let stage = Ingest::new(self.ingest.clone(), self.set.clone(), Arc::clone(view));
         let cadence = Cadence {
             busy_ms: self.commit_ms,
             idle_ms: Some(1_000),
@@ -138,7 +138,7 @@ impl TopologyConfig {
     pub fn evaluate(
         &self,
         log: &dyn Log,
-        board: &Arc<Board>,
+        view: &Arc<View>,
         worker: usize,
     ) -> Result<Runner<Evaluate>, Error> {
         let topics = vec![topic::PANES.to_owned()];
@@ -149,19 +149,19 @@ impl TopologyConfig {
             behind_ms_max: self.behind_ms_max,
             checkpoint_ms: self.checkpoint_ms,
         };
-        let stage = Evaluate::new(config, self.set.clone(), Arc::clone(board));
+        let stage = Evaluate::new(config, self.set.clone(), Arc::clone(view));
         Ok(Runner::new(session, stage, Start::Earliest, prompt()))
     }
 
     /// Opens the dispatch worker.
-    pub fn dispatch(&self, log: &dyn Log, board: &Arc<Board>) -> Result<Runner<Dispatch>, Error> {
+    pub fn dispatch(&self, log: &dyn Log, view: &Arc<View>) -> Result<Runner<Dispatch>, Error> {
         let topics = vec![topic::ALERTS.to_owned()];
         let session = log.open(&self.session("dispatch", 0, topics, Start::Earliest))?;
         let config = DispatchConfig {
             routes: self.routes.clone(),
             topics: self.sources(),
         };
-        let stage = Dispatch::new(config, self.set.clone(), Arc::clone(board));
+        let stage = Dispatch::new(config, self.set.clone(), Arc::clone(view));
         Ok(Runner::new(session, stage, Start::Earliest, prompt()))
     }
 }
@@ -180,7 +180,7 @@ pub struct Topology {
     ingest: Runner<Ingest>,
     evaluate: Runner<Evaluate>,
     dispatch: Runner<Dispatch>,
-    board: Arc<Board>,
+    view: Arc<View>,
 }
 
 impl Topology {
@@ -193,18 +193,18 @@ impl Topology {
             partitions.insert(source.name.to_string(), found.ok_or_else(missing)?);
         }
         log.ensure(&config.own_topics(&|name| partitions.get(name).copied().unwrap_or(1)))?;
-        let board = Arc::new(Board::new());
+        let view = Arc::new(View::new());
         Ok(Self {
-            ingest: config.ingest(log, &board, 0)?,
-            evaluate: config.evaluate(log, &board, 0)?,
-            dispatch: config.dispatch(log, &board)?,
-            board,
+            ingest: config.ingest(log, &view, 0)?,
+            evaluate: config.evaluate(log, &view, 0)?,
+            dispatch: config.dispatch(log, &view)?,
+            view,
         })
     }
 
     /// What the stages know.
-    pub fn board(&self) -> &Arc<Board> {
-        &self.board
+    pub fn view(&self) -> &Arc<View> {
+        &self.view
     }
 
     /// The dispatch stage: pages to send, and where to tell what became of them.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fenghuo_alert::{Rules, State};
 use fenghuo_engine::record::topic;
-use fenghuo_engine::{Board, Outcome, Set};
+use fenghuo_engine::{Outcome, Set, View};
 use fenghuo_event::{Stream, pb};
 use fenghuo_log::{Log as _, TopicPartition};
 use fenghuo_signal::catalogue::File;
@@ -92,12 +92,12 @@ fn sell(shop: &mut Shop, seconds: u64) {
 
 fn reading(shop: &Shop) -> Option<(ReadingState, f64)> {
     let app = Entity::one(Kind::CHANNEL, "app");
-    let published = shop.topology.board().reading("payment.refused", &app)?;
+    let published = shop.topology.view().reading("payment.refused", &app)?;
     Some((published.reading.state, published.reading.value))
 }
 
 fn alerts(shop: &Shop) -> Vec<(String, State)> {
-    let open = shop.topology.board().open().into_iter();
+    let open = shop.topology.view().open().into_iter();
     let refused = open.filter(|last| last.rule == "refused");
     refused.map(|last| (last.episode, last.to)).collect()
 }
@@ -222,8 +222,8 @@ fn a_set_is_taken_up_while_it_runs_and_a_fold_from_the_beginning_meets_it_where_
         group: "again".to_owned(),
         ..shop.config.clone()
     };
-    let board = Arc::new(Board::new());
-    let mut runner = again.evaluate(&shop.log, &board, 0).unwrap();
+    let view = Arc::new(View::new());
+    let mut runner = again.evaluate(&shop.log, &view, 0).unwrap();
     for _ in 0..20_000 {
         runner.step(shop.now_ms, std::time::Duration::ZERO).unwrap();
     }
@@ -291,9 +291,9 @@ fn a_log_that_is_older_than_custom_events_takes_them_up() {
     // Of this life, which began half-way.
     let counts = [Outcome::Accepted, Outcome::Duplicate].map(|outcome| shop.count(outcome));
     assert_eq!(counts, [199, 199]);
-    let board = shop.topology.board();
+    let view = shop.topology.view();
     let oven = Entity::one(Kind::named("machine").unwrap(), "m7");
-    let published = board.reading("oven.too_hot", &oven).unwrap();
+    let published = view.reading("oven.too_hot", &oven).unwrap();
     assert_eq!(published.reading.state, ReadingState::Ok);
     assert!((published.reading.value - 0.25).abs() < 0.01);
     assert!(

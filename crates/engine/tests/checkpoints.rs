@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fenghuo_alert::{Rules, State};
 use fenghuo_engine::record::{AlertRecord, topic};
-use fenghuo_engine::{Board, Evaluate, Ingest, Set, Topology};
+use fenghuo_engine::{Evaluate, Ingest, Set, Topology, View};
 use fenghuo_event::{Stream, pb};
 use fenghuo_log::{Error, Log, Runner, SessionSpec, Start, TopicPartition};
 use fenghuo_signal::Catalogue;
@@ -17,14 +17,14 @@ use proptest::test_runner::TestRunner;
 use shop::*;
 
 /// Everything that people can see.
-fn seen(board: &Board) -> String {
+fn seen(view: &View) -> String {
     format!(
         "{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}",
-        board.readings(),
-        board.totals(),
-        board.charts(),
-        board.open(),
-        board.closed()
+        view.readings(),
+        view.totals(),
+        view.charts(),
+        view.open(),
+        view.closed()
     )
 }
 
@@ -110,12 +110,12 @@ fn checkpointed() -> Shop {
 
 /// Panes that a cycle of checkpoints has surely covered are gone.
 fn forget_old_panes(shop: &Shop, older_than: &mut Vec<Vec<u64>>) {
-    let panes = |home| TopicPartition::new(topic::PANES, home);
-    let highs = (0..3).map(|home| shop.log.high(&panes(home))).collect();
+    let panes = |shard| TopicPartition::new(topic::PANES, shard);
+    let highs = (0..3).map(|shard| shop.log.high(&panes(shard))).collect();
     older_than.push(highs);
     if older_than.len() > 70 {
-        for (home, high) in older_than.remove(0).into_iter().enumerate() {
-            shop.log.forget(&panes(home as u32), high);
+        for (shard, high) in older_than.remove(0).into_iter().enumerate() {
+            shop.log.forget(&panes(shard as u32), high);
         }
     }
 }
@@ -125,25 +125,25 @@ struct Lives {
     shop: Shop,
     ingest: Runner<Ingest>,
     evaluate: Runner<Evaluate>,
-    board: Arc<Board>,
+    view: Arc<View>,
 }
 
 impl Lives {
     fn begin() -> Self {
         let shop = checkpointed();
-        let board = Arc::new(Board::new());
+        let view = Arc::new(View::new());
         Self {
-            ingest: shop.config.ingest(&shop.log, &board, 0).unwrap(),
-            evaluate: shop.config.evaluate(&shop.log, &board, 0).unwrap(),
-            board,
+            ingest: shop.config.ingest(&shop.log, &view, 0).unwrap(),
+            evaluate: shop.config.evaluate(&shop.log, &view, 0).unwrap(),
+            view,
             shop,
         }
     }
 
     fn restart(&mut self) {
-        self.board = Arc::new(Board::new());
+        self.view = Arc::new(View::new());
         let Shop { config, log, .. } = &self.shop;
-        self.evaluate = config.evaluate(log, &self.board, 0).unwrap();
+        self.evaluate = config.evaluate(log, &self.view, 0).unwrap();
     }
 
     fn pass(&mut self) {
@@ -199,8 +199,8 @@ fn a_restart_from_checkpoints_sees_what_one_life_sees() {
             prop_assert!(other.is_none(), "{:#?}", other);
             prop_assert_eq!(ours.len(), theirs.len());
             prop_assert_eq!(
-                seen(&broken.board),
-                seen(&whole.board),
+                seen(&broken.view),
+                seen(&whole.view),
                 "after {} restarts",
                 restarts
             );
@@ -218,7 +218,7 @@ fn a_rule_that_is_gone_ends_its_episodes_and_a_new_one_judges_what_is_there() {
         order(pb::order::Type::Paid, "o1", "gel", 1, 900),
     );
     shop.pass(90);
-    assert_eq!(shop.topology.board().open().len(), 1);
+    assert_eq!(shop.topology.view().open().len(), 1);
 
     let catalogue = Catalogue::built_in();
     let names = catalogue.signal_names();
@@ -288,11 +288,11 @@ fn records_that_retention_took_are_counted_and_paged_and_the_rest_is_read() {
     shop.log.forget(&TopicPartition::new("shop.orders", 0), 14);
     shop.restart();
     shop.pass(2);
-    let board = shop.topology.board();
-    let (_, totals) = board.totals().pop().unwrap();
+    let view = shop.topology.view();
+    let (_, totals) = view.totals().pop().unwrap();
     assert_eq!(totals.orders, 13);
-    assert_eq!(board.holes(), 3, "one for each home");
-    let open = board.open();
+    assert_eq!(view.holes(), 3, "one for each shard");
+    let open = view.open();
     assert_eq!(open.len(), 1);
     assert_eq!(
         (&*open[0].rule, open[0].reading.value),
@@ -300,7 +300,7 @@ fn records_that_retention_took_are_counted_and_paged_and_the_rest_is_read() {
     );
     // After an hour without another loss it is over.
     shop.pass(3_700);
-    assert_eq!(shop.topology.board().open(), []);
+    assert_eq!(shop.topology.view().open(), []);
 }
 
 #[test]
@@ -319,11 +319,11 @@ fn a_source_that_was_made_anew_is_read_from_its_beginning() {
     (10..13).for_each(|number| send(&mut shop, number));
     shop.restart();
     shop.pass(2);
-    let (_, totals) = shop.topology.board().totals().pop().unwrap();
+    let (_, totals) = shop.topology.view().totals().pop().unwrap();
     assert_eq!(totals.orders, 13);
     (13..15).for_each(|number| send(&mut shop, number));
     shop.pass(2);
-    let (_, totals) = shop.topology.board().totals().pop().unwrap();
+    let (_, totals) = shop.topology.view().totals().pop().unwrap();
     assert_eq!(totals.orders, 15);
 }
 
@@ -332,8 +332,8 @@ fn what_came_before_a_newer_record_is_committed_and_it_is_not_skipped() {
     let mut shop = Shop::open();
     shop.send(Stream::Catalog, floor("gel", 1_500, 1));
     shop.pass(2);
-    let newer = |home| {
-        let to = TopicPartition::new(topic::PANES, home);
+    let newer = |shard| {
+        let to = TopicPartition::new(topic::PANES, shard);
         // Version 99.
         fenghuo_log::Append::new(to, None, vec![0x08, 99])
     };
@@ -366,6 +366,6 @@ fn an_old_order_after_a_restart_is_judged_as_before_it() {
         let low = order(pb::order::Type::Paid, "o1", "gel", 1, 150);
         shop.send_as(Stream::Orders, low, "o1", at_ms);
         shop.pass(2);
-        assert_eq!(shop.topology.board().open().len(), 1, "restart: {restart}");
+        assert_eq!(shop.topology.view().open().len(), 1, "restart: {restart}");
     }
 }

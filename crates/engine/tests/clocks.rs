@@ -198,7 +198,7 @@ fn a_silence_is_told_after_a_clock_was_wrong() {
             shop.by_ms = 0;
             shop.trade(240);
             let silent = |shop: &Wronged| {
-                let open = shop.shop.topology.board().open();
+                let open = shop.shop.topology.view().open();
                 let is_it = |alert: &&fenghuo_alert::Transition| {
                     alert.signal == "source.silence" && &*alert.entity.first == "shop.orders"
                 };

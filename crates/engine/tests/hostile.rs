@@ -179,7 +179,7 @@ fn settled(log: &MemoryLog, config: &TopologyConfig) -> Topology {
 }
 
 fn count(topology: &Topology, outcome: Outcome) -> u64 {
-    let events = topology.board().events().into_iter();
+    let events = topology.view().events().into_iter();
     let of = events.filter(|(_, found, _)| *found == outcome);
     of.map(|(_, _, count)| count).sum()
 }
@@ -238,7 +238,7 @@ fn poison_costs_its_own_letter_and_nothing_else() {
         }
         let got = settled(&poisoned, &config);
 
-        let letters: BTreeMap<&str, u64> = got.board().dead_letters().into_iter().collect();
+        let letters: BTreeMap<&str, u64> = got.view().dead_letters().into_iter().collect();
         assert_eq!(letters, by_reason, "seed {seed}");
         let found = read(&poisoned, &TopicPartition::new(topic::DEAD_LETTER, 0));
         assert_eq!(found.len(), origins.len(), "seed {seed}");
@@ -260,13 +260,13 @@ fn poison_costs_its_own_letter_and_nothing_else() {
             );
         }
         let sorted = |topology: &Topology| {
-            let board = topology.board();
-            let mut totals: Vec<String> = board
+            let view = topology.view();
+            let mut totals: Vec<String> = view
                 .totals()
                 .iter()
                 .map(|total| format!("{total:?}"))
                 .collect();
-            let readings = board.readings();
+            let readings = view.readings();
             totals.extend(readings.iter().map(|(signal, entity, published)| {
                 format!("{signal} {entity:?} {:?}", published.reading)
             }));
@@ -274,7 +274,7 @@ fn poison_costs_its_own_letter_and_nothing_else() {
             totals
         };
         assert_eq!(sorted(&got), sorted(&expected), "seed {seed}");
-        assert_eq!(got.board().holes(), 0);
+        assert_eq!(got.view().holes(), 0);
     }
 }
 
@@ -364,22 +364,22 @@ fn attack(config: &TopologyConfig, orders: usize, lines: usize, at_once: usize) 
     topology
 }
 
-/// Everything that a board holds is within what the config says.
+/// Everything that a view holds is within what the config says.
 fn assert_bounded(topology: &Topology, config: &TopologyConfig, orders: usize) {
-    let board = topology.board();
+    let view = topology.view();
     assert_eq!(count(topology, Outcome::Accepted), orders as u64);
     let entities = config.entities_max * config.ingest.panes_partitions as usize;
-    let entries: BTreeMap<&str, u64> = board.entries().into_iter().collect();
+    let entries: BTreeMap<&str, u64> = view.entries().into_iter().collect();
     let held = |map: &str| entries.get(map).copied().unwrap_or(0) as usize;
     assert!(held("entities") <= entities, "{entries:?}");
     assert!(
         held("duplicates") <= 2 * config.ingest.duplicates.entries_max,
         "{entries:?}"
     );
-    assert!(board.readings().len() <= entities * Catalogue::built_in().signals().len());
-    assert!(board.totals().len() <= entities && board.charts().len() <= entities);
+    assert!(view.readings().len() <= entities * Catalogue::built_in().signals().len());
+    assert!(view.totals().len() <= entities && view.charts().len() <= entities);
     // What is about the shop was there before there was no room, and counts on.
-    let totals = board.totals();
+    let totals = view.totals();
     let shop = totals
         .iter()
         .find(|(entity, _)| *entity == fenghuo_signal::Entity::shop());
@@ -392,7 +392,7 @@ fn more_skus_than_there_is_room_for_stay_within_the_bounds() {
     let topology = attack(&config, 5_000, 4, 100);
     assert_bounded(&topology, &config, 5_000);
     // It was an attack: both maps are full, and what found no room is counted.
-    let entries: BTreeMap<&str, u64> = topology.board().entries().into_iter().collect();
+    let entries: BTreeMap<&str, u64> = topology.view().entries().into_iter().collect();
     assert_eq!((entries["entities"], entries["duplicates"]), (1_000, 2_000));
     assert!(entries["entities_refused"] > 15_000, "{entries:?}");
 }
@@ -410,7 +410,7 @@ fn resident_mib() -> (u64, u64) {
 
 /// By hand: `cargo test --release -p fenghuo-engine --test hostile -- --ignored --nocapture`. With
 /// 400,000 entities and two million keys of duplicates it stood at 2.1 GiB from the time on at which
-/// they were full, which is 5 KiB an entity with what the board holds of it.
+/// they were full, which is 5 KiB an entity with what the view holds of it.
 #[test]
 #[ignore = "needs a release build: ten million skus take minutes without one"]
 fn ten_million_skus_stay_within_the_bounds() {
@@ -423,7 +423,7 @@ fn ten_million_skus_stay_within_the_bounds() {
     let (peak, now) = resident_mib();
     println!("one sku an order: {before} MiB before, {peak} at most, {now} after");
     assert_bounded(&topology, &config, 10_000_000);
-    println!("{:?}", topology.board().entries());
+    println!("{:?}", topology.view().entries());
     drop(topology);
     // As many as come in one fetch of 16 MiB.
     let topology = attack(&config, 2_500, 4_096, 250);

@@ -40,14 +40,14 @@ fn a_price_below_the_floor_is_paged_once_and_resolved_once() {
             [],
             "nothing is told twice"
         );
-        assert_eq!(shop.topology.board().open().len(), 1);
+        assert_eq!(shop.topology.view().open().len(), 1);
 
         shop.pass(3_600);
         let over = shop.topology.dispatch().take_ready();
         assert_eq!(over.len(), 1);
         assert_eq!(over[0].action, PageAction::Resolve);
         assert_eq!(over[0].alert.episode, ready[0].alert.episode);
-        assert_eq!(shop.topology.board().closed()[0].to, State::Resolved);
+        assert_eq!(shop.topology.view().closed()[0].to, State::Resolved);
     }
 }
 
@@ -124,7 +124,7 @@ fn every_message_has_one_outcome_and_totals_are_exact() {
     assert_eq!(shop.count(Outcome::Duplicate), 1);
     assert_eq!(shop.count(Outcome::Late), 1);
     assert_eq!(shop.count(Outcome::Rejected), 3);
-    let letters = shop.topology.board().dead_letters();
+    let letters = shop.topology.view().dead_letters();
     assert_eq!(
         letters,
         [
@@ -135,7 +135,7 @@ fn every_message_has_one_outcome_and_totals_are_exact() {
         ],
         "each with its reason"
     );
-    let totals = shop.topology.board().totals();
+    let totals = shop.topology.view().totals();
     let of = |kind, name: &str| {
         let entity = Entity::one(kind, name);
         totals
@@ -171,7 +171,7 @@ fn a_second_life_knows_what_the_first_knew_and_says_nothing_twice() {
     shop.pass(2);
     let first = shop.topology.dispatch().take_ready();
     assert_eq!(first.len(), 1);
-    let before = (shop.topology.board().totals(), shop.topology.board().open());
+    let before = (shop.topology.view().totals(), shop.topology.view().open());
 
     // The page was committed and not known to be delivered: it is sent again under its key.
     shop.restart();
@@ -181,7 +181,7 @@ fn a_second_life_knows_what_the_first_knew_and_says_nothing_twice() {
         .dispatch()
         .outcome(delivered(&first[0].delivery_id));
     shop.pass(1);
-    let after = (shop.topology.board().totals(), shop.topology.board().open());
+    let after = (shop.topology.view().totals(), shop.topology.view().open());
     assert_eq!(after, before);
 
     shop.restart();
@@ -198,7 +198,7 @@ fn a_second_life_knows_what_the_first_knew_and_says_nothing_twice() {
         "the duplicate set is warm"
     );
     assert_eq!(shop.topology.dispatch().take_ready(), []);
-    assert_eq!(shop.topology.board().totals(), before.0);
+    assert_eq!(shop.topology.view().totals(), before.0);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_page_that_fails_falls_over_to_the_next_channel() {
     let second = shop.topology.dispatch().take_ready();
     assert_eq!(second.len(), 1);
     assert_eq!(second[0].channel, "chat");
-    let deliveries = shop.topology.board().deliveries();
+    let deliveries = shop.topology.view().deliveries();
     let outcome = deliveries
         .iter()
         .find(|d| d.intent.channel == "phone")
@@ -247,7 +247,7 @@ fn a_silent_source_is_told_and_speaks_for_its_children() {
         shop.pass(1);
     }
     shop.pass(300);
-    let open = shop.topology.board().open();
+    let open = shop.topology.view().open();
     let silence = open
         .iter()
         .find(|alert| alert.signal == "source.silence")
@@ -255,7 +255,7 @@ fn a_silent_source_is_told_and_speaks_for_its_children() {
     assert_eq!(silence.entity, Entity::one(Kind::SOURCE, "shop.orders"));
     let reading = shop
         .topology
-        .board()
+        .view()
         .reading("source.silence", &silence.entity)
         .unwrap();
     assert!(reading.reading.value > 280.0, "{reading:?}");
@@ -266,7 +266,7 @@ fn a_silent_source_is_told_and_speaks_for_its_children() {
     }
     assert!(
         shop.topology
-            .board()
+            .view()
             .closed()
             .iter()
             .any(|alert| alert.signal == "source.silence")
@@ -288,7 +288,7 @@ fn nothing_is_read_of_what_was_never_told() {
         "stock.hours_of_cover",
         "sales.pace",
     ] {
-        let published = shop.topology.board().reading(signal, &sku);
+        let published = shop.topology.view().reading(signal, &sku);
         assert_eq!(published, None, "{signal}");
     }
     let inventory = pb::Inventory {
@@ -305,7 +305,7 @@ fn nothing_is_read_of_what_was_never_told() {
     shop.pass(30);
     let published = shop
         .topology
-        .board()
+        .view()
         .reading("stock.available_to_promise", &sku)
         .unwrap();
     assert_eq!(

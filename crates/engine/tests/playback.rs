@@ -60,7 +60,7 @@ fn everything_fed_is_read_wherever_the_config_begins() {
     for start in [Start::Earliest, Start::Latest, Start::At(i64::MAX)] {
         let mut playback = below_the_floor(start);
         playback.pass(START_MS).unwrap();
-        let events = playback.topology().board().events();
+        let events = playback.topology().view().events();
         let events: u64 = events.iter().map(|(_, _, events)| events).sum();
         assert_eq!(events, 2, "{start:?}");
     }
@@ -137,5 +137,5 @@ fn of_the_log_only_the_alerts_are_kept() {
         assert_eq!(held(name), 0, "{name}");
     }
     assert_eq!(held(topic::ALERTS), 1);
-    assert_eq!(playback.topology().board().holes(), 0);
+    assert_eq!(playback.topology().view().holes(), 0);
 }

@@ -5,7 +5,7 @@ mod told;
 
 use std::collections::BTreeMap;
 
-use fenghuo_engine::{Board, Topology, TopologyConfig};
+use fenghuo_engine::{Topology, TopologyConfig, View};
 use fenghuo_event::{Stream, pb};
 use fenghuo_log::{Append, Log, TopicPartition};
 
@@ -101,14 +101,14 @@ fn sold_below_its_floor(sku: &str) -> Vec<Append> {
     ]
 }
 
-fn paged(board: &Board) -> Vec<String> {
-    let open = board.open();
+fn paged(view: &View) -> Vec<String> {
+    let open = view.open();
     let floor = open.iter().filter(|open| open.signal == "price.floor");
     floor.map(|open| open.entity.to_string()).collect()
 }
 
 fn entries(topology: &Topology) -> BTreeMap<&'static str, u64> {
-    topology.board().entries().into_iter().collect()
+    topology.view().entries().into_iter().collect()
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn what_is_sold_and_priced_finds_room_after_a_flood_of_plans() {
         201,
         "two thirds, and the topic itself"
     );
-    let refused = topology.board().refused();
+    let refused = topology.view().refused();
     assert!(
         refused
             .iter()
@@ -142,7 +142,7 @@ fn what_is_sold_and_priced_finds_room_after_a_flood_of_plans() {
     .unwrap();
     topology.settle(START_MS + 2_000).unwrap();
     let expected: Vec<String> = skus.iter().map(|sku| format!("sku={sku}")).collect();
-    let mut pages = paged(topology.board());
+    let mut pages = paged(topology.view());
     pages.sort();
     assert_eq!(pages, expected);
 
@@ -150,7 +150,7 @@ fn what_is_sold_and_priced_finds_room_after_a_flood_of_plans() {
     drop(topology);
     let mut again = Topology::open(&config, &log).unwrap();
     again.settle(START_MS + 3_000).unwrap();
-    let mut pages = paged(again.board());
+    let mut pages = paged(again.view());
     pages.sort();
     assert_eq!(pages, expected);
 }

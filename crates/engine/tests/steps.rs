@@ -41,8 +41,8 @@ impl Stepped {
             to_ms: self.shop.now_ms,
             by_ms: further_ms,
         };
-        let board = self.shop.topology.board();
-        board.set_jump((further_ms > 0).then_some(jump));
+        let view = self.shop.topology.view();
+        view.set_jump((further_ms > 0).then_some(jump));
     }
 
     fn sell(&mut self, sku: &str) {

@@ -23,7 +23,7 @@ mod shown;
 
 pub use catalogue::{Catalogue, Judge, Measure, Signal};
 pub use entity::{Entity, EntityRef, ParseEntityError};
-pub use estimator::{Next, Read, State, View};
+pub use estimator::{Next, Read, Seen, State};
 pub use fact::{Fact, Facts};
 pub use kind::{Kind, KindError};
 pub use life::parcel::Parcel;

@@ -76,8 +76,8 @@ pub const METRICS: &[Metric] = &[
         &["stage"],
     ),
     metric("fenghuo_judge_duration_seconds", Exposed::Histogram, &[]),
-    metric("fenghuo_board_entries", Exposed::Gauge, &["map"]),
-    metric("fenghuo_board_entries_limit", Exposed::Gauge, &["map"]),
+    metric("fenghuo_view_entries", Exposed::Gauge, &["map"]),
+    metric("fenghuo_view_entries_limit", Exposed::Gauge, &["map"]),
     metric("fenghuo_alerts", Exposed::Gauge, &["state", "severity"]),
     metric(
         "fenghuo_deliveries_total",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use fenghuo_alert::{Severity, State, Transition};
-use fenghuo_engine::Board;
+use fenghuo_engine::View;
 use fenghuo_engine::record::{AlertRecord, VERSION, topic};
 use fenghuo_log::{Append, Log, TopicPartition};
 use fenghuo_signal::{Entity, Kind, Reading};
@@ -86,7 +86,7 @@ impl Alerts {
         &mut self,
         conditions: &Conditions,
         log: &dyn Log,
-        board: &Board,
+        view: &View,
         now_ms: i64,
     ) -> anyhow::Result<()> {
         let standing = conditions.all();
@@ -111,7 +111,7 @@ impl Alerts {
         log.append(appends)
             .context("telling the log of this process's own alerts")?;
         for transition in steps {
-            board.publish_transition(transition.clone());
+            view.publish_transition(transition.clone());
             self.take_up(transition, now_ms);
         }
         Ok(())
@@ -255,27 +255,27 @@ mod tests {
 
     #[test]
     fn a_condition_is_one_episode_over_a_restart() {
-        let (log, board, conditions) = (log(), Board::new(), Conditions::new());
+        let (log, view, conditions) = (log(), View::new(), Conditions::new());
         let mut alerts = Alerts::new("");
         let at = |ms: i64| WARN_AFTER_MS + ms;
         conditions.set(1, condition("disk.full", "", Severity::Warn));
-        alerts.tell(&conditions, &log, &board, 1_000).unwrap();
-        assert_eq!(board.open().len(), 0, "it may pass");
-        alerts.tell(&conditions, &log, &board, at(1_000)).unwrap();
+        alerts.tell(&conditions, &log, &view, 1_000).unwrap();
+        assert_eq!(view.open().len(), 0, "it may pass");
+        alerts.tell(&conditions, &log, &view, at(1_000)).unwrap();
         conditions.set(2, condition("disk.full", "", Severity::Page));
-        alerts.tell(&conditions, &log, &board, at(2_000)).unwrap();
-        alerts.tell(&conditions, &log, &board, at(3_000)).unwrap();
-        assert_eq!(board.open().len(), 1);
+        alerts.tell(&conditions, &log, &view, at(2_000)).unwrap();
+        alerts.tell(&conditions, &log, &view, at(3_000)).unwrap();
+        assert_eq!(view.open().len(), 1);
 
         let mut again = restored(&log, "", at(4_000));
-        again.tell(&conditions, &log, &board, at(5_000)).unwrap();
+        again.tell(&conditions, &log, &view, at(5_000)).unwrap();
         conditions.clear("disk.full", "");
-        again.tell(&conditions, &log, &board, at(6_000)).unwrap();
-        assert_eq!(board.open().len(), 1, "it may come back");
+        again.tell(&conditions, &log, &view, at(6_000)).unwrap();
+        assert_eq!(view.open().len(), 1, "it may come back");
         again
-            .tell(&conditions, &log, &board, at(5_000) + CLEAR_AFTER_MS)
+            .tell(&conditions, &log, &view, at(5_000) + CLEAR_AFTER_MS)
             .unwrap();
-        assert_eq!(board.open().len(), 0);
+        assert_eq!(view.open().len(), 0);
         let told: Vec<Transition> = values(&log)
             .iter()
             .map(|value| serde_json::from_slice::<AlertRecord>(value).unwrap())
@@ -295,12 +295,12 @@ mod tests {
 
     #[test]
     fn another_instance_is_not_spoken_for() {
-        let (log, board, conditions) = (log(), Board::new(), Conditions::new());
+        let (log, view, conditions) = (log(), View::new(), Conditions::new());
         conditions.set(1, condition("disk.full", "", Severity::Page));
         let mut one = Alerts::new("one");
-        one.tell(&conditions, &log, &board, 1_000).unwrap();
+        one.tell(&conditions, &log, &view, 1_000).unwrap();
         let mut two = restored(&log, "two", 2_000);
-        two.tell(&Conditions::new(), &log, &board, 2_000 + CLEAR_AFTER_MS)
+        two.tell(&Conditions::new(), &log, &view, 2_000 + CLEAR_AFTER_MS)
             .unwrap();
         assert_eq!(values(&log).len(), 1);
     }

@@ -1,12 +1,12 @@
 //! What is wrong with the clock of this machine, or with that of the log.
 //!
-//! Nothing is decided here: [`crate::clock`] knows whether its clock was set, and the board what
+//! Nothing is decided here: [`crate::clock`] knows whether its clock was set, and the view what
 //! events and records say beside it.
 
 use std::collections::VecDeque;
 
 use fenghuo_alert::Severity;
-use fenghuo_engine::board::Heard;
+use fenghuo_engine::view::Heard;
 
 use super::Condition;
 use crate::clock::{Standing, Verdict};

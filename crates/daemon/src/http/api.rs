@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use fenghuo_alert::Transition;
-use fenghuo_engine::board::{self, Totals};
+use fenghuo_engine::view::{self, Totals};
 use fenghuo_signal::{Entity, Kind, Reading, Signal};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -216,7 +216,7 @@ fn counted(standing: &[Standing]) -> Vec<Value> {
 /// Says of every answer from how much of the panes it is made, where that is not all of them.
 async fn tell_share(State(context): Here, mut response: Response) -> Response {
     let shown = &context.shown;
-    let (held, all) = (shown.board.homes(), shown.panes_partitions);
+    let (held, all) = (shown.view.shards(), shown.panes_partitions);
     if held < all
         && let Ok(share) = HeaderValue::from_str(&format!("{held} of {all}"))
     {
@@ -248,7 +248,7 @@ async fn partitions(State(context): Here, Ask(asked): Ask<PageAsk>) -> Response 
             ("count", count.into()),
             (
                 "panes",
-                json!({ "held": shown.board.homes(), "of": shown.panes_partitions }),
+                json!({ "held": shown.view.shards(), "of": shown.panes_partitions }),
             ),
             ("elsewhere", json!(elsewhere)),
         ]))
@@ -321,7 +321,7 @@ fn page_of_readings(shown: &Shown, wanted: &ReadingsWanted) -> Vec<u8> {
             .is_none_or(|only| *only == signal.name)
     });
     let names = signals.iter().map(|signal| &*signal.name);
-    let count: usize = names.map(|name| shown.board.readings_count(name)).sum();
+    let count: usize = names.map(|name| shown.view.readings_count(name)).sum();
     let is_wanted = |entity: &Entity| {
         wanted.entity.as_ref().is_none_or(|only| only == entity)
             && wanted.kind.is_none_or(|only| only == entity.kind)
@@ -338,7 +338,7 @@ fn page_of_readings(shown: &Shown, wanted: &ReadingsWanted) -> Vec<u8> {
             break;
         }
         let found = shown
-            .board
+            .view
             .readings_after(&signal.name, after, left, &is_wanted);
         rows.extend(found.into_iter().map(|(entity, published)| ReadingRow {
             signal: signal.name.to_string(),
@@ -367,7 +367,7 @@ fn page_of_episodes(
     let deliveries = {
         let wanted: HashSet<&str> = rows.iter().map(|last| last.episode.as_str()).collect();
         let about = |episode: &str| wanted.contains(episode);
-        by_episode(shown.board.deliveries_about(&about))
+        by_episode(shown.view.deliveries_about(&about))
     };
     let mut page = Page::of(name);
     let row = |last| EpisodeRow::new(last, &deliveries);
@@ -385,9 +385,9 @@ async fn alerts(State(context): Here, Ask(asked): Ask<PageAsk>) -> Response {
         Err(text) => return bad(&text),
     };
     large(&context, JSON, move |shown| {
-        let rows = shown.board.open_after(after.as_ref(), limit + 1);
-        let count = shown.board.open_count();
-        let cursor = |last: &Transition| query::alert_cursor(&board::alert_place(last));
+        let rows = shown.view.open_after(after.as_ref(), limit + 1);
+        let count = shown.view.open_count();
+        let cursor = |last: &Transition| query::alert_cursor(&view::alert_place(last));
         Ok(page_of_episodes(
             shown, "alerts", limit, rows, count, cursor,
         ))
@@ -405,8 +405,8 @@ async fn episodes(State(context): Here, Ask(asked): Ask<PageAsk>) -> Response {
         Err(text) => return bad(&text),
     };
     large(&context, JSON, move |shown| {
-        let (rows, count) = shown.board.episodes_after(after.as_ref(), limit + 1);
-        let cursor = |last: &Transition| query::episode_cursor(&board::episode_place(last));
+        let (rows, count) = shown.view.episodes_after(after.as_ref(), limit + 1);
+        let cursor = |last: &Transition| query::episode_cursor(&view::episode_place(last));
         Ok(page_of_episodes(
             shown, "episodes", limit, rows, count, cursor,
         ))
@@ -420,10 +420,10 @@ async fn deliveries(State(context): Here, Ask(asked): Ask<PageAsk>) -> Response 
         Err(text) => return bad(&text),
     };
     large(&context, JSON, move |shown| {
-        let found = shown.board.deliveries_after(after.as_deref(), limit + 1);
+        let found = shown.view.deliveries_after(after.as_deref(), limit + 1);
         let (rows, count) = found.ok_or_else(|| Box::new(bad(query::NO_CURSOR)))?;
         let mut page = Page::of("deliveries");
-        let place = |delivery: &board::Delivery| delivery.intent.delivery_id.clone();
+        let place = |delivery: &view::Delivery| delivery.intent.delivery_id.clone();
         let next = page.fill(limit, rows, place, DeliveryRow::new);
         Ok(page.finish(&[("next", next.into()), ("count", count.into())]))
     })
@@ -451,13 +451,13 @@ fn row_of_totals(key: &str, name: &str, totals: &Totals) -> Value {
 
 fn page_of_totals(shown: &Shown, limit: usize, after: Option<&str>) -> Vec<u8> {
     let most = |kind: Kind, key: &str| -> Vec<Value> {
-        let rows = shown.board.totals_most(kind, limit.min(TOTALS_MAX));
+        let rows = shown.view.totals_most(kind, limit.min(TOTALS_MAX));
         rows.iter()
             .map(|(entity, totals)| row_of_totals(key, &entity.first, totals))
             .collect()
     };
     // Skus come by name, so that a page continues where the one before ended.
-    let (skus, count) = shown.board.totals_after(Kind::SKU, after, limit + 1);
+    let (skus, count) = shown.view.totals_after(Kind::SKU, after, limit + 1);
     let mut page = Page::of("skus");
     let place = |(entity, _): &(Entity, Totals)| entity.first.to_string();
     let next = page.fill(limit, skus, place, |(entity, totals)| {
@@ -469,7 +469,7 @@ fn page_of_totals(shown: &Shown, limit: usize, after: Option<&str>) -> Vec<u8> {
         ("count", count.into()),
         ("shop", json!(known.shop)),
         ("currency", json!(known.currency)),
-        ("total", json!(shown.board.totals_of(&Entity::shop()))),
+        ("total", json!(shown.view.totals_of(&Entity::shop()))),
         ("campaigns", most(Kind::CAMPAIGN, "campaign").into()),
         ("channels", most(Kind::CHANNEL, "channel").into()),
     ])

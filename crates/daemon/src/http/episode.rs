@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use fenghuo_alert::{Severity, State, Transition};
-use fenghuo_engine::board::Delivery;
 use fenghuo_engine::record::PageAction;
+use fenghuo_engine::view::Delivery;
 use fenghuo_signal::{Entity, Reading};
 use serde::Serialize;
 

@@ -18,7 +18,7 @@ use super::snapshot;
 
 /// Snapshots are at least this far apart.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// Snapshots take at most a tenth of one core: of a large board there are fewer.
+/// Snapshots take at most a tenth of one core: of a large view there are fewer.
 const SHARE: u32 = 9;
 /// A screen that is told nothing for so long hears a beat, and knows that the connection stands.
 const BEAT: Duration = Duration::from_secs(15);
@@ -62,7 +62,7 @@ pub(super) async fn publish(context: Arc<Context>, mut closing: watch::Receiver<
                 seen = None;
                 continue;
             }
-            let revision = context.shown.board.revision();
+            let revision = context.shown.view.revision();
             let is_wanted = tokio::select! {
                 biased;
                 () = context.live.wanted.notified() => true,

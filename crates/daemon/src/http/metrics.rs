@@ -1,9 +1,9 @@
-//! Metrics of the board, written anew for each scrape: what is no longer known vanishes.
+//! Metrics of the view, written anew for each scrape: what is no longer known vanishes.
 //!
 //! Names from events become labels only for the entities with the most traffic.
 
 use fenghuo_alert::{Severity, State};
-use fenghuo_engine::Board;
+use fenghuo_engine::View;
 use fenghuo_event::Reason;
 use fenghuo_signal::Catalogue;
 use fenghuo_signal::catalogue::ShownAs;
@@ -11,7 +11,7 @@ use fenghuo_signal::catalogue::ShownAs;
 use super::exposition::{Exposition, Type};
 use super::{Held, Shown};
 
-/// The whole text: what the process measured, then what the board knows.
+/// The whole text: what the process measured, then what the view knows.
 pub(super) fn render(shown: &Shown) -> String {
     let mut measured = shown.prometheus.render();
     if !measured.is_empty() && !measured.ends_with('\n') {
@@ -19,13 +19,13 @@ pub(super) fn render(shown: &Shown) -> String {
     }
     let mut out = Exposition::after(measured);
     process(shown, &mut out);
-    events(&shown.board, &mut out);
+    events(&shown.view, &mut out);
     lag(&(shown.held)(), &mut out);
-    watermarks(&shown.board, (shown.now_ms)(), &mut out);
+    watermarks(&shown.view, (shown.now_ms)(), &mut out);
     entries(shown, &mut out);
-    alerts(&shown.board, &mut out);
+    alerts(&shown.view, &mut out);
     let set = shown.set.get();
-    readings(&shown.board, &set.catalogue, shown.top_entities, &mut out);
+    readings(&shown.view, &set.catalogue, shown.top_entities, &mut out);
     out.finish()
 }
 
@@ -63,21 +63,21 @@ fn process(shown: &Shown, out: &mut Exposition) {
     }
 }
 
-fn events(board: &Board, out: &mut Exposition) {
+fn events(view: &View, out: &mut Exposition) {
     let mut events = out.family(
         "fenghuo_events_total",
         Type::Counter,
         "Messages read, by stream and by what became of them.",
     );
-    for (stream, outcome, count) in board.events() {
+    for (stream, outcome, count) in view.events() {
         let labels = [("stream", stream.topic()), ("outcome", outcome.as_str())];
         events.sample(&labels, count as f64);
     }
     let labels = [("stream", "unknown"), ("outcome", "rejected")];
-    events.sample(&labels, board.refused_unknown() as f64);
+    events.sample(&labels, view.refused_unknown() as f64);
     // Every reason begins at 0, so that the first one is seen as an increase.
     let mut letters: Vec<(&str, u64)> = Reason::ALL.iter().map(|r| (r.as_str(), 0)).collect();
-    for (reason, count) in board.dead_letters() {
+    for (reason, count) in view.dead_letters() {
         match letters.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, known)) => *known = count,
             None => letters.push((reason, count)),
@@ -96,7 +96,7 @@ fn events(board: &Board, out: &mut Exposition) {
         Type::Counter,
         "Ranges of source offsets that no commit covered: something was lost.",
     )
-    .sample(&[], board.holes() as f64);
+    .sample(&[], view.holes() as f64);
 }
 
 fn lag(held: &[Held], out: &mut Exposition) {
@@ -117,14 +117,14 @@ fn lag(held: &[Held], out: &mut Exposition) {
     }
 }
 
-fn watermarks(board: &Board, now_ms: i64, out: &mut Exposition) {
+fn watermarks(view: &View, now_ms: i64, out: &mut Exposition) {
     let mut family = out.family(
         "fenghuo_watermark_delay_seconds",
         Type::Gauge,
         "How long ago the event time lies up to which all of a topic is in.",
     );
     let mut delays: Vec<(String, i64)> = Vec::new();
-    for (topic, _, standing) in board.sources() {
+    for (topic, _, standing) in view.sources() {
         // At its end a partition's time passes with the commits.
         let end_ms = standing.at_end.then_some(standing.at_ms);
         let Some(seen_ms) = standing.newest_ms.max(end_ms) else {
@@ -145,15 +145,15 @@ fn watermarks(board: &Board, now_ms: i64, out: &mut Exposition) {
 
 fn entries(shown: &Shown, out: &mut Exposition) {
     let mut held = out.family(
-        "fenghuo_board_entries",
+        "fenghuo_view_entries",
         Type::Gauge,
         "Entries of each bounded map.",
     );
-    for (map, entries) in shown.board.entries() {
+    for (map, entries) in shown.view.entries() {
         held.sample(&[("map", map)], entries as f64);
     }
     let mut limits = out.family(
-        "fenghuo_board_entries_limit",
+        "fenghuo_view_entries_limit",
         Type::Gauge,
         "Most entries of each bounded map.",
     );
@@ -162,13 +162,13 @@ fn entries(shown: &Shown, out: &mut Exposition) {
     }
 }
 
-fn alerts(board: &Board, out: &mut Exposition) {
+fn alerts(view: &View, out: &mut Exposition) {
     let mut family = out.family(
         "fenghuo_alerts",
         Type::Gauge,
         "Open episodes by state and by the highest severity reached.",
     );
-    let counts = board.alert_counts();
+    let counts = view.alert_counts();
     for state in [State::Firing, State::Recovering, State::Unknown] {
         for severity in [Severity::Warn, Severity::Page] {
             let open: u64 = counts
@@ -183,7 +183,7 @@ fn alerts(board: &Board, out: &mut Exposition) {
 }
 
 /// Readings that can be judged, of the entities with the most traffic, and counts of all.
-fn readings(board: &Board, catalogue: &Catalogue, top: usize, out: &mut Exposition) {
+fn readings(view: &View, catalogue: &Catalogue, top: usize, out: &mut Exposition) {
     let mut counts = Vec::new();
     let mut family = out.family(
         "fenghuo_reading",
@@ -193,7 +193,7 @@ fn readings(board: &Board, catalogue: &Catalogue, top: usize, out: &mut Expositi
     );
     for signal in catalogue.signals() {
         let name = &*signal.name;
-        let summary = board.summary(name, top);
+        let summary = view.summary(name, top);
         for (entity, reading) in &summary.top {
             let labels = [("signal", name), ("entity", &entity.to_string())];
             family.sample(&labels, reading.value);

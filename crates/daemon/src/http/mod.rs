@@ -1,4 +1,4 @@
-//! HTTP: metrics, health, the API and the screen, all read from the board.
+//! HTTP: metrics, health, the API and the screen, all read from the view.
 //!
 //! Owns who may ask and how much; it must never change what the stages know, nor let a request
 //! wait for them. Only GET is answered, but for the events that are handed in.
@@ -27,7 +27,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use fenghuo_engine::{Board, InForce};
+use fenghuo_engine::{InForce, View};
 use fenghuo_notify::Secret;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
@@ -47,7 +47,7 @@ pub struct Shown {
     /// What is counted and read, and what a reading is graded by.
     pub set: InForce,
     /// What the stages know.
-    pub board: Arc<Board>,
+    pub view: Arc<View>,
     /// What shop this is.
     pub identity: Arc<Identity>,
     /// What a request must carry. Without one only a loopback listener is served.
@@ -72,7 +72,7 @@ pub struct Shown {
     pub held: Arc<dyn Fn() -> Vec<Held> + Send + Sync>,
     /// Where the others are; asked of the brokers.
     pub elsewhere: Arc<dyn Fn() -> Result<Vec<Elsewhere>, String> + Send + Sync>,
-    /// Partitions of the panes in all: the board holds what this process has of them.
+    /// Partitions of the panes in all: the view holds what this process has of them.
     pub panes_partitions: usize,
     /// What the process measures of itself.
     pub prometheus: PrometheusHandle,

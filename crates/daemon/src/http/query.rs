@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use fenghuo_alert::Severity;
-use fenghuo_engine::board::{AlertPlace, EpisodePlace};
+use fenghuo_engine::view::{AlertPlace, EpisodePlace};
 use std::sync::Arc;
 
 use fenghuo_signal::{Catalogue, Entity, Kind};

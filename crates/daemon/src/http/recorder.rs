@@ -1,6 +1,6 @@
 //! The recorder: what the process measures as it happens, with descriptions and buckets.
 //!
-//! What the board knows is not measured here: it is read when metrics are asked for.
+//! What the view knows is not measured here: it is read when metrics are asked for.
 
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};

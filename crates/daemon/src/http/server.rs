@@ -33,7 +33,7 @@ const SEND_BUFFER_BYTES: usize = 128 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What is being answered at shutdown may take this long to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
-/// Answers that read large parts of the board are made this many at a time.
+/// Answers that read large parts of the view are made this many at a time.
 const HEAVY_MAX: usize = 2;
 
 /// What every route is handed.

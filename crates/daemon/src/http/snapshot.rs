@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use fenghuo_alert::{Grade, Severity, Transition};
 use fenghuo_engine::Set;
-use fenghuo_engine::board::{Board, ChartPoint, OpenGroup, Outcome, Published, Rank, Totals};
+use fenghuo_engine::view::{ChartPoint, OpenGroup, Outcome, Published, Rank, Totals, View};
 use fenghuo_signal::catalogue::ShownAs;
 use fenghuo_signal::{Entity, Kind, Reading, ReadingState, Signal};
 use serde::Serialize;
@@ -132,23 +132,23 @@ struct Row {
 
 /// The snapshot of now, as JSON.
 pub(super) fn render(shown: &Shown) -> String {
-    let board = &shown.board;
-    let groups = board.open_groups(GROUPS_MAX, ALIKE_MAX);
-    let past = board.closed_newest(PAST_MAX);
+    let view = &shown.view;
+    let groups = view.open_groups(GROUPS_MAX, ALIKE_MAX);
+    let past = view.closed_newest(PAST_MAX);
     let deliveries = {
         let open = groups.iter().flat_map(|group| &group.newest);
         let episodes = open.chain(&past).map(|last| last.episode.as_str());
         let wanted: HashSet<&str> = episodes.collect();
-        by_episode(board.deliveries_about(&|episode| wanted.contains(episode)))
+        by_episode(view.deliveries_about(&|episode| wanted.contains(episode)))
     };
     let row = |last| EpisodeRow::new(last, &deliveries);
-    let alerts = board.alert_counts();
+    let alerts = view.alert_counts();
     let count = |severity| {
         let of_severity = alerts.iter().filter(|(_, of, _)| *of == severity);
         of_severity.map(|(_, _, count)| *count as usize).sum()
     };
     let now_ms = (shown.now_ms)();
-    let (events, refused) = events(board);
+    let (events, refused) = events(view);
     let known = shown.identity.known();
     let set = shown.set.get();
     let snapshot = Snapshot {
@@ -159,11 +159,11 @@ pub(super) fn render(shown: &Shown) -> String {
         utc_offset_assumed: known.utc_offset_min.is_none(),
         not_ready: (shown.ready)().err(),
         conditions: shown.conditions.gravest(CONDITIONS_MAX),
-        panes: Some((shown.board.homes(), shown.panes_partitions)).filter(|(held, all)| held < all),
+        panes: Some((shown.view.shards(), shown.panes_partitions)).filter(|(held, all)| held < all),
         events,
         refused,
-        sources: sources(board, now_ms),
-        totals: board.totals_of(&Entity::shop()),
+        sources: sources(view, now_ms),
+        totals: view.totals_of(&Entity::shop()),
         campaigns: campaigns(shown, &set),
         tables: tables(shown, &set),
         pages_open: count(Severity::Page),
@@ -175,21 +175,21 @@ pub(super) fn render(shown: &Shown) -> String {
     serde_json::to_string(&snapshot).unwrap_or_default()
 }
 
-fn events(board: &Board) -> (u64, u64) {
+fn events(view: &View) -> (u64, u64) {
     let (mut taken, mut refused) = (0, 0);
-    for (_, outcome, count) in board.events() {
+    for (_, outcome, count) in view.events() {
         match outcome {
             Outcome::Accepted | Outcome::Late => taken += count,
             Outcome::Rejected => refused += count,
             Outcome::Duplicate | Outcome::Tombstone => {}
         }
     }
-    (taken, refused + board.refused_unknown())
+    (taken, refused + view.refused_unknown())
 }
 
-fn sources(board: &Board, now_ms: i64) -> Vec<Source> {
+fn sources(view: &View, now_ms: i64) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
-    for (topic, _, standing) in board.sources() {
+    for (topic, _, standing) in view.sources() {
         let behind_ms = match standing.newest_ms {
             Some(newest_ms) if !standing.at_end => now_ms.saturating_sub(newest_ms).max(0),
             _ => 0,
@@ -220,12 +220,12 @@ fn group(of: OpenGroup, row: &dyn Fn(Transition) -> EpisodeRow) -> Group {
 
 /// Campaigns with a plan, the largest first.
 fn campaigns<'a>(shown: &Shown, set: &'a Set) -> Vec<Campaign<'a>> {
-    let board = &shown.board;
+    let view = &shown.view;
     let told = |campaign: &Entity| {
         let signals = set.catalogue.signals().iter();
         let of_sales = signals.filter(|signal| &*signal.panel == SALES);
         let told = of_sales.filter_map(|signal| {
-            let reading = board.reading(&signal.name, campaign)?.reading;
+            let reading = view.reading(&signal.name, campaign)?.reading;
             let graded = set.rules.grade(&signal.name, campaign, &reading);
             Some(Told {
                 head: head(signal),
@@ -235,10 +235,10 @@ fn campaigns<'a>(shown: &Shown, set: &'a Set) -> Vec<Campaign<'a>> {
         });
         told.collect()
     };
-    let charts = board.charts_largest(CAMPAIGNS_MAX).into_iter();
+    let charts = view.charts_largest(CAMPAIGNS_MAX).into_iter();
     charts
         .map(|(campaign, chart)| Campaign {
-            totals: board.totals_of(&campaign),
+            totals: view.totals_of(&campaign),
             readings: told(&campaign),
             name: campaign.first.to_string(),
             chart,
@@ -276,7 +276,7 @@ fn tables<'a>(shown: &Shown, set: &'a Set) -> Vec<Table<'a>> {
 }
 
 fn table<'a>(shown: &Shown, set: &'a Set, signal: &'a Signal) -> Option<(Grade, Table<'a>)> {
-    let (board, rules) = (&shown.board, &set.rules);
+    let (view, rules) = (&shown.view, &set.rules);
     let unjudged = Cell::new(0);
     let rank = |entity: &Entity, reading: &Reading| {
         if reading.state != ReadingState::Ok {
@@ -286,16 +286,16 @@ fn table<'a>(shown: &Shown, set: &'a Set, signal: &'a Signal) -> Option<(Grade, 
         Some((rules.grade(&signal.name, entity, reading).rank(), reading.n))
     };
     // Beyond so many all of them would be looked at for too long: those that sell most are.
-    let worst = match board.readings_count(&signal.name) {
+    let worst = match view.readings_count(&signal.name) {
         0 => return None,
-        1..=RANKED_MAX => board.readings_ranked(&signal.name, ROWS_MAX, &rank),
+        1..=RANKED_MAX => view.readings_ranked(&signal.name, ROWS_MAX, &rank),
         _ => selling(shown, signal, &rank),
     };
     let beside = signal.beside.as_deref();
     let beside = beside.and_then(|name| set.catalogue.signal(name));
     let row = |(entity, published): (Entity, Published)| {
         let graded = rules.grade(&signal.name, &entity, &published.reading);
-        let beside = beside.and_then(|signal| board.reading(&signal.name, &entity));
+        let beside = beside.and_then(|signal| view.reading(&signal.name, &entity));
         Row {
             kind: entity.kind.name(),
             name: match entity.second.as_str() {
@@ -322,10 +322,10 @@ fn table<'a>(shown: &Shown, set: &'a Set, signal: &'a Signal) -> Option<(Grade, 
 
 /// The worst readings about the skus with the most orders.
 fn selling(shown: &Shown, signal: &Signal, rank: &Rank<'_>) -> Vec<(Entity, Published)> {
-    let hot = shown.board.totals_most(Kind::SKU, HOT_SKUS).into_iter();
+    let hot = shown.view.totals_most(Kind::SKU, HOT_SKUS).into_iter();
     let mut ranked: Vec<_> = hot
         .filter_map(|(entity, _)| {
-            let published = shown.board.reading(&signal.name, &entity)?;
+            let published = shown.view.reading(&signal.name, &entity)?;
             Some((rank(&entity, &published.reading)?, entity, published))
         })
         .collect();

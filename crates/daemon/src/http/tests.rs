@@ -1,4 +1,4 @@
-//! The routes, asked in-process over a board that real stages have filled.
+//! The routes, asked in-process over a view that real stages have filled.
 
 mod health;
 mod hostile;
@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
-use fenghuo_engine::board::Board;
 use fenghuo_engine::record::DeliveryOutcome;
+use fenghuo_engine::view::View;
 use fenghuo_engine::{InForce, Playback, Route, Routes};
 use fenghuo_notify::Secret;
 use fenghuo_sim::{Shop, ShopConfig, Trouble, TroubleKind};
@@ -31,12 +31,12 @@ const MINUTE_MS: i64 = 60_000;
 const SKUS: usize = 12;
 
 /// Half an hour of a small shop, with a price that is wrong from the tenth minute on.
-pub(super) fn filled() -> (Arc<Board>, i64) {
-    static FILLED: OnceLock<(Arc<Board>, i64)> = OnceLock::new();
+pub(super) fn filled() -> (Arc<View>, i64) {
+    static FILLED: OnceLock<(Arc<View>, i64)> = OnceLock::new();
     FILLED.get_or_init(fill).clone()
 }
 
-fn fill() -> (Arc<Board>, i64) {
+fn fill() -> (Arc<View>, i64) {
     let mut config = ShopConfig {
         skus: SKUS,
         orders_per_day: 3_000.0,
@@ -80,14 +80,14 @@ fn fill() -> (Arc<Board>, i64) {
         });
     }
     playback.pass(end_ms + 10_000).unwrap();
-    (Arc::clone(playback.topology().board()), end_ms + 10_000)
+    (Arc::clone(playback.topology().view()), end_ms + 10_000)
 }
 
 pub(super) fn shown() -> Shown {
-    let (board, now_ms) = filled();
+    let (view, now_ms) = filled();
     Shown {
         set: InForce::new(Config::without_file().unwrap().set()),
-        board,
+        view,
         identity: Arc::new(Identity::new(Known {
             shop: Some("42".to_owned()),
             currency: Some("CNY".to_owned()),
@@ -342,7 +342,7 @@ async fn readings_come_whole_page_by_page() {
             .collect()
     };
     let whole = json(&router, "/api/v1/readings?limit=10000").await;
-    assert_eq!(names(&whole).len(), context.shown.board.readings().len());
+    assert_eq!(names(&whole).len(), context.shown.view.readings().len());
     assert!(whole["next"].is_null());
     let mut paged = Vec::new();
     let mut path = "/api/v1/readings?limit=7".to_owned();
@@ -519,10 +519,7 @@ async fn metrics_are_one_valid_text_with_bounded_names() {
     assert_eq!(available.len(), 4, "{available:?}");
     let value = |line: &str| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap();
     let told: f64 = available.iter().map(|line| value(line)).sum();
-    let all = context
-        .shown
-        .board
-        .readings_of("stock.available_to_promise");
+    let all = context.shown.view.readings_of("stock.available_to_promise");
     assert_eq!(told, all.iter().map(|(_, p)| p.reading.value).sum::<f64>());
     let floors = samples(&text, "fenghuo_reading");
     let floors = floors.iter().filter(|line| line.contains("price.floor"));

@@ -1,4 +1,4 @@
-//! The readings file: what the board shows, at equal distances of event time.
+//! The readings file: what the view shows, at equal distances of event time.
 //!
 //! Owns its form and its instants: the whole multiples of the distance, and the end. It must never
 //! round a number: each is written so that reading it gives the same number again.
@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use fenghuo_engine::Board;
+use fenghuo_engine::View;
 use fenghuo_event::Timestamp;
 use fenghuo_signal::ReadingState;
 
@@ -60,10 +60,10 @@ impl<W: Write> Readings<W> {
         self.written_ms == Some(at_ms)
     }
 
-    /// Writes a line for every reading on the board. A number that is not known is left empty.
-    pub fn write(&mut self, at_ms: i64, board: &Board) -> csv::Result<()> {
+    /// Writes a line for every reading on the view. A number that is not known is left empty.
+    pub fn write(&mut self, at_ms: i64, view: &View) -> csv::Result<()> {
         let at = Timestamp(at_ms).to_string();
-        for (signal, entity, published) in board.readings() {
+        for (signal, entity, published) in view.readings() {
             let reading = published.reading;
             // Rust writes the shortest text that reads as the same number.
             let number = |number: f64| match reading.state {

@@ -5,8 +5,8 @@
 use std::ops::Sub;
 
 use fenghuo_alert::{Severity, Transition};
-use fenghuo_engine::Board;
-use fenghuo_engine::board::Totals;
+use fenghuo_engine::View;
+use fenghuo_engine::view::Totals;
 use fenghuo_event::Timestamp;
 use fenghuo_signal::{Entity, Kind};
 use serde::{Serialize, Serializer};
@@ -184,15 +184,15 @@ fn time_or_null<S: Serializer>(ms: &Option<i64>, serializer: S) -> Result<S::Ok,
 }
 
 impl Report {
-    /// The report of a history from the board at its end and the last step of each episode.
+    /// The report of a history from the view at its end and the last step of each episode.
     pub fn new(
         span_ms: (i64, i64),
         events: Events,
-        board: &Board,
+        view: &View,
         episodes: Vec<Transition>,
     ) -> Self {
         let mut sold = Sold::default();
-        for (entity, totals) in board.totals() {
+        for (entity, totals) in view.totals() {
             let (id, amounts) = (entity.first.to_string(), Amounts::from(totals));
             match entity.kind {
                 Kind::SHOP => sold.shop = amounts,
@@ -206,7 +206,7 @@ impl Report {
         }
         let mut episodes: Vec<Episode> = episodes.into_iter().map(Episode::from).collect();
         episodes.sort_by(|a, b| (a.fired_at_ms, &a.id).cmp(&(b.fired_at_ms, &b.id)));
-        let mut reasons = board.dead_letters();
+        let mut reasons = view.dead_letters();
         // Counted, and not rejected.
         reasons.retain(|(reason, _)| *reason != "late");
         Self {

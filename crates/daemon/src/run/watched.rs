@@ -89,7 +89,7 @@ pub(super) fn start(shared: &Arc<Shared>, refusals: Option<Arc<Refusals>>) -> Wo
 /// Looks at the clocks.
 fn look_at_clocks(shared: &Shared, ages: &mut Ages) {
     let topics = shared.topology.ingest.topics.iter();
-    let heard = shared.board.heard();
+    let heard = shared.view.heard();
     let found = conditions::clock::conditions(&conditions::clock::Look {
         standing: clock::told(),
         is_history: ages.is_history(heard, clock::now_ms()),
@@ -135,8 +135,8 @@ fn look(shared: &Shared, maps: &mut Maps, refusals: Option<&Refusals>) {
     let now_ms = clock::now_ms();
     let full = full.into_iter().collect();
     shared.conditions.replace(now_ms, "disk.full", full);
-    let board = &shared.board;
-    let full = maps.full(now_ms, &board.entries(), &limits(shared), &board.refused());
+    let view = &shared.view;
+    let full = maps.full(now_ms, &view.entries(), &limits(shared), &view.refused());
     shared.conditions.replace(now_ms, "map.full", full);
     let refusing = refusals.and_then(Refusals::condition);
     let refusing = refusing.into_iter().collect();
@@ -166,7 +166,7 @@ fn tell(shared: &Shared, alerts: &mut Option<Alerts>) -> anyhow::Result<()> {
     alerts.tell(
         &shared.conditions,
         &*shared.topics.log(),
-        &shared.board,
+        &shared.view,
         now_ms,
     )
 }

@@ -285,7 +285,7 @@ fn day(stays_away: &[i64]) -> Vec<(String, PageAction, i64)> {
             });
         }
     }
-    let totals = topology.board().totals();
+    let totals = topology.view().totals();
     let paid: i64 = totals
         .iter()
         .filter(|(entity, _)| entity.kind == fenghuo_signal::Kind::SHOP)

@@ -111,7 +111,7 @@ impl Shop {
     }
 
     pub fn count(&self, outcome: Outcome) -> u64 {
-        let events = self.topology.board().events();
+        let events = self.topology.view().events();
         events
             .iter()
             .filter(|(_, found, _)| *found == outcome)

@@ -5,7 +5,7 @@ use fenghuo_window::{Clock, Combiner, History};
 
 use super::{Catalogue, File, OWN_ROWS_MAX, OWN_SIGNALS_OF_KIND_MAX};
 use crate::entity::Entity;
-use crate::estimator::{State, View};
+use crate::estimator::{Seen, State};
 use crate::fact::Facts;
 use crate::kind::Kind;
 use crate::program::Fold;
@@ -112,7 +112,7 @@ fn a_shops_own_share_is_counted_and_read() {
     }
     let now_ms = 1_794_398_410_000;
     let signal = catalogue.signal("payment.coupon_refused").unwrap();
-    let view = View {
+    let seen = Seen {
         entity: &Entity::one(Kind::CHANNEL, "app"),
         history: &history,
         series: catalogue.series(),
@@ -125,8 +125,8 @@ fn a_shops_own_share_is_counted_and_read() {
             open_ms: now_ms,
         },
     };
-    assert!(signal.estimator.applies(&view));
-    let reading = signal.estimator.read(&view).reading;
+    assert!(signal.estimator.applies(&seen));
+    let reading = signal.estimator.read(&seen).reading;
     assert_eq!(
         (reading.state, reading.n, reading.value),
         (ReadingState::Ok, 3, 1.0 / 3.0)

@@ -1,6 +1,6 @@
 //! Available to promise: what is on hand, less everything that it is promised to.
 
-use crate::estimator::{Arguments, Estimator, Level, Named, Next, Read, View};
+use crate::estimator::{Arguments, Estimator, Level, Named, Next, Read, Seen};
 use crate::reading::Reading;
 
 /// Share of announced stock that is counted on while nothing is known of the supplier: the mean
@@ -46,19 +46,19 @@ impl Stock {
     }
 
     /// Base units promised to buyers and not yet sent.
-    pub(super) fn committed(&self, view: &View<'_>) -> i64 {
-        let [base_units, packs] = view.level(&self.committed).unwrap_or_default();
-        base_units.wrapping_add(packs.wrapping_mul(view.facts.pack_units()))
+    pub(super) fn committed(&self, seen: &Seen<'_>) -> i64 {
+        let [base_units, packs] = seen.level(&self.committed).unwrap_or_default();
+        base_units.wrapping_add(packs.wrapping_mul(seen.facts.pack_units()))
     }
 
     /// Base units on hand and incoming; `None` while nothing was told.
-    pub(super) fn supply(&self, view: &View<'_>) -> Option<i64> {
-        let [on_hand, _, _, _, _, incoming] = view.level(&self.levels)?;
+    pub(super) fn supply(&self, seen: &Seen<'_>) -> Option<i64> {
+        let [on_hand, _, _, _, _, incoming] = seen.level(&self.levels)?;
         Some(on_hand.wrapping_add(incoming))
     }
 
     /// Base units that can still be promised; `None` while nothing was told.
-    pub(super) fn available(&self, view: &View<'_>) -> Option<f64> {
+    pub(super) fn available(&self, seen: &Seen<'_>) -> Option<f64> {
         let [
             on_hand,
             reserved,
@@ -66,13 +66,13 @@ impl Stock {
             damaged,
             quality_control,
             incoming,
-        ] = view.level(&self.levels)?;
-        let planned_safety = view
+        ] = seen.level(&self.levels)?;
+        let planned_safety = seen
             .facts
-            .plan(view.now_ms)
+            .plan(seen.now_ms)
             .map_or(0, |plan| plan.safety_stock);
         let sure = on_hand
-            .wrapping_sub(self.committed(view))
+            .wrapping_sub(self.committed(seen))
             .wrapping_sub(reserved)
             .wrapping_sub(safety.max(planned_safety))
             .wrapping_sub(damaged)
@@ -81,18 +81,18 @@ impl Stock {
     }
 
     /// Whether anything was told of it.
-    pub(super) fn is_told(&self, view: &View<'_>) -> bool {
-        view.level(&self.levels).is_some()
+    pub(super) fn is_told(&self, seen: &Seen<'_>) -> bool {
+        seen.level(&self.levels).is_some()
     }
 }
 
 impl Estimator for Available {
-    fn applies(&self, view: &View<'_>) -> bool {
-        self.stock.is_told(view)
+    fn applies(&self, seen: &Seen<'_>) -> bool {
+        self.stock.is_told(seen)
     }
 
-    fn read(&self, view: &View<'_>) -> Read {
-        let reading = match self.stock.available(view) {
+    fn read(&self, seen: &Seen<'_>) -> Read {
+        let reading = match self.stock.available(seen) {
             Some(units) => Reading::exact(units, 1),
             None => Reading::unknown(),
         };

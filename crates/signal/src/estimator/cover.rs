@@ -1,7 +1,7 @@
 //! Cover: how long a level lasts at the rate at which it goes, or is planned to go.
 
 use crate::estimator::available::Stock;
-use crate::estimator::{Arguments, Column, Estimator, Named, Next, Read, View};
+use crate::estimator::{Arguments, Column, Estimator, Named, Next, Read, Seen};
 use crate::reading::Reading;
 
 const MINUTE_MS: i64 = 60_000;
@@ -38,22 +38,22 @@ struct Cover {
 }
 
 impl Estimator for Cover {
-    fn applies(&self, view: &View<'_>) -> bool {
-        self.stock.is_told(view)
+    fn applies(&self, seen: &Seen<'_>) -> bool {
+        self.stock.is_told(seen)
     }
 
-    fn read(&self, view: &View<'_>) -> Read {
-        let Some(available) = self.stock.available(view) else {
+    fn read(&self, seen: &Seen<'_>) -> Read {
+        let Some(available) = self.stock.available(seen) else {
             return Read {
                 reading: Reading::unknown(),
                 next: Next::Touched,
             };
         };
-        let now_ms = view.now_ms;
-        let pack_units = view.facts.pack_units();
-        let sold = view.sum(self.sold, now_ms - self.window_ms, now_ms);
+        let now_ms = seen.now_ms;
+        let pack_units = seen.facts.pack_units();
+        let sold = seen.sum(self.sold, now_ms - self.window_ms, now_ms);
         let sold = sold.wrapping_mul(pack_units);
-        let plan = view
+        let plan = seen
             .facts
             .plan(now_ms)
             .filter(|plan| plan.is_running(now_ms));

@@ -1,6 +1,6 @@
 //! Flag: how many of something came in a window, of which one is too many.
 
-use crate::estimator::{Arguments, Column, Estimator, Named, Next, Read, View};
+use crate::estimator::{Arguments, Column, Estimator, Named, Next, Read, Seen};
 use crate::reading::Reading;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -24,17 +24,17 @@ struct Flag {
 }
 
 impl Estimator for Flag {
-    fn applies(&self, view: &View<'_>) -> bool {
-        view.is_counted(self.count)
+    fn applies(&self, seen: &Seen<'_>) -> bool {
+        seen.is_counted(self.count)
     }
 
-    fn read(&self, view: &View<'_>) -> Read {
-        let (from_ms, to_ms) = (view.now_ms - self.window_ms, view.now_ms + MINUTE_MS);
-        let count = view.sum(self.count, from_ms, to_ms);
+    fn read(&self, seen: &Seen<'_>) -> Read {
+        let (from_ms, to_ms) = (seen.now_ms - self.window_ms, seen.now_ms + MINUTE_MS);
+        let count = seen.sum(self.count, from_ms, to_ms);
         let reading = Reading::exact(count as f64, count.unsigned_abs());
         let next = match count {
             0 => Next::Touched,
-            _ => Next::At(view.now_ms + MINUTE_MS),
+            _ => Next::At(seen.now_ms + MINUTE_MS),
         };
         Read { reading, next }
     }

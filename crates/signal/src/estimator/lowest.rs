@@ -1,6 +1,6 @@
 //! Lowest: the extreme of what came, against a fact. Certain at the first one beyond it.
 
-use crate::estimator::{Arguments, Column, Estimator, Named, Next, Read, View};
+use crate::estimator::{Arguments, Column, Estimator, Named, Next, Read, Seen};
 use crate::reading::Reading;
 
 const MICROS: f64 = 1e6;
@@ -40,25 +40,25 @@ struct Lowest {
     window_ms: i64,
 }
 
-fn floor_minor(view: &View<'_>) -> Option<i64> {
-    let floor = view.facts.catalog.as_ref()?.price_floor_minor;
+fn floor_minor(seen: &Seen<'_>) -> Option<i64> {
+    let floor = seen.facts.catalog.as_ref()?.price_floor_minor;
     floor.filter(|floor| *floor > 0)
 }
 
 impl Estimator for Lowest {
-    fn applies(&self, view: &View<'_>) -> bool {
-        floor_minor(view).is_some()
+    fn applies(&self, seen: &Seen<'_>) -> bool {
+        floor_minor(seen).is_some()
     }
 
-    fn read(&self, view: &View<'_>) -> Read {
-        let Some(floor_minor) = floor_minor(view) else {
+    fn read(&self, seen: &Seen<'_>) -> Read {
+        let Some(floor_minor) = floor_minor(seen) else {
             return Read {
                 reading: Reading::unknown(),
                 next: Next::Touched,
             };
         };
-        let since_ms = view.now_ms - self.window_ms;
-        let sums = view.sums(self.lines.series, since_ms, i64::MAX);
+        let since_ms = seen.now_ms - self.window_ms;
+        let sums = seen.sums(self.lines.series, since_ms, i64::MAX);
         let [base_unit_micros, pack_minor, lines] =
             [self.base_unit_micros, self.pack_minor, self.lines].map(|column| sums[column.field]);
         if lines == 0 {
@@ -69,13 +69,13 @@ impl Estimator for Lowest {
         }
         let mut lowest_micros = base_unit_micros as f64;
         if pack_minor != i64::MAX {
-            let a_base_unit = pack_minor as f64 * MICROS / view.facts.pack_units() as f64;
+            let a_base_unit = pack_minor as f64 * MICROS / seen.facts.pack_units() as f64;
             lowest_micros = lowest_micros.min(a_base_unit);
         }
         let ratio = lowest_micros / (floor_minor as f64 * MICROS);
         Read {
             reading: Reading::exact(ratio, lines.unsigned_abs()),
-            next: Next::At(view.now_ms + PANE_MS),
+            next: Next::At(seen.now_ms + PANE_MS),
         }
     }
 }

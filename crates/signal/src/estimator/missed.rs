@@ -1,7 +1,7 @@
 //! Missed: of what was due in a window, the share that was not done in time. Counted by deadline, so
 //! that what is young cannot make it look good.
 
-use crate::estimator::{Arguments, Column, Estimator, Named, Next, Read, View};
+use crate::estimator::{Arguments, Column, Estimator, Named, Next, Read, Seen};
 use crate::reading::Reading;
 use crate::statistics::wilson;
 
@@ -31,17 +31,17 @@ struct Missed {
 }
 
 impl Estimator for Missed {
-    fn applies(&self, view: &View<'_>) -> bool {
-        view.is_counted(self.promised)
+    fn applies(&self, seen: &Seen<'_>) -> bool {
+        seen.is_counted(self.promised)
     }
 
-    fn read(&self, view: &View<'_>) -> Read {
-        let now_ms = view.now_ms - view.now_ms.rem_euclid(HOUR_MS);
-        let promised = view.sum(self.promised, now_ms - self.window_ms, now_ms);
+    fn read(&self, seen: &Seen<'_>) -> Read {
+        let now_ms = seen.now_ms - seen.now_ms.rem_euclid(HOUR_MS);
+        let promised = seen.sum(self.promised, now_ms - self.window_ms, now_ms);
         let promised = promised.max(0);
-        let met = view.sum(self.met, now_ms - self.window_ms, now_ms);
+        let met = seen.sum(self.met, now_ms - self.window_ms, now_ms);
         let late = (promised - met).clamp(0, promised);
-        let any = promised > 0 || view.sum(self.promised, now_ms, i64::MAX) > 0;
+        let any = promised > 0 || seen.sum(self.promised, now_ms, i64::MAX) > 0;
         let next = if any {
             Next::At(now_ms + HOUR_MS)
         } else {

@@ -53,7 +53,7 @@ pub struct Read {
 }
 
 /// What a signal may look at.
-pub struct View<'a> {
+pub struct Seen<'a> {
     /// The entity.
     pub entity: &'a Entity,
     /// What was counted about it.
@@ -89,7 +89,7 @@ pub struct Level<const N: usize> {
     fields: [usize; N],
 }
 
-impl<'a> View<'a> {
+impl<'a> Seen<'a> {
     /// The sum of a column over `[from_ms, to_ms)`, in the measure's unit.
     pub fn sum(&self, column: Column, from_ms: i64, to_ms: i64) -> i64 {
         self.sums(column.series, from_ms, to_ms)[column.field]
@@ -141,21 +141,20 @@ impl<'a> View<'a> {
 pub trait Estimator: Debug + Send + Sync {
     /// Whether enough was told of an entity for the signal to say anything about it. Until then it
     /// has no reading there, not even an unknown one.
-    fn applies(&self, view: &View<'_>) -> bool;
+    fn applies(&self, seen: &Seen<'_>) -> bool;
 
     /// Whether [`advance`](Self::advance) is to be called.
     fn is_sequential(&self) -> bool {
         false
     }
 
-    /// Takes the closed pane that ends at the view's time into the state. The view still holds the
-    /// state before.
-    fn advance(&self, _view: &View<'_>) -> State {
+    /// Takes the closed pane that ends at its time into the state; `seen` still holds the state before.
+    fn advance(&self, _seen: &Seen<'_>) -> State {
         State::new()
     }
 
     /// Reads.
-    fn read(&self, view: &View<'_>) -> Read;
+    fn read(&self, seen: &Seen<'_>) -> Read;
 }
 
 /// An estimator by its name in the catalogue.

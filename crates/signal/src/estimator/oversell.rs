@@ -1,7 +1,7 @@
 //! Oversell: what was promised of what there is, and sold of what was to be sold.
 
 use crate::estimator::available::Stock;
-use crate::estimator::{Arguments, Column, Estimator, Level, Named, Next, Read, View};
+use crate::estimator::{Arguments, Column, Estimator, Level, Named, Next, Read, Seen};
 use crate::reading::Reading;
 
 pub(crate) static NAMED: Named = Named {
@@ -24,28 +24,28 @@ struct Oversell {
 }
 
 impl Estimator for Oversell {
-    fn applies(&self, view: &View<'_>) -> bool {
-        self.stock.is_told(view)
+    fn applies(&self, seen: &Seen<'_>) -> bool {
+        self.stock.is_told(seen)
     }
 
-    fn read(&self, view: &View<'_>) -> Read {
+    fn read(&self, seen: &Seen<'_>) -> Read {
         let next = Next::Touched;
-        let Some(supply) = self.stock.supply(view) else {
+        let Some(supply) = self.stock.supply(seen) else {
             return Read {
                 reading: Reading::unknown(),
                 next,
             };
         };
-        let committed = self.stock.committed(view).max(0);
+        let committed = self.stock.committed(seen).max(0);
         let mut share = committed as f64 / supply.max(1) as f64;
-        if let Some(plan) = view
+        if let Some(plan) = seen
             .facts
-            .plan(view.now_ms)
+            .plan(seen.now_ms)
             .filter(|plan| plan.sales_cap > 0)
         {
-            let [all] = view.level(&self.so_far).unwrap_or_default();
-            let since = view.sum(self.sold, plan.start_ms, i64::MAX);
-            let sold = since.min(all).wrapping_mul(view.facts.pack_units());
+            let [all] = seen.level(&self.so_far).unwrap_or_default();
+            let since = seen.sum(self.sold, plan.start_ms, i64::MAX);
+            let sold = since.min(all).wrapping_mul(seen.facts.pack_units());
             share = share.max(sold as f64 / plan.sales_cap as f64);
         }
         let mut reading = Reading::exact(share, committed.unsigned_abs());

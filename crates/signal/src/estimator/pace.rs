@@ -4,7 +4,7 @@
 //! minutes have summed up to. What is odd must not teach what is normal, so the level stands still
 //! while the test is in doubt.
 
-use crate::estimator::{Column, Estimator, Level, Named, Next, Read, State, View};
+use crate::estimator::{Column, Estimator, Level, Named, Next, Read, Seen, State};
 use crate::fact::PlanFact;
 use crate::reading::Reading;
 use crate::statistics::{self, count_surprise_low, count_variance, cusum_run_length};
@@ -57,14 +57,14 @@ fn ratio(state: &State) -> f64 {
 impl Pace {
     /// Expected and actual orders of `[from_ms, to_ms)`. A plan that gives units alone is read in
     /// orders too: units come in lumps, and what comes in lumps is no count.
-    fn counts(&self, view: &View<'_>, plan: &PlanFact, from_ms: i64, to_ms: i64) -> (f64, f64) {
-        let paid = view.sum(self.orders, from_ms, to_ms) as f64;
+    fn counts(&self, seen: &Seen<'_>, plan: &PlanFact, from_ms: i64, to_ms: i64) -> (f64, f64) {
+        let paid = seen.sum(self.orders, from_ms, to_ms) as f64;
         let (orders, units) = plan.expected(from_ms, to_ms);
         if plan.curve.iter().any(|point| point.orders > 0.0) {
             return (orders, paid);
         }
-        let pack_units = view.facts.pack_units() as f64;
-        let [all_orders, all_packs] = view.level(&self.so_far).unwrap_or_default();
+        let pack_units = seen.facts.pack_units() as f64;
+        let [all_orders, all_packs] = seen.level(&self.so_far).unwrap_or_default();
         // A pack an order until there are orders to tell.
         let units_an_order =
             pack_units * (all_packs as f64 + LEARNT_ORDERS) / (all_orders as f64 + LEARNT_ORDERS);
@@ -73,21 +73,21 @@ impl Pace {
 }
 
 impl Estimator for Pace {
-    fn applies(&self, view: &View<'_>) -> bool {
-        !view.facts.plans.is_empty()
+    fn applies(&self, seen: &Seen<'_>) -> bool {
+        !seen.facts.plans.is_empty()
     }
 
     fn is_sequential(&self) -> bool {
         true
     }
 
-    fn advance(&self, view: &View<'_>) -> State {
-        let (from_ms, to_ms) = (view.now_ms - MINUTE_MS, view.now_ms);
-        let Some(plan) = view.facts.plan(from_ms) else {
+    fn advance(&self, seen: &Seen<'_>) -> State {
+        let (from_ms, to_ms) = (seen.now_ms - MINUTE_MS, seen.now_ms);
+        let Some(plan) = seen.facts.plan(from_ms) else {
             return State::new();
         };
         let revision = plan.revision as f64;
-        let mut state = view.state.clone();
+        let mut state = seen.state.clone();
         if state.get(level::REVISION) != Some(&revision) {
             // An edited plan begins a new level.
             state = State::from_elem(0.0, level::WIDTH);
@@ -97,7 +97,7 @@ impl Estimator for Pace {
             state[level::SURPRISE] = 0.0;
             return state;
         }
-        let (planned, actual) = self.counts(view, plan, from_ms, to_ms);
+        let (planned, actual) = self.counts(seen, plan, from_ms, to_ms);
         if planned <= 0.0 {
             state[level::SURPRISE] = 0.0;
             return state;
@@ -124,31 +124,31 @@ impl Estimator for Pace {
         state
     }
 
-    fn read(&self, view: &View<'_>) -> Read {
-        let Some(plan) = view.facts.plan(view.now_ms - 1) else {
+    fn read(&self, seen: &Seen<'_>) -> Read {
+        let Some(plan) = seen.facts.plan(seen.now_ms - 1) else {
             return Read {
                 reading: Reading::unknown(),
                 next: Next::Touched,
             };
         };
-        let (actual, planned) = match view.state.as_slice() {
+        let (actual, planned) = match seen.state.as_slice() {
             [actual, planned, ..] => (*actual, *planned),
             _ => (0.0, 0.0),
         };
-        let ratio = ratio(view.state);
+        let ratio = ratio(seen.state);
         let mut reading = Reading::exact(ratio, planned as u64);
         let half = 1.96 * (statistics::DISPERSION * actual).sqrt() / (PRIOR + planned);
         (reading.lower, reading.upper) = (ratio - half, ratio + half);
-        reading.surprise = view.state.get(level::SURPRISE).copied().unwrap_or(0.0);
-        if plan.is_over(view.now_ms) {
-            let [paid, _] = view.level(&self.so_far).unwrap_or_default();
+        reading.surprise = seen.state.get(level::SURPRISE).copied().unwrap_or(0.0);
+        if plan.is_over(seen.now_ms) {
+            let [paid, _] = seen.level(&self.so_far).unwrap_or_default();
             reading = all_sold(paid);
-        } else if plan.in_grace(view.now_ms - 1) || !plan.is_running(view.now_ms - 1) {
+        } else if plan.in_grace(seen.now_ms - 1) || !plan.is_running(seen.now_ms - 1) {
             reading = reading.insufficient();
         }
         Read {
             reading,
-            next: while_running(plan, view.now_ms, MINUTE_MS),
+            next: while_running(plan, seen.now_ms, MINUTE_MS),
         }
     }
 }

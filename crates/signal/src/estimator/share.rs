@@ -1,7 +1,7 @@
 //! Share: a part of a whole in a window, with its Wilson bounds; alone, or against its own base of the
 //! days before.
 
-use crate::estimator::{Arguments, Column, Estimator, Named, Next, Read, View};
+use crate::estimator::{Arguments, Column, Estimator, Named, Next, Read, Seen};
 use crate::reading::Reading;
 use crate::statistics::wilson;
 
@@ -61,20 +61,20 @@ struct Share {
 }
 
 impl Share {
-    fn counts(&self, view: &View<'_>, from_ms: i64, to_ms: i64) -> [i64; 2] {
-        [self.part, self.of].map(|column| view.sum(column, from_ms, to_ms).max(0))
+    fn counts(&self, seen: &Seen<'_>, from_ms: i64, to_ms: i64) -> [i64; 2] {
+        [self.part, self.of].map(|column| seen.sum(column, from_ms, to_ms).max(0))
     }
 }
 
 impl Estimator for Share {
-    fn applies(&self, view: &View<'_>) -> bool {
-        view.is_counted(self.of)
+    fn applies(&self, seen: &Seen<'_>) -> bool {
+        seen.is_counted(self.of)
     }
 
-    fn read(&self, view: &View<'_>) -> Read {
-        let from_ms = view.now_ms - self.window_ms;
+    fn read(&self, seen: &Seen<'_>) -> Read {
+        let from_ms = seen.now_ms - self.window_ms;
         let [part, of] = self
-            .counts(view, from_ms, view.now_ms)
+            .counts(seen, from_ms, seen.now_ms)
             .map(i64::unsigned_abs);
         if of == 0 {
             return Read {
@@ -84,7 +84,7 @@ impl Estimator for Share {
         }
         let base = match self.base_ms {
             Some(base_ms) => {
-                let [past_part, past_of] = self.counts(view, from_ms - base_ms, from_ms);
+                let [past_part, past_of] = self.counts(seen, from_ms - base_ms, from_ms);
                 let [prior_part, prior_of] = self.prior;
                 (past_part as f64 + prior_part) / (past_of as f64 + prior_of)
             }
@@ -95,7 +95,7 @@ impl Estimator for Share {
         (reading.lower, reading.upper) = (lower / base, upper / base);
         Read {
             reading,
-            next: Next::At(view.now_ms + self.pane_ms),
+            next: Next::At(seen.now_ms + self.pane_ms),
         }
     }
 }

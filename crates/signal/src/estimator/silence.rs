@@ -1,6 +1,6 @@
 //! Silence: how long nothing came while something was due.
 
-use crate::estimator::{Arguments, Column, Estimator, Level, Named, Next, Read, View};
+use crate::estimator::{Arguments, Column, Estimator, Level, Named, Next, Read, Seen};
 use crate::reading::Reading;
 
 const SECOND_MS: i64 = 1_000;
@@ -36,9 +36,9 @@ struct Silence {
 impl Silence {
     /// Events a millisecond before the silence: over 10 minutes, or an hour where those were few. A
     /// source that speaks in bursts leads to no expectation, so the busiest panes are left out.
-    fn recent_rate(&self, view: &View<'_>, first_ms: i64, last_ms: i64) -> f64 {
+    fn recent_rate(&self, seen: &Seen<'_>, first_ms: i64, last_ms: i64) -> f64 {
         let end_ms = last_ms - last_ms.rem_euclid(PANE_MS) + PANE_MS;
-        let Some((panes, series)) = view.panes(self.events) else {
+        let Some((panes, series)) = seen.panes(self.events) else {
             return 0.0;
         };
         for span_ms in [10 * MINUTE_MS, HOUR_MS] {
@@ -57,8 +57,8 @@ impl Silence {
     }
 
     /// Events expected between the last one and now.
-    fn expected(&self, view: &View<'_>, first_ms: i64, last_ms: i64, recent_a_ms: f64) -> f64 {
-        let now_ms = view.now_ms;
+    fn expected(&self, seen: &Seen<'_>, first_ms: i64, last_ms: i64, recent_a_ms: f64) -> f64 {
+        let now_ms = seen.now_ms;
         let mut expected = 0.0;
         // What is the lowest of several is nothing where one of them is.
         if recent_a_ms <= 0.0 {
@@ -72,7 +72,7 @@ impl Silence {
             for before_ms in [DAY_MS, 7 * DAY_MS] {
                 let then_ms = hour_ms - before_ms;
                 if then_ms >= first_ms {
-                    let then = view.sum(self.events, then_ms, then_ms + HOUR_MS) as f64;
+                    let then = seen.sum(self.events, then_ms, then_ms + HOUR_MS) as f64;
                     rate_a_ms = rate_a_ms.min(then / HOUR_MS as f64);
                 }
             }
@@ -84,30 +84,30 @@ impl Silence {
 }
 
 impl Estimator for Silence {
-    fn applies(&self, view: &View<'_>) -> bool {
-        view.level(&self.so_far).is_some()
+    fn applies(&self, seen: &Seen<'_>) -> bool {
+        seen.level(&self.so_far).is_some()
     }
 
-    fn read(&self, view: &View<'_>) -> Read {
-        let now_ms = view.now_ms;
-        let Some([first_ms, last_ms]) = view.level(&self.so_far) else {
+    fn read(&self, seen: &Seen<'_>) -> Read {
+        let now_ms = seen.now_ms;
+        let Some([first_ms, last_ms]) = seen.level(&self.so_far) else {
             return Read {
                 reading: Reading::unknown(),
                 next: Next::Touched,
             };
         };
         // Of what was told under a clock that was far behind no pane is kept either.
-        let oldest_ms = view
+        let oldest_ms = seen
             .panes(self.events)
             .and_then(|(panes, _)| panes.oldest_ms());
         let first_ms = oldest_ms.map_or(first_ms, |oldest| oldest.max(first_ms));
         // A step of the clock is no silence.
-        let last_ms = view.honest_ms(last_ms, self.events);
+        let last_ms = seen.honest_ms(last_ms, self.events);
         let heard_ms = last_ms;
-        let last_ms = last_ms.max(view.begun_ms.min(now_ms));
+        let last_ms = last_ms.max(seen.begun_ms.min(now_ms));
         let silent_ms = (now_ms - last_ms).max(0);
-        let recent_a_ms = self.recent_rate(view, first_ms, heard_ms);
-        let expected = self.expected(view, first_ms, last_ms, recent_a_ms);
+        let recent_a_ms = self.recent_rate(seen, first_ms, heard_ms);
+        let expected = self.expected(seen, first_ms, last_ms, recent_a_ms);
         let seconds = if expected >= EXPECTED_MIN {
             silent_ms as f64 / 1e3
         } else {

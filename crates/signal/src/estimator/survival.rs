@@ -1,7 +1,7 @@
 //! Survival: how soon the members of a cohort reach a state, held against the own curve of the days
 //! before.
 
-use crate::estimator::{Arguments, Column, Estimator, Named, Next, Read, View};
+use crate::estimator::{Arguments, Column, Estimator, Named, Next, Read, Seen};
 use crate::reading::Reading;
 use crate::statistics::{self, wilson};
 
@@ -50,8 +50,8 @@ fn age_index(hours: i64) -> usize {
 
 impl Survival {
     /// Members, and changes within each age, summed over the cohorts of `[from_ms, to_ms)`.
-    fn cohorts(&self, view: &View<'_>, from_ms: i64, to_ms: i64) -> (i64, [i64; AGES_HOURS.len()]) {
-        let sums = view.sums(self.columns[0].series, from_ms, to_ms);
+    fn cohorts(&self, seen: &Seen<'_>, from_ms: i64, to_ms: i64) -> (i64, [i64; AGES_HOURS.len()]) {
+        let sums = seen.sums(self.columns[0].series, from_ms, to_ms);
         let mut within = [0; AGES_HOURS.len()];
         let mut so_far = 0;
         for (age, column) in within.iter_mut().zip(&self.columns[1..]) {
@@ -63,9 +63,9 @@ impl Survival {
 
     /// How odd it is that so few of the members 6 to 24 hours old have changed, and how many they
     /// are.
-    fn deficit(&self, view: &View<'_>, now_ms: i64) -> (f64, u64) {
+    fn deficit(&self, seen: &Seen<'_>, now_ms: i64) -> (f64, u64) {
         let (base_members, base_within) =
-            self.cohorts(view, now_ms - 9 * 24 * HOUR_MS, now_ms - 24 * HOUR_MS);
+            self.cohorts(seen, now_ms - 9 * 24 * HOUR_MS, now_ms - 24 * HOUR_MS);
         if base_members < 50 {
             return (0.0, 0);
         }
@@ -73,7 +73,7 @@ impl Survival {
         for age_hours in 7..24 {
             // The cohort's youngest member is one hour younger than its oldest.
             let from_ms = now_ms - age_hours * HOUR_MS;
-            let (members, within) = self.cohorts(view, from_ms, from_ms + HOUR_MS);
+            let (members, within) = self.cohorts(seen, from_ms, from_ms + HOUR_MS);
             let age = AGES_HOURS
                 .iter()
                 .rposition(|edge| *edge < age_hours)
@@ -95,18 +95,18 @@ impl Survival {
 }
 
 impl Estimator for Survival {
-    fn applies(&self, view: &View<'_>) -> bool {
-        view.is_counted(self.columns[0])
+    fn applies(&self, seen: &Seen<'_>) -> bool {
+        seen.is_counted(self.columns[0])
     }
 
-    fn read(&self, view: &View<'_>) -> Read {
-        let now_ms = view.now_ms - view.now_ms.rem_euclid(HOUR_MS);
+    fn read(&self, seen: &Seen<'_>) -> Read {
+        let now_ms = seen.now_ms - seen.now_ms.rem_euclid(HOUR_MS);
         let hours_ago = |hours: i64| now_ms - hours * HOUR_MS;
-        let (members, within) = self.cohorts(view, hours_ago(48), hours_ago(24));
+        let (members, within) = self.cohorts(seen, hours_ago(48), hours_ago(24));
         let left = (members - within[age_index(24)]).max(0);
-        let (old_members, old_within) = self.cohorts(view, hours_ago(96), hours_ago(72));
+        let (old_members, old_within) = self.cohorts(seen, hours_ago(96), hours_ago(72));
         let old_left = (old_members - old_within[age_index(72)]).max(0);
-        let (surprise, tested) = self.deficit(view, now_ms);
+        let (surprise, tested) = self.deficit(seen, now_ms);
 
         // Each of the three has a sample of its own; too small a one says nothing.
         let share = |part: i64, of: i64| part as f64 / of.max(1) as f64;
@@ -120,7 +120,7 @@ impl Estimator for Survival {
             reading.upper = share(old_left, old_members);
         }
         reading.surprise = surprise;
-        let any = self.cohorts(view, hours_ago(96), i64::MAX).0 > 0;
+        let any = self.cohorts(seen, hours_ago(96), i64::MAX).0 > 0;
         if !any {
             reading = reading.insufficient();
         }

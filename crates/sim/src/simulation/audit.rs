@@ -11,7 +11,7 @@ use fenghuo_alert::{State, Transition};
 use fenghuo_engine::record::{
     AlertRecord, CommitRecord, DeliveryOutcome, DeliveryRecord, Intent, PageAction, topic,
 };
-use fenghuo_engine::{Board, Evaluate, TopologyConfig};
+use fenghuo_engine::{Evaluate, TopologyConfig, View};
 use fenghuo_log::memory::MemoryLog;
 use fenghuo_log::{Append, Error, Log, Runner, Session, SessionSpec, Start, TopicPartition};
 use fenghuo_signal::{Entity, Kind, ReadingState};
@@ -19,7 +19,7 @@ use fenghuo_signal::{Entity, Kind, ReadingState};
 use super::Violation;
 use super::kept::Kept;
 use super::oracle::{Oracle, Sums, counted, id_of, name_of, width};
-use super::scenario::{HOMES, SOURCES, source};
+use super::scenario::{SHARDS, SOURCES, source};
 
 /// The steps of every episode, by its id.
 pub type Episodes = BTreeMap<String, Vec<Transition>>;
@@ -37,7 +37,7 @@ struct Piece {
 
 /// One panes partition.
 #[derive(Default)]
-struct Home {
+struct Shard {
     pieces: Vec<Piece>,
     /// Next offset of each source partition.
     covered: BTreeMap<(String, u32), u64>,
@@ -52,7 +52,7 @@ struct Home {
 pub struct Audit {
     session: Box<dyn Session>,
     read: BTreeMap<TopicPartition, u64>,
-    homes: Vec<Home>,
+    shards: Vec<Shard>,
     episodes: Episodes,
     /// The open episode of each rule and entity.
     open: BTreeMap<(String, Entity), String>,
@@ -75,14 +75,14 @@ fn broken(error: impl std::fmt::Display) -> Violation {
 pub fn home_of(entity: &Entity) -> usize {
     if matches!(entity.kind, Kind::SKU | Kind::SKU_LOCATION) {
         let hash = xxhash_rust::xxh3::xxh3_64(entity.first.as_bytes());
-        (hash % u64::from(HOMES)) as usize
+        (hash % u64::from(SHARDS)) as usize
     } else {
         0
     }
 }
 
-fn panes(home: usize) -> TopicPartition {
-    TopicPartition::new(topic::PANES, home as u32)
+fn panes(shard: usize) -> TopicPartition {
+    TopicPartition::new(topic::PANES, shard as u32)
 }
 
 impl Audit {
@@ -98,7 +98,7 @@ impl Audit {
         Ok(Self {
             session,
             read: BTreeMap::new(),
-            homes: (0..HOMES).map(|_| Home::default()).collect(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             episodes: BTreeMap::new(),
             open: BTreeMap::new(),
             intents: BTreeMap::new(),
@@ -111,9 +111,9 @@ impl Audit {
     /// Reads what was committed since the last look.
     pub fn look(&mut self, log: &Kept, oracle: &Oracle) -> Result<(), Violation> {
         self.offsets(log)?;
-        for home in 0..self.homes.len() {
-            for piece in self.fresh(log, &panes(home))? {
-                self.pane(home, piece, oracle)?;
+        for shard in 0..self.shards.len() {
+            for piece in self.fresh(log, &panes(shard))? {
+                self.pane(shard, piece, oracle)?;
             }
         }
         let of = TopicPartition::new(topic::ALERTS, 0);
@@ -176,7 +176,7 @@ impl Audit {
         oracle: &Oracle,
     ) -> Result<(), Violation> {
         let record: CommitRecord = prost::Message::decode(&bytes[..]).map_err(broken)?;
-        let home = &mut self.homes[at];
+        let shard = &mut self.shards[at];
         let place = format!("offset {offset} of {}", panes(at));
         let mut unnamed = false;
         each_row(&record, &mut |id, entity, start_ms, values| {
@@ -186,7 +186,7 @@ impl Audit {
                 return;
             };
             let cell = (id, entity, start_ms);
-            let sums = home.sums.entry(cell).or_insert_with(|| vec![0; width(id)]);
+            let sums = shard.sums.entry(cell).or_insert_with(|| vec![0; width(id)]);
             for field in fields {
                 sums[field] += values[field];
             }
@@ -198,7 +198,7 @@ impl Audit {
             let mut expected = Sums::new();
             for range in &record.sources {
                 let key = (range.topic.clone(), range.partition);
-                let covered = home.covered.insert(key, range.to).unwrap_or(0);
+                let covered = shard.covered.insert(key, range.to).unwrap_or(0);
                 if covered != range.from {
                     let detail = format!(
                         "{place}: {}/{} from {} to {}, where {covered} is next",
@@ -210,7 +210,7 @@ impl Audit {
                 let wanted = |entity: &Entity| home_of(entity) == at;
                 oracle.sum(&of, range.from, range.to, &wanted, &mut expected);
             }
-            let mut sums = std::mem::take(&mut home.sums);
+            let mut sums = std::mem::take(&mut shard.sums);
             sums.retain(|_, values| values.iter().any(|value| *value != 0));
             expected.retain(|_, values| values.iter().any(|value| *value != 0));
             if let Some(detail) = difference(&sums, &expected) {
@@ -218,7 +218,7 @@ impl Audit {
                 return Err(Violation::new("deltas are the naive sum", detail));
             }
         }
-        home.pieces.push(Piece {
+        shard.pieces.push(Piece {
             offset,
             timestamp_ms,
             bytes,
@@ -310,14 +310,14 @@ impl Audit {
         Ok(())
     }
 
-    /// The board of whoever holds a home shows what is committed there up to an offset.
-    pub fn board(&mut self, at: usize, offset: u64, board: &Board) -> Result<(), Violation> {
-        let home = &mut self.homes[at];
-        while let Some(piece) = home.pieces.get(home.counted)
+    /// The view of whoever holds a shard shows what is committed there up to an offset.
+    pub fn view(&mut self, at: usize, offset: u64, view: &View) -> Result<(), Violation> {
+        let shard = &mut self.shards[at];
+        while let Some(piece) = shard.pieces.get(shard.counted)
             && piece.offset < offset
         {
-            home.counted += 1;
-            let totals = &mut home.totals;
+            shard.counted += 1;
+            let totals = &mut shard.totals;
             each_row(&piece.record, &mut |id, entity, _, values| {
                 let at = match id {
                     _ if id == id_of("totals") => 0..6,
@@ -331,9 +331,9 @@ impl Audit {
                 }
             });
         }
-        let shown = board.totals();
+        let shown = view.totals();
         let mut shown = shown.iter().filter(|(entity, _)| home_of(entity) == at);
-        let mut expected = home.totals.iter();
+        let mut expected = shard.totals.iter();
         loop {
             let (shown, expected) = (shown.next(), expected.next());
             let same = match (shown, expected) {
@@ -345,8 +345,8 @@ impl Audit {
             };
             if !same {
                 let detail =
-                    format!("home {at} at offset {offset}: {shown:?}, expected {expected:?}");
-                return Err(Violation::new("the board is the naive sum", detail));
+                    format!("shard {at} at offset {offset}: {shown:?}, expected {expected:?}");
+                return Err(Violation::new("the view is the naive sum", detail));
             }
         }
     }
@@ -419,11 +419,11 @@ impl Audit {
             }
         }
         let evaluate = log.offsets(GROUPS[1]);
-        for (at, home) in self.homes.iter().enumerate() {
+        for (at, shard) in self.shards.iter().enumerate() {
             // Offsets alone are committed once a second; that the last records were read is seen by
-            // what the boards show.
-            let last_ms = home.pieces.last().map_or(0, |last| last.timestamp_ms);
-            let mut older = home.pieces.iter().rev();
+            // what the views show.
+            let last_ms = shard.pieces.last().map_or(0, |last| last.timestamp_ms);
+            let mut older = shard.pieces.iter().rev();
             let older = older.find(|piece| piece.timestamp_ms <= last_ms - OFFSETS_EVERY_MS);
             let (of, end) = (panes(at), older.map_or(0, |piece| piece.offset + 1));
             let at = evaluate.get(&of).copied();
@@ -520,19 +520,19 @@ impl Audit {
         let log = MemoryLog::new();
         log.ensure(&config.own_topics(&|_| 1))?;
         let mut now_ms = 0;
-        for (at, home) in self.homes.iter().enumerate() {
-            for piece in &home.pieces {
+        for (at, shard) in self.shards.iter().enumerate() {
+            for piece in &shard.pieces {
                 log.skip_to(&panes(at), piece.offset);
                 log.set_time(piece.timestamp_ms);
                 log.append(vec![Append::new(panes(at), None, piece.bytes.clone())])?;
                 now_ms = now_ms.max(piece.timestamp_ms);
             }
         }
-        let board = Arc::new(Board::new());
-        let mut runner = config.evaluate(&log, &board, 0)?;
-        let ends = self.homes.iter().enumerate();
+        let view = Arc::new(View::new());
+        let mut runner = config.evaluate(&log, &view, 0)?;
+        let ends = self.shards.iter().enumerate();
         let ends: Vec<_> = ends
-            .filter_map(|(at, home)| Some((panes(at), home.pieces.last()?.offset + 1)))
+            .filter_map(|(at, shard)| Some((panes(at), shard.pieces.last()?.offset + 1)))
             .collect();
         let group = GROUPS[1];
         while ends
@@ -556,7 +556,7 @@ impl Audit {
             steps.or_default().push(record.transition);
         }
         let life = Life {
-            board,
+            view,
             _stage: runner,
         };
         Ok((again.episodes, life))
@@ -565,11 +565,11 @@ impl Audit {
 
 /// A life of evaluate, and what it shows: it takes that with it when it ends.
 pub struct Life {
-    pub board: Arc<Board>,
+    pub view: Arc<View>,
     _stage: Runner<Evaluate>,
 }
 
-fn in_order(totals: &fenghuo_engine::board::Totals) -> Totals {
+fn in_order(totals: &fenghuo_engine::view::Totals) -> Totals {
     [
         totals.orders,
         totals.units,

@@ -240,7 +240,7 @@ impl Machine {
         }
     }
 
-    /// Time passes: the true one, by which the clock is wrong, and what each board heard of events.
+    /// Time passes: the true one, by which the clock is wrong, and what each view heard of events.
     pub fn tick(&mut self, true_ms: i64, ahead_ms: i64, heard: &[Heard]) {
         let wall_ms = true_ms + ahead_ms;
         (self.wall_ms, self.true_ms) = (wall_ms, true_ms);

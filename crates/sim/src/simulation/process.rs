@@ -1,4 +1,4 @@
-//! One instance: the three workers of a process, their board and their sender.
+//! One instance: the three workers of a process, their view and their sender.
 //!
 //! Does what the daemon does: a worker whose session fails is dropped and opened again a little
 //! later, and begins at its last commit.
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fenghuo_alert::Transition;
-use fenghuo_engine::{Board, Dispatch, Evaluate, Ingest, TopologyConfig};
+use fenghuo_engine::{Dispatch, Evaluate, Ingest, TopologyConfig, View};
 use fenghuo_log::{Error, Log, Runner, Step, TopicPartition};
 
 use super::Violation;
@@ -73,7 +73,7 @@ impl<S: fenghuo_log::Stage> Worker<S> {
 pub struct Process {
     instance: usize,
     config: TopologyConfig,
-    board: Arc<Board>,
+    view: Arc<View>,
     ingest: Worker<Ingest>,
     evaluate: Worker<Evaluate>,
     dispatch: Worker<Dispatch>,
@@ -92,7 +92,7 @@ impl Process {
         Self {
             instance,
             config: scenario::config(instance),
-            board: Arc::new(Board::new()),
+            view: Arc::new(View::new()),
             ingest: Worker::new(),
             evaluate: Worker::new(),
             dispatch: Worker::new(),
@@ -101,18 +101,18 @@ impl Process {
     }
 
     /// What it shows.
-    pub fn board(&self) -> &Board {
-        &self.board
+    pub fn view(&self) -> &View {
+        &self.view
     }
 
     /// Every episode that it shows.
     pub fn shown(&self) -> Vec<Transition> {
-        let mut shown = self.board.open();
-        shown.extend(self.board.closed());
+        let mut shown = self.view.open();
+        shown.extend(self.view.closed());
         shown
     }
 
-    /// The panes partitions of which its board shows all that is committed.
+    /// The panes partitions of which its view shows all that is committed.
     pub fn shows(&self) -> impl Iterator<Item = &TopicPartition> {
         let runner = self.evaluate.runner.as_ref();
         let runner = runner.filter(|runner| !runner.is_waiting());
@@ -128,18 +128,18 @@ impl Process {
         log: &dyn Log,
         kept: &Kept,
     ) -> Result<Did, Violation> {
-        let (config, board) = (&self.config, &self.board);
+        let (config, view) = (&self.config, &self.view);
         let stepped = match stage {
             Stage::Ingest => {
-                let open = || config.ingest(log, board, 0);
+                let open = || config.ingest(log, view, 0);
                 self.ingest.step(turn, now_ms, open)
             }
             Stage::Evaluate => {
-                let open = || config.evaluate(log, board, 0);
+                let open = || config.evaluate(log, view, 0);
                 self.evaluate.step(turn, now_ms, open)
             }
             Stage::Dispatch => {
-                let open = || config.dispatch(log, board);
+                let open = || config.dispatch(log, view);
                 let stepped = self.dispatch.step(turn, now_ms, open);
                 if let (Ok(_), Some(runner)) = (&stepped, &mut self.dispatch.runner) {
                     self.sender.serve(runner.stage_mut(), now_ms);

@@ -26,7 +26,7 @@ pub const START_MS: i64 = 1_794_398_400_000;
 pub const INSTANCES: usize = 3;
 
 /// Panes partitions.
-pub const HOMES: u32 = 3;
+pub const SHARDS: u32 = 3;
 
 /// The shop's topics: stream, partitions.
 pub const SOURCES: [(Stream, u32); 6] = [
@@ -61,9 +61,9 @@ pub const REWRITE: Rewrite = Rewrite {
     journal_records_max: 24,
     part_bytes_max: 64,
 };
-/// Within this time a home has written down all that it knows, ms.
+/// Within this time a shard has written down all that it knows, ms.
 pub const CHECKPOINT_MS: i64 = 20_000;
-/// Entities that one home keeps.
+/// Entities that one shard keeps.
 pub const ENTITIES_MAX: usize = 200;
 
 /// Turns of a run.
@@ -297,7 +297,7 @@ pub fn config(instance: usize) -> TopologyConfig {
                 closed_ms: 86_400_000,
             },
             rewrite: REWRITE,
-            panes_partitions: HOMES,
+            panes_partitions: SHARDS,
             seed: 7,
         },
         set: InForce::new(Set::new(catalogue, Arc::new(rules))),

@@ -5,7 +5,7 @@ mod breaking;
 use std::collections::BTreeSet;
 
 use fenghuo_alert::Transition;
-use fenghuo_engine::{Board, TopologyConfig};
+use fenghuo_engine::{TopologyConfig, View};
 use fenghuo_log::memory::MemoryLog;
 use fenghuo_log::{Append, Error, Log, TopicPartition, TopicSpec};
 
@@ -17,7 +17,7 @@ use super::kept::{Folder, Kept};
 use super::oracle::Oracle;
 use super::plant::{Plant, Planted};
 use super::process::{Did, Process, member};
-use super::scenario::{self, CHANNELS, HOMES, Mode, SOURCES, Scenario, source};
+use super::scenario::{self, CHANNELS, Mode, SHARDS, SOURCES, Scenario, source};
 use super::sender::Receivers;
 use super::{Report, Violation};
 use crate::disk::Disk;
@@ -204,8 +204,8 @@ impl<'a> World<'a> {
 
     /// Time passes: for the machine, whose clock may be wrong, and for the log.
     fn tick(&mut self) {
-        let boards = self.seats.iter().filter_map(|seat| seat.process.as_ref());
-        let heard = boards.map(|process| process.board().heard());
+        let views = self.seats.iter().filter_map(|seat| seat.process.as_ref());
+        let heard = views.map(|process| process.view().heard());
         let wrong_by = |which: fn(&Kind) -> Option<i64>| self.under_way().find_map(which);
         let machine_ms = wrong_by(|kind| match kind {
             Kind::Machine { ahead_ms } => Some(*ahead_ms),
@@ -235,7 +235,7 @@ impl<'a> World<'a> {
         self.broker_ms = broker_ms;
         self.kept.set_time(self.log_ms);
         for process in self.seats.iter().filter_map(|seat| seat.process.as_ref()) {
-            process.board().set_jump(self.machine.jump());
+            process.view().set_jump(self.machine.jump());
         }
     }
 
@@ -403,7 +403,7 @@ impl<'a> World<'a> {
             Did::Committed => {
                 self.report.commits += 1;
                 if stage == Stage::Evaluate {
-                    self.board(instance)?;
+                    self.view(instance)?;
                 }
             }
             Did::Failed => self.report.failed += 1,
@@ -417,16 +417,16 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// What an instance shows of its homes is what is committed there.
-    fn board(&mut self, instance: usize) -> Result<(), Violation> {
+    /// What an instance shows of its shards is what is committed there.
+    fn view(&mut self, instance: usize) -> Result<(), Violation> {
         // What it committed is in the audit only after a look.
         self.look()?;
         let offsets = self.kept.offsets("fenghuo-evaluate");
         let process = self.seats[instance].process.as_ref();
         for of in process.into_iter().flat_map(Process::shows) {
             if let (Some(offset), Some(process)) = (offsets.get(of), process) {
-                let home = of.partition as usize;
-                self.audit.board(home, *offset, process.board())?;
+                let shard = of.partition as usize;
+                self.audit.view(shard, *offset, process.view())?;
             }
         }
         Ok(())
@@ -461,9 +461,9 @@ impl<'a> World<'a> {
         }
         let sources: u32 = SOURCES.iter().map(|(_, partitions)| partitions).sum();
         let sources = u64::from(sources);
-        let entities = u64::from(HOMES) * scenario::ENTITIES_MAX as u64;
+        let entities = u64::from(SHARDS) * scenario::ENTITIES_MAX as u64;
         for process in self.seats.iter().filter_map(|seat| seat.process.as_ref()) {
-            for (map, held) in process.board().entries() {
+            for (map, held) in process.view().entries() {
                 let most = match map {
                     "duplicates" => sources * 2 * scenario::DUPLICATES_MAX as u64,
                     "trackers" => sources * scenario::TRACKERS_MAX as u64,
@@ -478,9 +478,9 @@ impl<'a> World<'a> {
                     return Err(Violation::new("memory is bounded", detail));
                 }
             }
-            if process.board().holes() > 0 {
-                let detail = format!("{} holes", process.board().holes());
-                return Err(Violation::new("no board tells of a hole", detail));
+            if process.view().holes() > 0 {
+                let detail = format!("{} holes", process.view().holes());
+                return Err(Violation::new("no view tells of a hole", detail));
             }
         }
         Ok(())
@@ -529,69 +529,69 @@ impl<'a> World<'a> {
         let (log, oracle) = (&self.kept, &self.oracle);
         let taken = &self.receivers.taken;
         let expected = self.audit.end(log, oracle, &self.config, taken)?;
-        self.boards(&expected.board)
+        self.views(&expected.view)
     }
 
-    /// At the end the boards together show what one fault-free life shows.
-    fn boards(&self, expected: &Board) -> Result<(), Violation> {
-        let mut homes: BTreeSet<u32> = BTreeSet::new();
-        let differs = |what: &str, home: u32, found: String, expected: String| {
-            let detail = format!("{what} of home {home}: {found}, expected {expected}");
+    /// At the end the views together show what one fault-free life shows.
+    fn views(&self, expected: &View) -> Result<(), Violation> {
+        let mut shards: BTreeSet<u32> = BTreeSet::new();
+        let differs = |what: &str, shard: u32, found: String, expected: String| {
+            let detail = format!("{what} of shard {shard}: {found}, expected {expected}");
             Err(Violation::new(
-                "the boards show what a fault-free life shows",
+                "the views show what a fault-free life shows",
                 detail,
             ))
         };
         for process in self.seats.iter().filter_map(|seat| seat.process.as_ref()) {
             for of in process.shows() {
-                let home = of.partition;
-                homes.insert(home);
-                let here = |entity: &fenghuo_signal::Entity| home_of(entity) == home as usize;
-                let readings = |board: &Board| {
-                    let mut readings = board.readings();
+                let shard = of.partition;
+                shards.insert(shard);
+                let here = |entity: &fenghuo_signal::Entity| home_of(entity) == shard as usize;
+                let readings = |view: &View| {
+                    let mut readings = view.readings();
                     readings.retain(|(_, entity, _)| here(entity));
                     readings
                 };
-                let (found, wanted) = (readings(process.board()), readings(expected));
+                let (found, wanted) = (readings(process.view()), readings(expected));
                 // By its text: what is not a number is not equal to itself.
                 let odd = found
                     .iter()
                     .zip(&wanted)
                     .find(|(one, other)| format!("{one:?}") != format!("{other:?}"));
                 if let Some((one, other)) = odd {
-                    return differs("readings", home, format!("{one:?}"), format!("{other:?}"));
+                    return differs("readings", shard, format!("{one:?}"), format!("{other:?}"));
                 }
                 if found.len() != wanted.len() {
                     let (found, wanted) = (found.len(), wanted.len());
-                    return differs("readings", home, found.to_string(), wanted.to_string());
+                    return differs("readings", shard, found.to_string(), wanted.to_string());
                 }
-                let open = |board: &Board| {
-                    let mut open = board.open();
+                let open = |view: &View| {
+                    let mut open = view.open();
                     open.retain(|step| here(&step.entity));
                     open
                 };
-                let (found, wanted) = (open(process.board()), open(expected));
+                let (found, wanted) = (open(process.view()), open(expected));
                 if found != wanted {
                     let (found, wanted) = (format!("{found:?}"), format!("{wanted:?}"));
-                    return differs("open episodes", home, found, wanted);
+                    return differs("open episodes", shard, found, wanted);
                 }
-                let totals = |board: &Board| {
-                    let mut totals = board.totals();
+                let totals = |view: &View| {
+                    let mut totals = view.totals();
                     totals.retain(|(entity, _)| here(entity));
                     totals
                 };
-                let (found, wanted) = (totals(process.board()), totals(expected));
+                let (found, wanted) = (totals(process.view()), totals(expected));
                 if found != wanted {
                     let (found, wanted) = (format!("{found:?}"), format!("{wanted:?}"));
-                    return differs("totals", home, found, wanted);
+                    return differs("totals", shard, found, wanted);
                 }
             }
         }
-        if homes.len() == HOMES as usize {
+        if shards.len() == SHARDS as usize {
             Ok(())
         } else {
-            let detail = format!("only {homes:?} are shown");
-            Err(Violation::new("every home is on a board", detail))
+            let detail = format!("only {shards:?} are shown");
+            Err(Violation::new("every shard is on a view", detail))
         }
     }
 }

@@ -457,7 +457,7 @@ async fn packed_bodies_and_protobuf_are_the_same_events() {
     assert_eq!(values(&kept, "shop.ops").len(), 1);
 }
 
-/// A request that the intake of a board and a log answers; the board counts what is refused.
+/// A request that the intake of a view and a log answers; the view counts what is refused.
 #[tokio::test]
 async fn what_is_refused_is_counted_once_and_told_of_in_part() {
     let kept = log();
@@ -473,9 +473,9 @@ async fn what_is_refused_is_counted_once_and_told_of_in_part() {
     assert_eq!(answer["rejected"], 2_000);
     assert_eq!(answer["rejections"].as_array().unwrap().len(), 100);
     assert_eq!(values(&kept, "fenghuo.dead-letter").len(), 2_000);
-    let board = intake.board();
-    assert_eq!(board.dead_letters(), [("malformed", 2_000)]);
-    assert_eq!((board.refused_unknown(), board.events()), (2_000, vec![]));
+    let view = intake.view();
+    assert_eq!(view.dead_letters(), [("malformed", 2_000)]);
+    assert_eq!((view.refused_unknown(), view.events()), (2_000, vec![]));
     // An event of another currency is known to be an order.
     let other = order("b").replace(
         r#""PAID","order_id":"b""#,
@@ -483,8 +483,8 @@ async fn what_is_refused_is_counted_once_and_told_of_in_part() {
     );
     let (_, answer) = seen.post(&router, &headers, other).await;
     assert_eq!(answer["rejected"], 1, "{answer}");
-    assert_eq!(board.dead_letters().len(), 2);
-    let (stream, outcome, count) = board.events()[0];
+    assert_eq!(view.dead_letters().len(), 2);
+    let (stream, outcome, count) = view.events()[0];
     assert_eq!(
         (stream.topic(), outcome.as_str(), count),
         ("orders", "rejected", 1)

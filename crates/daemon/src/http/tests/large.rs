@@ -1,4 +1,4 @@
-//! Answers about a board that holds much: what they take is bounded.
+//! Answers about a view that holds much: what they take is bounded.
 //!
 //! `FENGHUO_EPISODES=100000 FENGHUO_READINGS=1000000 cargo test -p fenghuo-daemon --release large --
 //! --nocapture` measures them with so many.
@@ -77,7 +77,7 @@ fn commit(first: u64, count: u64, streams: &[(Arc<str>, fenghuo_event::Stream)])
 }
 
 /// Lets a stage publish the readings of so many skus; it takes them with it when it ends.
-fn publish(board: &Arc<Board>, skus: u64) -> Evaluate {
+fn publish(view: &Arc<View>, skus: u64) -> Evaluate {
     let streams = [
         fenghuo_event::Stream::Orders,
         fenghuo_event::Stream::Inventory,
@@ -93,7 +93,7 @@ fn publish(board: &Arc<Board>, skus: u64) -> Evaluate {
         checkpoint_ms: None,
     };
     let set = Set::new(Catalogue::built_in(), Arc::default());
-    let mut evaluate = Evaluate::new(config, InForce::new(set), Arc::clone(board));
+    let mut evaluate = Evaluate::new(config, InForce::new(set), Arc::clone(view));
     let assigned = Assigned {
         partition: TopicPartition::new(topic::PANES, 0),
         partitions: 1,
@@ -147,17 +147,17 @@ fn episode(number: u64) -> Transition {
 #[tokio::test]
 async fn answers_about_a_large_board_are_bounded_in_bytes_and_time() {
     let (size, readings_min) = (size("FENGHUO_EPISODES"), size("FENGHUO_READINGS"));
-    let board = Arc::new(Board::new());
-    let stage = publish(&board, readings_min);
+    let view = Arc::new(View::new());
+    let stage = publish(&view, readings_min);
     for number in 0..size {
-        board.publish_transition(episode(number));
+        view.publish_transition(episode(number));
     }
-    let readings = board.entries();
+    let readings = view.entries();
     let readings = readings.iter().find(|(map, _)| *map == "readings");
     let readings = readings.map_or(0, |(_, count)| *count);
     assert!(readings >= readings_min, "{readings}");
     let (router, ..) = served(Shown {
-        board: Arc::clone(&board),
+        view: Arc::clone(&view),
         top_entities: 50,
         ..shown()
     });

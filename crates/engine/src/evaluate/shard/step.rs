@@ -1,4 +1,4 @@
-//! What becomes of a home when a clock was set: nothing is deaf by it, and nothing ends by it.
+//! What becomes of a shard when a clock was set: nothing is deaf by it, and nothing ends by it.
 //!
 //! A clock that is set forward, rightly or not, lets no time pass: what counts time goes on as if
 //! there had been no step.
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use fenghuo_signal::{Entity, Judge, Kind, Signal, State};
 use fenghuo_window::{Clock, Clocks, Jump};
 
-use super::{AT_ONCE, HISTORY_MS, Home, PANE_COUNTS_MS};
+use super::{AT_ONCE, HISTORY_MS, PANE_COUNTS_MS, Shard};
 
 /// After a step forward nothing is ended for as long as the step, and no longer than this: what
 /// deterministic rules look at lies in windows of ten minutes.
@@ -28,7 +28,7 @@ struct Leap {
     by_ms: i64,
 }
 
-impl Home {
+impl Shard {
     /// The record at `offset` was written after a step forward that is followed. No time has passed
     /// for whatever counts it: what is due goes on to be due as long after now as it was, holds go on
     /// for as long as they would have, and nothing is ended by what fell out of a window.

@@ -1,4 +1,4 @@
-//! The board: what the stages know now, for HTTP, metrics and the screen to read while the
+//! The view: what the stages know now, for HTTP, metrics and the screen to read while the
 //! stages write.
 //!
 //! Only what is committed and durable is put here. No guard of a map is held across a call:
@@ -174,7 +174,7 @@ impl Readings {
 
 /// What the stages know now.
 #[derive(Default)]
-pub struct Board {
+pub struct View {
     readings: Readings,
     totals: DashMap<Entity, Totals>,
     charts: DashMap<Entity, Vec<ChartPoint>>,
@@ -184,8 +184,8 @@ pub struct Board {
     deliveries: DashMap<String, Delivery>,
     delivery_order: Mutex<VecDeque<String>>,
     sources: DashMap<(String, u32), SourceStanding>,
-    /// Panes partitions whose content is on the board, and which stage put it there.
-    homes: Mutex<BTreeMap<u32, u64>>,
+    /// Panes partitions whose content is on the view, and which stage put it there.
+    shards: Mutex<BTreeMap<u32, u64>>,
     stages: AtomicU64,
     events: DashMap<(Stream, Outcome), u64>,
     dead_letters: DashMap<&'static str, u64>,
@@ -204,7 +204,7 @@ pub struct Board {
     revision: AtomicU64,
 }
 
-impl Board {
+impl View {
     /// Nothing known.
     pub fn new() -> Self {
         Self::default()
@@ -351,29 +351,29 @@ impl Board {
         self.jump_by_ms.load(Ordering::Relaxed)
     }
 
-    /// A name by which a stage owns what it puts on the board.
+    /// A name by which a stage owns what it puts on the view.
     pub(crate) fn new_owner(&self) -> u64 {
         self.stages.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A panes partition is on the board now, put there by `owner`.
-    pub(crate) fn publish_home(&self, partition: u32, owner: u64) {
-        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
-        homes.insert(partition, owner);
+    /// A panes partition is on the view now, put there by `owner`.
+    pub(crate) fn publish_shard(&self, partition: u32, owner: u64) {
+        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        shards.insert(partition, owner);
     }
 
-    /// Takes a panes partition off the board, with its entities and its episodes, unless another
+    /// Takes a panes partition off the view, with its entities and its episodes, unless another
     /// stage of this process has put it there again.
-    pub(crate) fn withdraw_home<'a>(
+    pub(crate) fn withdraw_shard<'a>(
         &self,
         partition: u32,
         owner: u64,
         entities: impl Iterator<Item = &'a Entity>,
         is_its: &dyn Fn(&Entity) -> bool,
     ) {
-        // Held to the end: who takes over publishes the home first, and waits here.
-        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
-        if homes.get(&partition) != Some(&owner) {
+        // Held to the end: who takes over publishes the shard first, and waits here.
+        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        if shards.get(&partition) != Some(&owner) {
             return;
         }
         let readings = self.readings.all();
@@ -388,7 +388,7 @@ impl Board {
         let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         closed.retain(|episode| !is_its(&episode.entity));
         drop(closed);
-        homes.remove(&partition);
+        shards.remove(&partition);
         self.changed();
     }
 
@@ -511,8 +511,8 @@ impl Board {
     }
 
     /// Number of panes partitions whose content is shown.
-    pub fn homes(&self) -> usize {
-        self.homes
+    pub fn shards(&self) -> usize {
+        self.shards
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .len()
@@ -540,7 +540,7 @@ impl Board {
         all
     }
 
-    /// Entries held by each bounded map, the board's own among them.
+    /// Entries held by each bounded map, the view's own among them.
     pub fn entries(&self) -> Vec<(&'static str, u64)> {
         let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
         for entry in &self.entries {

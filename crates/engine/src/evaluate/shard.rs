@@ -1,4 +1,4 @@
-//! A home: everything that one panes partition knows, and the judging of it.
+//! A shard: everything that one panes partition knows, and the judging of it.
 //!
 //! Each signal of each entity is read when something that it reads changed, or when its last
 //! reading said that it may change by itself; nothing is scanned. Time comes from the records.
@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use fenghuo_alert::{Alert, Origin, Transition};
-use fenghuo_signal::{Entity, EntityRef, Fact, Facts, Judge, Kind, Reading, Signal, State, View};
+use fenghuo_signal::{Entity, EntityRef, Fact, Facts, Judge, Kind, Reading, Seen, Signal, State};
 use fenghuo_window::{Clock, Clocks, History, Jump, Shape, SourceState, Values};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::checkpoint::{SEGMENTS, segment_of};
 use crate::evaluate::EvaluateConfig;
+use crate::evaluate::checkpoint::{SEGMENTS, segment_of};
 use crate::ingest::home_of;
 use crate::record::{CommitRecord, EntityTable, SourceRange};
 use crate::set::Set;
@@ -154,7 +154,7 @@ pub(crate) struct Changed<'a> {
 }
 
 /// Everything that one panes partition knows.
-pub(crate) struct Home {
+pub(crate) struct Shard {
     partition: u32,
     config: Arc<EvaluateConfig>,
     /// By which it counts, reads and judges.
@@ -187,7 +187,7 @@ pub(crate) struct Home {
     pub(crate) unreadable: u64,
 }
 
-impl Home {
+impl Shard {
     pub(crate) fn new(partition: u32, config: Arc<EvaluateConfig>, set: Arc<Set>) -> Self {
         let signals = set.catalogue.signals().len();
         Self {
@@ -314,9 +314,9 @@ impl Home {
 
     /// Whether the commit was applied before. Notes what it covers, and a hole before it.
     fn is_repeat(&mut self, commit: &CommitRecord, offset: u64) -> bool {
-        let covered_before = |home: &Self, source: &SourceRange| {
+        let covered_before = |shard: &Self, source: &SourceRange| {
             let key = (source.topic.clone(), source.partition);
-            home.covered.get(&key).copied().filter(|_| !source.anew)
+            shard.covered.get(&key).copied().filter(|_| !source.anew)
         };
         let is_repeat = self.repeating
             || commit.sources.iter().any(|source| {
@@ -342,7 +342,7 @@ impl Home {
     /// Counts records of a source that were gone before they were read.
     fn lose(&mut self, source: &str, records: u64, at_ms: i64, offset: u64) {
         let source = Entity::one(Kind::SOURCE, source);
-        // Every home sees the hole; the one of the source tells it.
+        // Every shard sees the hole; the one of the source tells it.
         if home_of(&source, u32::MAX) != self.partition {
             return;
         }
@@ -528,7 +528,7 @@ impl Home {
         let at = match entry.find_slot(signal.number) {
             Ok(at) => at,
             Err(at) => {
-                let view = View {
+                let seen = Seen {
                     entity: &entry.entity,
                     history: &entry.history,
                     series: self.set.catalogue.series(),
@@ -541,7 +541,7 @@ impl Home {
                         open_ms: 0,
                     },
                 };
-                if !signal.estimator.applies(&view) {
+                if !signal.estimator.applies(&seen) {
                     return;
                 }
                 entry.insert_slot(at, signal.number);

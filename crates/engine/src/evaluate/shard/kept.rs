@@ -1,4 +1,4 @@
-//! A home written down and read again: rows of entities, and the clocks as of a panes offset.
+//! A shard written down and read again: rows of entities, and the clocks as of a panes offset.
 //!
 //! What is not here cannot outlive a restart. Nothing is decided here but for one thing: what
 //! becomes of an episode whose rule is gone.
@@ -12,15 +12,15 @@ use fenghuo_signal::{Entity, Kind, Reading, ReadingState, State};
 use fenghuo_window::{Dump, SourceState};
 
 use super::counted::Counted;
-use super::{AT_ONCE, Claim, Decision, Entry, Home, Slot};
-use crate::checkpoint::{
+use super::{AT_ONCE, Claim, Decision, Entry, Shard, Slot};
+use crate::evaluate::checkpoint::{
     AlertRow, ClockRow, EntityRow, Head, Reader, ReadingRow, SEGMENTS, SeriesRow, SignalRow,
     SlotRow, SourceRow, TierRow, Unreadable, Writer, from_steps, to_steps,
 };
 use crate::record::{EntityName, FactRow, VERSION};
 use crate::set::{Set, rules};
 
-impl Home {
+impl Shard {
     /// The segment whose rows cover least.
     pub(crate) fn oldest_segment(&self) -> usize {
         let segments = self.segments.iter().enumerate();
@@ -144,7 +144,7 @@ impl Home {
     }
 
     /// Takes what was written down, and returns the panes offset from which to fold on. Judges
-    /// by the rules of then, until [`Home::turn_to`].
+    /// by the rules of then, until [`Shard::turn_to`].
     pub(crate) fn load(&mut self, from: &Reader) -> Result<u64, Unreadable> {
         // Of a set that this build cannot make the rules may do; texts that it does not understand
         // any more cannot be judged by.
@@ -176,7 +176,7 @@ impl Home {
                 self.load_clocks(head);
                 Ok(head.covered)
             }
-            // A young home: some segments were never written down, and no clock is as old as
+            // A young shard: some segments were never written down, and no clock is as old as
             // what they lack.
             _ => Ok(0),
         }
@@ -290,7 +290,7 @@ impl Home {
     /// Goes on under another set, and returns whether anything is different.
     ///
     /// # Errors
-    /// None that a home which was in use can give.
+    /// None that a shard which was in use can give.
     pub(crate) fn turn_to(
         &mut self,
         set: &Arc<Set>,
@@ -307,19 +307,19 @@ impl Home {
 
     /// The same under another catalogue: what both have goes on, what is new begins.
     fn under(&self, set: Arc<Set>) -> Result<Self, Unreadable> {
-        let mut home = Self::new(self.partition, Arc::clone(&self.config), set);
+        let mut shard = Self::new(self.partition, Arc::clone(&self.config), set);
         for entry in &self.entries {
-            home.load_row(self.row(entry))?;
+            shard.load_row(self.row(entry))?;
         }
-        home.load_clocks(&self.head(0, 0));
-        for (new, old) in home.segments.iter_mut().zip(&self.segments) {
+        shard.load_clocks(&self.head(0, 0));
+        for (new, old) in shard.segments.iter_mut().zip(&self.segments) {
             new.covered = old.covered;
             new.chunks = old.chunks;
             new.changed = true;
         }
-        home.holes = self.holes;
-        home.unreadable = self.unreadable;
-        Ok(home)
+        shard.holes = self.holes;
+        shard.unreadable = self.unreadable;
+        Ok(shard)
     }
 
     /// Judges by these rules from now on. An episode whose rule is gone, or watches its entity no
@@ -363,7 +363,7 @@ impl Home {
     }
 }
 
-impl Home {
+impl Shard {
     fn series_row(&self, dump: Dump) -> SeriesRow {
         let series = &self.set.catalogue.series()[usize::from(dump.series)];
         let is_timed = !series.tiers().is_empty();

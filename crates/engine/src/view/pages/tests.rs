@@ -1,4 +1,4 @@
-//! Pages of the board against the whole lists that they are pages of.
+//! Pages of the view against the whole lists that they are pages of.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ fn sku(number: usize) -> Entity {
 }
 
 /// Readings of two signals about a hundred skus, and the orders of every second one.
-fn board() -> Board {
-    let board = Board::new();
+fn view() -> View {
+    let view = View::new();
     for number in 0..100 {
         let state = match number % 10 {
             8 => ReadingState::Insufficient,
@@ -32,18 +32,18 @@ fn board() -> Board {
             _ => ReadingState::Ok,
         };
         let published = reading(state, number as f64, 1000 - number as u64);
-        board.publish_reading(&"stock.hours_of_cover".into(), sku(number), published);
-        board.publish_reading(&"price.floor".into(), sku(number), published);
+        view.publish_reading(&"stock.hours_of_cover".into(), sku(number), published);
+        view.publish_reading(&"price.floor".into(), sku(number), published);
         if number % 2 == 0 {
             let orders = 10_000 + number as i64;
             let totals = Totals {
                 orders,
                 ..Totals::default()
             };
-            board.publish_totals(sku(number), totals);
+            view.publish_totals(sku(number), totals);
         }
     }
-    board
+    view
 }
 
 fn transition(number: usize, severity: Severity, to: State) -> Transition {
@@ -71,25 +71,25 @@ fn transition(number: usize, severity: Severity, to: State) -> Transition {
 
 #[test]
 fn pages_of_readings_are_the_whole_list() {
-    let board = board();
-    let whole = board.readings_of("price.floor");
+    let view = view();
+    let whole = view.readings_of("price.floor");
     let mut paged = Vec::new();
     loop {
         let after = paged.last().map(|(entity, _): &(Entity, Published)| entity);
-        let page = board.readings_after("price.floor", after, 7, &|_| true);
+        let page = view.readings_after("price.floor", after, 7, &|_| true);
         if page.is_empty() {
             break;
         }
         paged.extend(page);
     }
     assert_eq!(paged, whole);
-    assert_eq!(board.readings_count("price.floor"), 100);
-    assert_eq!(board.readings_count("no.such"), 0);
+    assert_eq!(view.readings_count("price.floor"), 100);
+    assert_eq!(view.readings_count("no.such"), 0);
 }
 
 #[test]
 fn a_summary_names_the_traffic_and_adds_up_the_rest() {
-    let summary = board().summary("price.floor", 3);
+    let summary = view().summary("price.floor", 3);
     let counts = summary.counts.map(|(_, count)| count);
     assert_eq!(counts, [80, 10, 10]);
     let named: Vec<_> = summary
@@ -106,11 +106,11 @@ fn a_summary_names_the_traffic_and_adds_up_the_rest() {
 
 #[test]
 fn ranked_readings_are_those_of_a_whole_sort() {
-    let board = board();
+    let view = view();
     let rank = |_: &Entity, reading: &Reading| {
         (reading.state == ReadingState::Ok).then_some((-reading.value, reading.n))
     };
-    let found = board.readings_ranked("price.floor", 3, &rank);
+    let found = view.readings_ranked("price.floor", 3, &rank);
     let names: Vec<_> = found.into_iter().map(|(entity, _)| entity).collect();
     assert_eq!(names, [sku(0), sku(1), sku(2)]);
     let mut numbers = [f64::NAN, 1.5, -2.0, f64::INFINITY, -0.5, f64::NEG_INFINITY];
@@ -124,28 +124,28 @@ fn ranked_readings_are_those_of_a_whole_sort() {
 
 #[test]
 fn pages_of_alerts_and_episodes_are_the_whole_lists() {
-    let board = Board::new();
+    let view = View::new();
     for number in 0..300 {
         let severity = [Severity::Warn, Severity::Page][number % 2];
         let to = [State::Firing, State::Firing, State::Resolved][number % 3];
-        board.publish_transition(transition(number, severity, to));
+        view.publish_transition(transition(number, severity, to));
     }
     let mut alerts: Vec<Transition> = Vec::new();
     loop {
         let after = alerts.last().map(alert_place);
-        let page = board.open_after(after.as_ref(), 11);
+        let page = view.open_after(after.as_ref(), 11);
         if page.is_empty() {
             break;
         }
         alerts.extend(page);
     }
-    assert_eq!(alerts, board.open());
-    assert_eq!(alerts.len(), board.open_count());
+    assert_eq!(alerts, view.open());
+    assert_eq!(alerts.len(), view.open_count());
 
     let mut episodes: Vec<Transition> = Vec::new();
     loop {
         let after = episodes.last().map(episode_place);
-        let (page, count) = board.episodes_after(after.as_ref(), 11);
+        let (page, count) = view.episodes_after(after.as_ref(), 11);
         assert_eq!(count, 300);
         if page.is_empty() {
             break;
@@ -154,40 +154,40 @@ fn pages_of_alerts_and_episodes_are_the_whole_lists() {
     }
     assert_eq!(episodes.len(), 300);
     assert!(episodes.is_sorted_by(|a, b| episode_place(a) < episode_place(b)));
-    assert_eq!(board.closed_newest(5)[..], board.closed()[..5]);
+    assert_eq!(view.closed_newest(5)[..], view.closed()[..5]);
 }
 
 #[test]
 fn a_storm_of_one_rule_does_not_hide_another() {
-    let board = Board::new();
+    let view = View::new();
     for number in 0..500 {
         let mut one = transition(number, Severity::Page, State::Firing);
         one.rule = "storm".to_owned();
-        board.publish_transition(one);
+        view.publish_transition(one);
     }
     let mut alone = transition(0, Severity::Page, State::Firing);
     (alone.rule, alone.episode) = ("alone".to_owned(), "alone".to_owned());
-    board.publish_transition(alone);
-    let groups = board.open_groups(24, 4);
+    view.publish_transition(alone);
+    let groups = view.open_groups(24, 4);
     let shape: Vec<_> = groups
         .iter()
         .map(|group| (group.rule.as_str(), group.open, group.newest.len()))
         .collect();
     assert_eq!(shape, [("storm", 500, 4), ("alone", 1, 1)]);
-    assert_eq!(board.open_groups(1, 4).len(), 1);
+    assert_eq!(view.open_groups(1, 4).len(), 1);
 }
 
 #[test]
 fn what_is_refused_early_is_counted_once() {
-    let board = Board::new();
-    board.count_refused(None, "malformed", 3);
-    board.count_refused(Some(fenghuo_event::Stream::Orders), "other_shop", 2);
-    assert_eq!(board.refused_unknown(), 3);
-    assert_eq!(board.dead_letters(), [("malformed", 3), ("other_shop", 2)]);
+    let view = View::new();
+    view.count_refused(None, "malformed", 3);
+    view.count_refused(Some(fenghuo_event::Stream::Orders), "other_shop", 2);
+    assert_eq!(view.refused_unknown(), 3);
+    assert_eq!(view.dead_letters(), [("malformed", 3), ("other_shop", 2)]);
     let orders = (
         fenghuo_event::Stream::Orders,
         super::super::Outcome::Rejected,
         2,
     );
-    assert_eq!(board.events(), [orders]);
+    assert_eq!(view.events(), [orders]);
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use fenghuo_signal::{Judge, Next, Read, Reading, Signal};
 
-use super::{AT_ONCE, Home};
-use crate::checkpoint::CountedRow;
+use super::{AT_ONCE, Shard};
+use crate::evaluate::checkpoint::CountedRow;
 use crate::record::{CommitRecord, SourceRange};
 
 /// What one source partition counts.
@@ -64,7 +64,7 @@ pub(super) enum Since {
     Never,
 }
 
-impl Home {
+impl Shard {
     pub(super) fn note_counted(&mut self, source: &SourceRange, commit: &CommitRecord) {
         let key = (source.topic.clone(), source.partition);
         let is_first = !self.counted.contains_key(&key);

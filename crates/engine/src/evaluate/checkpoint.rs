@@ -1,7 +1,7 @@
-//! Checkpoints: what a home knows, written down a segment at a time, so that a restart reads that
+//! Checkpoints: what a shard knows, written down a segment at a time, so that a restart reads that
 //! and the few panes since instead of all there ever were.
 //!
-//! A home's entities are spread over [`SEGMENTS`] segments; whatever is merged together lies in
+//! A shard's entities are spread over [`SEGMENTS`] segments; whatever is merged together lies in
 //! the same one. In turn, each is written whole: its rows in chunks, and a head that says which
 //! panes offset they cover, with the clocks as of then. A restart takes the clocks of the head
 //! that covers least, folds the panes from there, and passes over what a segment covers already.
@@ -16,7 +16,7 @@ use fenghuo_signal::Entity;
 use crate::record::{EntityName, FactRow, PANES_SINCE, SetRow, VERSION, topic};
 use crate::set::Set;
 
-/// Parts that a home's entities are spread over. Written into the log: another number makes every
+/// Parts that a shard's entities are spread over. Written into the log: another number makes every
 /// checkpoint unreadable.
 pub(crate) const SEGMENTS: usize = 64;
 
@@ -55,7 +55,7 @@ pub(crate) struct Head {
     pub(crate) repeating: bool,
 }
 
-/// A source partition as a home knows it.
+/// A source partition as a shard knows it.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct SourceRow {
     #[prost(string, tag = "1")]
@@ -100,7 +100,7 @@ pub(crate) struct ClockRow {
     pub(crate) at_end: bool,
 }
 
-/// What a home knows of a signal as a whole.
+/// What a shard knows of a signal as a whole.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct SignalRow {
     #[prost(string, tag = "1")]
@@ -237,7 +237,7 @@ fn chunk_key(segment: usize, chunk: u32) -> Vec<u8> {
     format!("{segment}/{chunk}").into_bytes()
 }
 
-/// Writes checkpoints into the state partition of a home.
+/// Writes checkpoints into the state partition of a shard.
 pub(crate) struct Writer {
     to: TopicPartition,
 }
@@ -253,7 +253,7 @@ impl Writer {
         appends.push(Append::new(self.to.clone(), Some(key), value));
     }
 
-    /// Writes the set under which the home judges.
+    /// Writes the set under which the shard judges.
     pub(crate) fn set(&self, set: &Set, appends: &mut Vec<Append>) {
         self.put(RULES_KEY.to_vec(), &set.row(), appends);
     }
@@ -363,12 +363,12 @@ impl Reader {
         Ok(())
     }
 
-    /// The set under which the home judged.
+    /// The set under which the shard judged.
     pub(crate) fn set(&self) -> Option<&SetRow> {
         self.set.as_ref()
     }
 
-    /// The head of every segment that was written; all of them, or the home is young.
+    /// The head of every segment that was written; all of them, or the shard is young.
     pub(crate) fn heads(&self) -> impl Iterator<Item = (usize, &Head)> {
         let heads = self.heads.iter();
         heads.map(|(segment, head)| (*segment, head))

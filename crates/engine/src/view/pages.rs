@@ -1,4 +1,4 @@
-//! What is read of the board a page or a few at a time: no answer copies a whole map, and none
+//! What is read of the view a page or a few at a time: no answer copies a whole map, and none
 //! reads the readings of one signal to answer for another.
 
 use std::cmp::Reverse;
@@ -9,7 +9,7 @@ use fenghuo_alert::{Severity, Transition};
 use fenghuo_signal::{Entity, Kind, Reading, ReadingState};
 
 use super::least::Least;
-use super::{Board, ChartPoint, Delivery, Published, Totals};
+use super::{ChartPoint, Delivery, Published, Totals, View};
 
 /// Where an open episode stands in the list: the gravest first, then the newest.
 pub type AlertPlace = (Reverse<Severity>, Reverse<i64>, Reverse<String>);
@@ -58,7 +58,7 @@ pub fn episode_place(last: &Transition) -> EpisodePlace {
     (Reverse(last.pending_at_ms), last.episode.clone())
 }
 
-impl Board {
+impl View {
     /// Readings of one signal, sorted by entity: up to `limit` after an entity, of the entities that
     /// are wanted.
     pub fn readings_after(

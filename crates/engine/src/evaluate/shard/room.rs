@@ -1,4 +1,4 @@
-//! Who is let into a home, and what became of those who were not.
+//! Who is let into a shard, and what became of those who were not.
 //!
 //! Owns the shares of the places. An entity keeps its place and the share that it came by; so the
 //! same records lead to the same entities, over restarts too.
@@ -94,7 +94,7 @@ impl Claim {
     }
 }
 
-/// The places of a home.
+/// The places of a shard.
 #[derive(Debug)]
 pub(crate) struct Room {
     max: usize,

@@ -7,12 +7,12 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use fenghuo_alert::Alert;
-use fenghuo_signal::{Judge, Kind, Next, ReadingState, Signal, View};
+use fenghuo_signal::{Judge, Kind, Next, ReadingState, Seen, Signal};
 use fenghuo_window::{Clock, Series};
 use smallvec::SmallVec;
 
 use super::counted::Since;
-use super::{AT_ONCE, AT_PANE, Decision, Entry, HISTORY_MS, Home, PANE_COUNTS_MS, Place};
+use super::{AT_ONCE, AT_PANE, Decision, Entry, HISTORY_MS, PANE_COUNTS_MS, Place, Shard};
 
 /// Closed panes that a signal takes in at once when it was asleep; what lies before is skipped.
 const ADVANCE_MAX: i64 = 180;
@@ -21,7 +21,7 @@ const ADVANCE_MAX: i64 = 180;
 /// judged once.
 const JUMP_MS_MAX: i64 = 2 * 86_400_000;
 
-impl Home {
+impl Shard {
     /// Judges every slot of a signal that is due by its clock, in order of time.
     ///
     /// While a source that the signal rests on lags, nothing is judged: what is over when it has
@@ -33,7 +33,7 @@ impl Home {
         let is_held = self.held_ms[number].is_some_and(|held_ms| place.at_ms < held_ms);
         let jump_ms = if is_held { place.jump_ms } else { 0 };
         let behind_ms = self.config.behind_ms_max.saturating_add(jump_ms);
-        let keeps_up = |home: &Self, source: &str| home.clocks.keep_up([source], behind_ms);
+        let keeps_up = |shard: &Self, source: &str| shard.clocks.keep_up([source], behind_ms);
         let was_muted = self.muted[number];
         if self.begun_ms[number].is_none() && !signal.streams.is_empty() {
             let clock = self.clocks.all(self.topics(signal));
@@ -214,8 +214,8 @@ impl Home {
             Some(read) => read,
             None => {
                 advance(entry, at, signal, series, read_ms, heard);
-                let view = view(entry, at, series, read_ms, heard);
-                signal.estimator.read(&view)
+                let seen = seen(entry, at, series, read_ms, heard);
+                signal.estimator.read(&seen)
             }
         };
         let campaign = match entry.entity.kind {
@@ -294,14 +294,14 @@ struct Heard {
     begun_ms: i64,
 }
 
-fn view<'a>(
+fn seen<'a>(
     entry: &'a Entry,
     at: usize,
     series: &'a [Series],
     now_ms: i64,
     heard: Heard,
-) -> View<'a> {
-    View {
+) -> Seen<'a> {
+    Seen {
         entity: &entry.entity,
         history: &entry.history,
         series,
@@ -337,7 +337,7 @@ fn advance(
     while end_ms <= at_ms {
         let state = signal
             .estimator
-            .advance(&view(entry, at, series, end_ms, heard));
+            .advance(&seen(entry, at, series, end_ms, heard));
         entry.slots[at].state = state;
         end_ms += width_ms;
     }
