@@ -28,6 +28,10 @@ const DEAD_LETTER_BYTES_MAX: usize = 900 * 1024;
 /// and not who is to be woken.
 const BEHIND_MAX: u64 = 1_000_000;
 
+/// In a folder, what is being read may have been taken so long ago: with more, likewise. How many
+/// records that are follows from what they cost, which one order of many lines decides alone.
+const DELAY_MS_MAX: i64 = 1_000;
+
 /// Rejected events of a request whose reasons are told; the others are only counted.
 pub const REJECTIONS_MAX: usize = 100;
 
@@ -197,6 +201,14 @@ impl Intake {
         let behind = self.holdings.behind("ingest");
         if behind > BEHIND_MAX {
             let why = format!("{behind} records are being caught up with; send this again later");
+            return Err(Refused::Behind(why));
+        }
+        // On Kafka others write as well, with times of their own.
+        let delay_ms = self.holdings.delay_ms(clock::now_ms());
+        if self.course.is_alone() && delay_ms > DELAY_MS_MAX {
+            let seconds = delay_ms as f64 / 1e3;
+            let why =
+                format!("what was taken {seconds:.1} s ago is being read; send this again later");
             return Err(Refused::Behind(why));
         }
         Ok(())

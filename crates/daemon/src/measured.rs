@@ -2,7 +2,8 @@
 //! far it is behind in them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use fenghuo_log::{
@@ -13,9 +14,16 @@ use fenghuo_log::{
 use crate::clock::Watch;
 use crate::http::Held;
 
-/// The partitions that this process holds, by stage.
+/// The partitions that this process holds, by stage, and how old what is being read is.
 #[derive(Clone, Default)]
-pub struct Holdings(Arc<Mutex<BTreeMap<(&'static str, TopicPartition), Standing>>>);
+pub struct Holdings {
+    partitions: Arc<Mutex<BTreeMap<(&'static str, TopicPartition), Standing>>>,
+    /// By session: when the record that it works on was appended, Unix ms; [`IDLE`] without one.
+    at_work: Arc<Mutex<Vec<Weak<AtomicI64>>>>,
+}
+
+/// Nothing is being worked on.
+const IDLE: i64 = i64::MAX;
 
 /// Where a partition stands.
 #[derive(Clone, Copy)]
@@ -29,7 +37,10 @@ enum Standing {
 impl Holdings {
     /// All of them, sorted.
     pub fn all(&self) -> Vec<Held> {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self
+            .partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         held.iter()
             .map(|((stage, partition), standing)| Held {
                 stage,
@@ -43,9 +54,31 @@ impl Holdings {
             .collect()
     }
 
+    /// How long ago the oldest of the records was appended that stages work on now: what comes after
+    /// them waits for longer, however few they are. Zero where everything is read.
+    pub fn delay_ms(&self, now_ms: i64) -> i64 {
+        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        at_work.retain(|session| session.strong_count() > 0);
+        let at_ms = at_work
+            .iter()
+            .filter_map(|session| Some(session.upgrade()?.load(Ordering::Relaxed)));
+        let oldest_ms = at_ms.min().unwrap_or(IDLE);
+        now_ms.saturating_sub(oldest_ms).max(0)
+    }
+
+    fn session(&self) -> Arc<AtomicI64> {
+        let session = Arc::new(AtomicI64::new(IDLE));
+        let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        at_work.push(Arc::downgrade(&session));
+        session
+    }
+
     /// Records that a stage has yet to read.
     pub fn behind(&self, stage: &str) -> u64 {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self
+            .partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let of_stage = held.iter().filter(|((of, _), _)| *of == stage);
         let behind = of_stage.map(|(_, standing)| match standing {
             Standing::Restoring => 0,
@@ -55,12 +88,18 @@ impl Holdings {
     }
 
     fn set(&self, stage: &'static str, partition: &TopicPartition, standing: Standing) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self
+            .partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         held.insert((stage, partition.clone()), standing);
     }
 
     fn remove(&self, stage: &'static str, partition: &TopicPartition) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self
+            .partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         held.remove(&(stage, partition.clone()));
     }
 }
@@ -100,6 +139,7 @@ impl Log for MeasuredLog {
             committed: metrics::histogram!("fenghuo_commit_duration_seconds", "stage" => stage),
             partitions: BTreeMap::new(),
             held: BTreeSet::new(),
+            at_work: self.holdings.session(),
         }))
     }
 
@@ -116,6 +156,7 @@ struct Measured {
     /// Those being read, by their number.
     partitions: BTreeMap<usize, TopicPartition>,
     held: BTreeSet<TopicPartition>,
+    at_work: Arc<AtomicI64>,
 }
 
 impl Session for Measured {
@@ -124,7 +165,14 @@ impl Session for Measured {
         wait: Duration,
         each: &mut dyn FnMut(usize, Record<'_>),
     ) -> Result<Polled, Error> {
-        let polled = self.session.poll(wait, each)?;
+        let at_work = &self.at_work;
+        let polled = self.session.poll(wait, &mut |index, record| {
+            at_work.store(record.timestamp_ms, Ordering::Relaxed);
+            each(index, record);
+        })?;
+        if polled == Polled::Records(0) {
+            at_work.store(IDLE, Ordering::Relaxed);
+        }
         if let Polled::Assigned(assigned) = &polled {
             for one in assigned {
                 self.held.insert(one.partition.clone());
@@ -197,5 +245,50 @@ impl Drop for Measured {
         for partition in &self.held {
             self.holdings.remove(self.stage, partition);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fenghuo_log::memory::MemoryLog;
+
+    use super::*;
+
+    #[test]
+    fn what_is_being_read_is_as_old_as_the_record_that_is_worked_on() {
+        let memory = MemoryLog::new();
+        memory.set_time(1_000);
+        let spec = TopicSpec {
+            name: "events".to_owned(),
+            partitions: 1,
+            compacted: false,
+            retention_ms: None,
+        };
+        memory.ensure(&[spec]).unwrap();
+        let of = TopicPartition::new("events", 0);
+        let append = Append::new(of.clone(), None, vec![1]);
+        memory.append(vec![append.clone(), append]).unwrap();
+        let holdings = Holdings::default();
+        let log = MeasuredLog::new(Arc::new(memory), holdings.clone());
+        let spec = SessionSpec {
+            group: "shop-ingest".to_owned(),
+            member: "one".to_owned(),
+            topics: vec!["events".to_owned()],
+            start: Start::Earliest,
+            low_latency: false,
+        };
+        let mut session = log.open(&spec).unwrap();
+        let assigned = session.poll(Duration::ZERO, &mut |_, _| {}).unwrap();
+        assert!(matches!(assigned, Polled::Assigned(_)));
+        session.start(&[(0, of, 0)]).unwrap();
+        assert_eq!(holdings.delay_ms(9_000), 0, "nothing was read");
+        let mut during = Vec::new();
+        let mut each = |_, _: Record<'_>| during.push(holdings.delay_ms(9_000));
+        session.poll(Duration::ZERO, &mut each).unwrap();
+        assert_eq!(during, [8_000, 8_000], "it is told while it is worked on");
+        session.poll(Duration::ZERO, &mut |_, _| {}).unwrap();
+        assert_eq!(holdings.delay_ms(9_000), 0, "all of it was read");
+        drop(session);
+        assert_eq!(holdings.delay_ms(9_000), 0);
     }
 }

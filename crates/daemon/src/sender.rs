@@ -139,7 +139,6 @@ impl Sender {
                     attempts: 0,
                     reason,
                 };
-                metrics::counter!("fenghuo_undelivered_pages_total").increment(1);
                 outcomes.push(deliver::outcome_of(&intent, failed));
             }
         }
@@ -194,9 +193,6 @@ impl Sender {
             if let Some(appended_ms) = intent.appended_ms.filter(|_| is_new && outcome.delivered) {
                 let took_ms = (outcome.at_ms - appended_ms).max(0);
                 metrics::histogram!("fenghuo_append_to_page_seconds").record(took_ms as f64 / 1e3);
-            }
-            if !outcome.delivered {
-                metrics::counter!("fenghuo_undelivered_pages_total").increment(1);
             }
             // Where the worker is gone, the next one sends the page again under its key.
             let _ = outcomes.send(outcome);

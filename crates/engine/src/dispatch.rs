@@ -169,6 +169,9 @@ impl Dispatch {
         if self.settle(&outcome) {
             self.unsaid.push(DeliveryRecord::Outcome(outcome.clone()));
             self.follow_up(&outcome);
+            if !outcome.delivered && self.is_undelivered(&outcome.delivery_id) {
+                self.view.count_undelivered();
+            }
             self.intents.remove(&outcome.delivery_id);
         }
     }
@@ -212,6 +215,18 @@ impl Dispatch {
         if !self.is_firing(&key) {
             self.resolve(&key);
         }
+    }
+
+    /// Whether a trigger that failed was the last of its page: no channel was told, and none is being
+    /// tried.
+    fn is_undelivered(&self, delivery_id: &str) -> bool {
+        let Some(intent) = self.intents.get(delivery_id) else {
+            return false;
+        };
+        let episode = self.episodes.get(&intent.alert.episode);
+        let mut told = episode.iter().flat_map(|episode| &episode.told);
+        intent.action == PageAction::Trigger
+            && told.all(|(_, told)| !told.delivered && told.pending.is_empty())
     }
 
     fn is_firing(&self, key: &str) -> bool {

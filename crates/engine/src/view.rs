@@ -196,6 +196,7 @@ pub struct View {
     /// The last few entities that found no room, by the stage that refused them.
     refused: DashMap<u64, Vec<String>>,
     holes: AtomicU64,
+    undelivered: AtomicU64,
     heard: Mutex<Heard>,
     jump: Mutex<Option<Jump>>,
     /// By how much, ms; 0 where there is none.
@@ -392,6 +393,10 @@ impl View {
         self.changed();
     }
 
+    pub(crate) fn count_undelivered(&self) {
+        self.undelivered.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_hole(&self) {
         self.holes.fetch_add(1, Ordering::Relaxed);
     }
@@ -561,6 +566,11 @@ impl View {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// Pages that no channel could deliver, since this process began.
+    pub fn undelivered(&self) -> u64 {
+        self.undelivered.load(Ordering::Relaxed)
     }
 
     /// Ranges of source offsets that no commit record covered: something was lost.

@@ -234,6 +234,39 @@ fn a_page_that_fails_falls_over_to_the_next_channel() {
         .outcome
         .clone();
     assert!(!outcome.unwrap().delivered, "the failure stays visible");
+    assert_eq!(shop.topology.view().undelivered(), 0, "the next one may do");
+    let failed = DeliveryOutcome {
+        delivered: false,
+        ..delivered(&second[0].delivery_id)
+    };
+    shop.topology.dispatch().outcome(failed);
+    assert_eq!(shop.topology.view().undelivered(), 1, "it reached nobody");
+}
+
+#[test]
+fn a_page_that_one_of_two_channels_took_reached_somebody() {
+    let mut config = config();
+    config.routes.0[0].channels.push("chat".to_owned());
+    for is_first_taken in [true, false] {
+        let mut shop = Shop::open();
+        shop.topology = Topology::open(&config, &shop.log).unwrap();
+        shop.send(Stream::Catalog, floor("gel", 1_800, 1));
+        shop.send(
+            Stream::Orders,
+            order(pb::order::Type::Paid, "o1", "gel", 1, 100),
+        );
+        shop.pass(2);
+        let ready = shop.topology.dispatch().take_ready();
+        assert_eq!(ready.len(), 2);
+        for (at, intent) in ready.iter().enumerate() {
+            let outcome = DeliveryOutcome {
+                delivered: (at == 0) == is_first_taken,
+                ..delivered(&intent.delivery_id)
+            };
+            shop.topology.dispatch().outcome(outcome);
+        }
+        assert_eq!(shop.topology.view().undelivered(), 0);
+    }
 }
 
 #[test]

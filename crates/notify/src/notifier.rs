@@ -17,6 +17,7 @@ use crate::health::{Health, Standing};
 use crate::keys::ConfigError;
 use crate::render::{Message, Templates};
 use crate::retry::{Verdict, backoff};
+use crate::secret::Secret;
 use crate::terminal::Terminal;
 use crate::transport::{Http, Transport};
 use crate::turns::Turns;
@@ -69,6 +70,8 @@ struct Channel {
     turns: Turns,
     health: Health,
     receiver: Receiver,
+    /// The secrets of all other channels.
+    others: Vec<Secret>,
 }
 
 /// All channels of an installation.
@@ -101,10 +104,23 @@ impl Notifier {
                 turns,
                 health: Health::new(),
                 receiver,
+                others: Vec::new(),
             };
             if made.insert(name, channel).is_some() {
                 return Err(config.error("name", "another channel has this name"));
             }
+        }
+        // Several channels may have one gateway between them and their receivers.
+        let secrets: Vec<(String, Secret)> = made
+            .values()
+            .flat_map(|channel| {
+                let secrets = channel.receiver.secrets().into_iter();
+                secrets.map(|secret| (channel.name.clone(), secret))
+            })
+            .collect();
+        for channel in made.values_mut() {
+            let others = secrets.iter().filter(|(of, _)| *of != channel.name);
+            channel.others = others.map(|(_, secret)| secret.clone()).collect();
         }
         Ok(Self {
             channels: made,
@@ -304,6 +320,8 @@ impl Channel {
             let waited = humantime::format_duration(self.sending.timeout);
             Verdict::retry(format!("no answer within {waited}"))
         });
+        let blot = |text, secret: &Secret| secret.redact(text);
+        let verdict = verdict.told(|reason| self.others.iter().fold(reason, blot));
         match &verdict {
             Verdict::Delivered | Verdict::Permanent(_) => self.health.answered(),
             Verdict::Retry { reason, .. } => self.health.failed(began, reason),

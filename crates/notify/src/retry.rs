@@ -38,6 +38,24 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// The same, told otherwise.
+    #[must_use]
+    pub fn told(self, tell: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Verdict::Delivered => Verdict::Delivered,
+            Verdict::Retry {
+                after,
+                throttled,
+                reason,
+            } => Verdict::Retry {
+                after,
+                throttled,
+                reason: tell(reason),
+            },
+            Verdict::Permanent(reason) => Verdict::Permanent(tell(reason)),
+        }
+    }
+
     /// Another try, with nothing said about when.
     pub fn retry(reason: impl Into<String>) -> Self {
         Verdict::Retry {

@@ -267,7 +267,7 @@ fn ingest(at: &Document<'_>, raw: &raw::Ingest) -> Result<Ingest, ConfigError> {
         trackers: TrackerBounds {
             entries_max: entries("ingest.trackers.entries_max", trackers.entries_max, 200_000)?,
             bytes_max: {
-                let text = trackers.bytes_max.as_deref().unwrap_or("64MiB");
+                let text = trackers.bytes_max.as_deref().unwrap_or("16MiB");
                 let bytes = at.bytes("ingest.trackers.bytes_max", text, MIB..=MIB << 20)?;
                 usize::try_from(bytes).unwrap_or(usize::MAX)
             },

@@ -92,6 +92,12 @@ fn events(view: &View, out: &mut Exposition) {
         family.sample(&[("reason", reason)], count as f64);
     }
     out.family(
+        "fenghuo_undelivered_pages_total",
+        Type::Counter,
+        "Pages that no channel could deliver.",
+    )
+    .sample(&[], view.undelivered() as f64);
+    out.family(
         "fenghuo_source_holes_total",
         Type::Counter,
         "Ranges of source offsets that no commit covered: something was lost.",

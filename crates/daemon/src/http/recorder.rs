@@ -26,7 +26,7 @@ pub(super) fn builder() -> Result<PrometheusBuilder, BuildError> {
 }
 
 /// Tells the installed recorder what is measured, and lets counters begin at 0: an alert on the
-/// first undelivered page needs the 0 before it.
+/// first of something needs the 0 before it.
 fn describe() {
     describe_histogram!(
         "fenghuo_commit_duration_seconds",
@@ -44,11 +44,6 @@ fn describe() {
         "fenghuo_log_dropped_bytes_total",
         "Bytes of a topic in the folder that were dropped because a limit was reached."
     );
-    describe_counter!(
-        "fenghuo_undelivered_pages_total",
-        "Pages that no channel could deliver."
-    );
-    metrics::counter!("fenghuo_undelivered_pages_total").increment(0);
     describe_counter!(
         "fenghuo_files_events_total",
         "Events read from the files of the watched folder."

@@ -308,7 +308,7 @@ impl Alertmanager {
         }
     }
 
-    fn secrets(&self) -> impl Iterator<Item = &Secret> {
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &Secret> {
         self.authorization.iter()
     }
 

@@ -181,7 +181,18 @@ impl Receiver {
         })
     }
 
-    /// Sends once. No reason in the verdict contains a secret.
+    /// All secrets that it is reached by.
+    pub(crate) fn secrets(&self) -> Vec<Secret> {
+        match self {
+            Receiver::Log(_) => Vec::new(),
+            Receiver::Webhook(webhook) => webhook.secrets().cloned().collect(),
+            Receiver::PagerDuty(pagerduty) => pagerduty.secrets().cloned().collect(),
+            Receiver::Alertmanager(alertmanager) => alertmanager.secrets().cloned().collect(),
+            Receiver::Slack(slack) => slack.secrets().cloned().collect(),
+        }
+    }
+
+    /// Sends once. No reason in the verdict contains a secret of its own.
     pub(crate) async fn attempt(
         &self,
         transport: &Arc<dyn Transport>,

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -227,6 +228,23 @@ pub(super) fn render(
     undefined: UndefinedBehavior,
     budget: &Arc<Budget>,
 ) -> Result<String, Error> {
+    // The engine has panicked on operands that nobody thought of: to the page it is one more mistake.
+    let rendered = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        evaluate(name, source, facts, undefined, budget)
+    }));
+    rendered.unwrap_or_else(|_| {
+        let what = "the template engine cannot do that";
+        Err(Error::new(ErrorKind::InvalidOperation, what))
+    })
+}
+
+fn evaluate(
+    name: &str,
+    source: &str,
+    facts: &Facts<'_>,
+    undefined: UndefinedBehavior,
+    budget: &Arc<Budget>,
+) -> Result<String, Error> {
     let tree = parsed(name, source)?;
     let instructions = counting(name, source, &tree);
     let environment = environment(undefined, budget);
@@ -421,12 +439,21 @@ fn plain_filters() -> [(&'static str, Value); 22] {
     ]
 }
 
+/// The engine's own panics where nothing can be divided by.
+fn is_divisibleby(value: &Value, by: &Value) -> Result<bool, Error> {
+    match i128::try_from(by.clone()) {
+        Ok(0) => Err(Error::new(ErrorKind::InvalidOperation, "divisibleby 0")),
+        Ok(-1 | 1) => Ok(i128::try_from(value.clone()).is_ok()),
+        _ => Ok(tests::is_divisibleby(value, by)),
+    }
+}
+
 /// The engine's tests that a template may use.
 pub(super) fn plain_tests() -> [(&'static str, Value); 32] {
     [
         ("boolean", Value::from_function(tests::is_boolean)),
         ("defined", Value::from_function(tests::is_defined)),
-        ("divisibleby", Value::from_function(tests::is_divisibleby)),
+        ("divisibleby", Value::from_function(is_divisibleby)),
         ("endingwith", Value::from_function(tests::is_endingwith)),
         ("eq", Value::from_function(tests::is_eq)),
         ("equalto", Value::from_function(tests::is_eq)),

@@ -31,6 +31,24 @@ fn a_costly_template_costs_neither_the_page_nor_the_time_of_others() {
     }
 }
 
+/// The engine itself panics where something is divided by what it cannot be divided by.
+#[test]
+fn what_the_engine_cannot_do_costs_the_title_and_nothing_else() {
+    let page = fixture::firing();
+    for text in [
+        "{{ 7 is divisibleby(0) }}",
+        "{% if 7 is divisibleby(reading.n - reading.n) %}x{% endif %}",
+        "{{ 7 % 0 }}",
+        "{{ 7 // 0 }}",
+        "{{ (-170141183460469231731687303715884105728) is divisibleby(-1) }}{{ nothing.there }}",
+    ] {
+        let templates = Templates::compile(None, Some(text)).unwrap();
+        let message = templates.message(&page);
+        assert_eq!(message.title, page.alert.summary, "{text}");
+        assert!(message.template_error.is_some(), "{text}");
+    }
+}
+
 /// What the process has used at most, MiB.
 fn most_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -222,3 +222,30 @@ async fn a_receiver_that_quotes_the_key_does_not_make_us_show_it() {
     };
     assert_eq!(reason, "status 400: [the answer repeats a secret]");
 }
+
+#[tokio::test]
+async fn a_receiver_that_quotes_another_channels_key_does_not_make_us_show_it() {
+    let (address, _) = Receiver::start(vec![Answer::Echo(400)]).await;
+    let key = "0123456789abcdef0123456789abcdef";
+    let kind = ChannelKind::PagerDuty {
+        url: "http://127.0.0.1:9/v2/enqueue".parse().unwrap(),
+        routing_key: SecretSource::Given(Secret::new(key)),
+    };
+    let channels = vec![
+        webhook(&format!("http://{address}/in")),
+        ChannelConfig::new("pager", kind),
+    ];
+    let notifier = Notifier::with(channels, crate::Means::system().unwrap()).unwrap();
+    // A gateway between both may know the key; here the page itself brings it there.
+    let mut page = firing();
+    page.link = None;
+    page.dedup_key = key.to_owned();
+    let outcome = notifier.send("hook", page, Otherwise::Undelivered).await;
+    let Outcome::Failed { reason, .. } = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(
+        reason.ends_with("[the answer repeats a secret]"),
+        "{reason}"
+    );
+}
