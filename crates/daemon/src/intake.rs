@@ -29,8 +29,10 @@ const DEAD_LETTER_BYTES_MAX: usize = 900 * 1024;
 const BEHIND_MAX: u64 = 1_000_000;
 
 /// In a folder, what is being read may have been taken so long ago: with more, likewise. How many
-/// records that are follows from what they cost, which one order of many lines decides alone.
-const DELAY_MS_MAX: i64 = 1_000;
+/// records that are follows from what they cost, which one order of many lines decides alone. Who
+/// sends little waits last.
+const DELAY_MS_MAX: i64 = 2_000;
+const LARGE_DELAY_MS_MAX: i64 = 1_000;
 
 /// Rejected events of a request whose reasons are told; the others are only counted.
 pub const REJECTIONS_MAX: usize = 100;
@@ -203,15 +205,23 @@ impl Intake {
             let why = format!("{behind} records are being caught up with; send this again later");
             return Err(Refused::Behind(why));
         }
-        // On Kafka others write as well, with times of their own.
+        self.keeps_up(DELAY_MS_MAX)
+    }
+
+    /// Whether there is room for a large body as well.
+    pub fn check_large(&self) -> Result<(), Refused> {
+        self.keeps_up(LARGE_DELAY_MS_MAX)
+    }
+
+    /// On Kafka others write as well, with times of their own.
+    fn keeps_up(&self, delay_ms_max: i64) -> Result<(), Refused> {
         let delay_ms = self.holdings.delay_ms(clock::now_ms());
-        if self.course.is_alone() && delay_ms > DELAY_MS_MAX {
-            let seconds = delay_ms as f64 / 1e3;
-            let why =
-                format!("what was taken {seconds:.1} s ago is being read; send this again later");
-            return Err(Refused::Behind(why));
+        if !self.course.is_alone() || delay_ms <= delay_ms_max {
+            return Ok(());
         }
-        Ok(())
+        let seconds = delay_ms as f64 / 1e3;
+        let why = format!("what was taken {seconds:.1} s ago is being read; send this again later");
+        Err(Refused::Behind(why))
     }
 
     /// Takes events in one transaction: when it answers they are durable.

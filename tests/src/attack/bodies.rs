@@ -10,15 +10,101 @@ use super::site::{HEALTH_MS_MAX, MEMORY_MIB_MAX, PAGE_MS_MAX, Site};
 use super::wire::{self, Answer};
 use super::{Attack, Finding, Settings, Size};
 
-pub(super) const ATTACKS: &[Attack] = &[Attack {
-    name: "small-bodies",
-    done: "zstd and gzip bombs of 2 KB, 120 at once; 50,000 empty events, 64 at once; arrays and objects nested 100,000 deep",
-    expected: "what unpacks beyond the bounds, or is no list of events, is refused with 4xx or 503; memory <= 1 GiB; \
+pub(super) const ATTACKS: &[Attack] = &[
+    Attack {
+        name: "many-lines",
+        done: "three senders of packed bodies, each of 22 orders of 4,096 lines, as fast as they are taken",
+        expected: "p99 of the pages meanwhile and behind them <= 2 s; health p99 <= 100 ms; memory <= 1 GiB",
+        on_kafka: false,
+        in_short: true,
+        play: many_lines,
+    },
+    Attack {
+        name: "small-bodies",
+        done: "zstd and gzip bombs of 2 KB, 120 at once; 50,000 empty events, 64 at once; arrays and objects nested 100,000 deep",
+        expected: "what unpacks beyond the bounds, or is no list of events, is refused with 4xx or 503; memory <= 1 GiB; \
                a page after each within 2 s; health p99 <= 100 ms",
-    on_kafka: true,
-    in_short: true,
-    play: small_bodies,
-}];
+        on_kafka: true,
+        in_short: true,
+        play: small_bodies,
+    },
+];
+
+/// Lines of an order at most.
+const LINES: usize = 4_096;
+
+/// A packed body of orders that have as many lines as they may, of 90,000 skus in all.
+fn many_lines_body(number: usize) -> Result<Vec<u8>> {
+    let at = crate::rfc3339(crate::now_ms());
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    for order in 0..22 {
+        let line = |at: usize| {
+            let sku = order * LINES + at;
+            format!(
+                "{{\"sku_id\":\"many-{sku}\",\"quantity\":1,\"unit_price\":{{\"currency_code\":\"CNY\",\"minor_units\":900}}}}"
+            )
+        };
+        let lines: Vec<String> = (0..LINES).map(line).collect();
+        writeln!(
+            encoder,
+            "{{\"meta\":{{\"event_id\":\"many-{number}-{order}\",\"source\":\"many\",\"occurred_at\":{at:?}}},\
+             \"order\":{{\"type\":\"PAID\",\"order_id\":\"many-{number}-{order}\",\"lines\":[{}]}}}}",
+            lines.join(",")
+        )?;
+    }
+    Ok(encoder.finish()?)
+}
+
+fn many_lines(settings: &Settings) -> Result<Finding> {
+    let mut finding = Finding::default();
+    let site = Site::running(settings, "many-lines", "")?;
+    // What was priced before has a place, whatever comes then.
+    site.page_ms("line-before", Duration::from_secs(5))?;
+    let rounds = settings.pick(4, 20);
+    let probe = Probe::start(site.address()?)?;
+    let (pages, refused) = std::thread::scope(|scope| -> Result<_> {
+        let senders: Vec<_> = (0..3)
+            .map(|sender| {
+                let site = &site;
+                scope.spawn(move || -> Result<u64> {
+                    let mut other = 0;
+                    for round in 0..rounds {
+                        let body = many_lines_body(sender * rounds + round)?;
+                        let gzip = [("content-encoding", "gzip")];
+                        other += u64::from(site.send_body(&body, &gzip)?.status != 200);
+                    }
+                    Ok(other)
+                })
+            })
+            .collect();
+        let pages = site.pages("line", settings.pick(5, 20), Duration::from_secs(8))?;
+        let mut refused = 0;
+        for sender in senders {
+            refused += sender.join().unwrap_or(Ok(0))?;
+        }
+        Ok((pages, refused))
+    })?;
+    let behind = site.pages("behind", 3, Duration::from_secs(8))?;
+    let health = probe.finish();
+    let (most, _) = memory_mib(site.daemon()?.id())?;
+    finding.measure(format!(
+        "{} bodies, {refused} refused for good; pages meanwhile {pages}, behind them {behind}; health \
+         {health}; {most} MiB",
+        3 * rounds
+    ));
+    for times in [pages, behind] {
+        finding.expect(
+            times.percentile(99) <= PAGE_MS_MAX,
+            format!("pages took {times}"),
+        );
+    }
+    finding.expect(
+        health.percentile(99) <= HEALTH_MS_MAX,
+        format!("health took {health}"),
+    );
+    finding.expect(most <= MEMORY_MIB_MAX, format!("{most} MiB"));
+    Ok(finding)
+}
 
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 

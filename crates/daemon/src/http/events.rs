@@ -101,6 +101,9 @@ async fn take(context: &Context, request: Sent, incoming: Incoming) -> Response 
         },
     };
     let mut incoming = incoming;
+    if let Err(refused) = request.intake.check_large() {
+        return sent_away(&refused);
+    }
     if !incoming.becomes_large() {
         return *no_room();
     }
