@@ -386,7 +386,9 @@ impl Ingest {
             packs[home_of(&entity, shards) as usize].fact(&entity, fact);
         }
         self.cells.clear();
-        let set = (!std::mem::replace(&mut self.is_told, true)).then(|| self.set.row());
+        // One without a place is the only one there is.
+        let is_told = std::mem::replace(&mut self.is_told, true) || self.set.number == 0;
+        let set = (!is_told).then(|| self.set.row());
         for (shard, pack) in (0..shards).zip(packs) {
             let to = TopicPartition::new(topic::PANES, shard);
             let mut parts = pack.into_parts(&self.set.catalogue);

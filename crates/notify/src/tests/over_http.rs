@@ -238,8 +238,7 @@ async fn a_receiver_that_quotes_another_channels_key_does_not_make_us_show_it() 
     let notifier = Notifier::with(channels, crate::Means::system().unwrap()).unwrap();
     // A gateway between both may know the key; here the page itself brings it there.
     let mut page = firing();
-    page.link = None;
-    page.dedup_key = key.to_owned();
+    page.alert.summary = key.to_owned();
     let outcome = notifier.send("hook", page, Otherwise::Undelivered).await;
     let Outcome::Failed { reason, .. } = outcome else {
         panic!("{outcome:?}")
