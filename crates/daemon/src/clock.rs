@@ -80,7 +80,7 @@ pub fn tell(view: &Arc<View>) {
 }
 
 /// What the log in a folder says was written last, Unix ms, before anything else is: a clock that is
-/// behind that is not followed at once either. Where a former process [noted](note) what it knew since
+/// behind that is not followed at once either. Where a former process [noted](fn@note) what it knew since
 /// the machine was started, its time goes on, whatever the clock says.
 pub fn begin(last_ms: i64, folder: &Path) {
     let (wall_ms, passed_ms) = (wall_ms(), passed_ms());
