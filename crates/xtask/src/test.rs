@@ -5,9 +5,8 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -24,10 +23,6 @@ pub struct Arguments {
     /// Leave out the steps that need Kafka, Prometheus, Alertmanager or Chromium.
     #[arg(long)]
     fast: bool,
-    /// Run only what needs no service and no quiet machine: `cargo xtask test` starts it with this,
-    /// while the service tests mostly wait.
-    #[arg(long, hide = true)]
-    beside: bool,
 }
 
 /// Steps done so far, for the table at the end.
@@ -80,58 +75,8 @@ impl Steps<'_> {
     }
 }
 
-/// What runs while others wait, with all that it prints kept for the end.
-struct Beside {
-    child: Child,
-    printed: PathBuf,
-}
-
-impl Beside {
-    fn start(root: &Path) -> Result<Self> {
-        let printed = root.join("target/beside.log");
-        let file = fs::File::create(&printed).context("making target/beside.log")?;
-        println!(
-            "\n== beside what follows: fuzz, simulate and doc, into {}",
-            printed.display()
-        );
-        let child = Command::new("nice")
-            .args(["-n", "19"])
-            .arg(std::env::current_exe()?)
-            .args(["test", "--beside"])
-            .current_dir(root)
-            // All that it starts ends with it.
-            .process_group(0)
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()
-            .context("starting what runs beside")?;
-        Ok(Self { child, printed })
-    }
-
-    /// Waits for it, and prints what it printed.
-    fn finish(&mut self) -> Result<()> {
-        let status = self.child.wait()?;
-        print!("{}", fs::read_to_string(&self.printed)?);
-        if !status.success() {
-            bail!("what ran beside the tests ended with {status}");
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        // Where a step before failed, nobody waits for it.
-        if let Ok(None) = self.child.try_wait() {
-            let group = format!("-{}", self.child.id());
-            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
-            let _ = self.child.wait();
-        }
-    }
-}
-
 /// What needs no service.
-fn beside(steps: &mut Steps<'_>, root: &Path, fast: bool) -> Result<()> {
+fn without_services(steps: &mut Steps<'_>, root: &Path, fast: bool) -> Result<()> {
     if !fast {
         steps.step("fuzz, for a fixed count", || {
             fuzz::run(root, &fuzz::Arguments::default())
@@ -147,10 +92,6 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<()> {
         root,
         done: Vec::new(),
     };
-    if arguments.beside {
-        beside(&mut steps, root, arguments.fast)?;
-        return steps.finish();
-    }
     if arguments.fast {
         println!(
             "--fast: without the service tests of {}, without promtool and amtool, and without fuzzing",
@@ -187,18 +128,14 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<()> {
         })?;
         // The end-to-end tests run the binary that people run.
         steps.cargo(&["build", "--release", "--package", "fenghuo-daemon"])?;
-        let mut beside = Beside::start(root)?;
         steps.cargo(&["test", "--workspace"])?;
-        steps.step("wait for what ran beside", || beside.finish())?;
         if std::env::var_os("FENGHUO_UCI").is_some() {
             let uci = ["test", "--package", "fenghuo-tests"];
             let of = ["--test", "orders", "--test", "exports", "--", "--ignored"];
             steps.cargo(&[&uci[..], &of].concat())?;
         }
     }
-    if arguments.fast {
-        beside(&mut steps, root, true)?;
-    }
+    without_services(&mut steps, root, arguments.fast)?;
     steps.finish()
 }
 
