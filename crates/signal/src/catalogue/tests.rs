@@ -490,7 +490,7 @@ fn every_mistake_about_custom_events_is_told_with_what_helps() {
         ),
         ("\"hall,machine\"]\nkeep", "\"source\"]\nkeep"),
         ("\"hall,machine\"]\nkeep", "\"caller_hash\"]\nkeep"),
-        ("oven.hot / oven.told", "oven.hott / oven.told"),
+        ("oven.hot / oven.measured", "oven.hott / oven.measured"),
     ] {
         assert!(machines().contains(from), "{from}");
         let text = machines().replace(from, to);
