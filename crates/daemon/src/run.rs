@@ -409,6 +409,10 @@ fn limits(shared: &Shared) -> Vec<(&'static str, u64)> {
         ),
         ("entities", shards * config.evaluate.entities_max as u64),
         (
+            "panes_bytes",
+            shards * config.evaluate.panes_bytes_max as u64,
+        ),
+        (
             "plan_points",
             shards * fenghuo_engine::PLAN_POINTS_MAX as u64,
         ),

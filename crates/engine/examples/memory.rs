@@ -40,6 +40,7 @@ fn main() {
             .map(|stream| (stream.topic().into(), stream))
             .to_vec(),
         entities_max: 10_000_000,
+        panes_bytes_max: 64 << 20,
         behind_ms_max: 60_000,
         checkpoint_ms: None,
     };

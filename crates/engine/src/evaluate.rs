@@ -28,6 +28,9 @@ pub struct EvaluateConfig {
     pub topics: Vec<(Arc<str>, fenghuo_event::Stream)>,
     /// Entities that one partition keeps at most; what comes after is not counted, and told.
     pub entities_max: usize,
+    /// Bytes of panes that one partition keeps at most, besides a few of each entity; of one that
+    /// grows beyond, the oldest go.
+    pub panes_bytes_max: usize,
     /// A source that lags further behind than this mutes the signals that rest on it.
     pub behind_ms_max: i64,
     /// Within this time all that is known was written down once, so that a restart folds no more
@@ -136,7 +139,7 @@ impl Evaluate {
     /// Takes the checkpoint that was read, and returns the panes offset to fold on from.
     fn load(&mut self, index: usize) -> Option<u64> {
         let held = self.shards.get_mut(index)?.as_mut()?;
-        let reader = held.reader.take()?;
+        let mut reader = held.reader.take()?;
         // What the log has was counted and judged under the set of then: it is folded under it.
         let then = reader.set().and_then(|row| self.in_force.make(row));
         held.set_changed = then.is_none();
@@ -144,7 +147,7 @@ impl Evaluate {
             held.shown = Shown::new(&set.catalogue);
             held.shard = Shard::new(held.shard.partition(), Arc::clone(&self.config), set);
         }
-        match held.shard.load(&reader) {
+        match held.shard.load(&mut reader) {
             Ok(_) if reader.heads().any(|(_, head)| head.covered > held.from) => {
                 let what = format!(
                     "it rests on more than {} holds: was that topic made anew? Then delete both, \
@@ -262,6 +265,11 @@ impl Evaluate {
         let plans: u64 = shards().map(|shard| shard.room.plans_refused).sum();
         self.view
             .set_entries(self.owner, "plan_points_refused", plans);
+        let panes: usize = shards().map(Shard::panes_bytes).sum();
+        self.view
+            .set_entries(self.owner, "panes_bytes", panes as u64);
+        let cut: u64 = shards().map(|shard| shard.panes_cut).sum();
+        self.view.set_entries(self.owner, "panes_cut", cut);
         if refused + plans > 0 {
             let names = shards().flat_map(|shard| shard.room.names()).collect();
             self.view.set_refused(self.owner, names);

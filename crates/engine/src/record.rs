@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 /// Version of the records that this build writes, and the newest that it reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
-/// The oldest version of commit records and checkpoints that this build reads. Before it, deltas
-/// were rows of their own and named series by numbers that a build gave them.
-pub const PANES_SINCE: u32 = 2;
+/// The oldest version of commit records and checkpoints that this build reads. Before it, entities
+/// were spread over the segments of a checkpoint in another way.
+pub const PANES_SINCE: u32 = 3;
 
 /// Fenghuo's own topics.
 pub mod topic {

@@ -30,6 +30,8 @@ pub struct TopologyConfig {
     pub routes: Routes,
     /// Entities that one panes partition keeps at most.
     pub entities_max: usize,
+    /// Bytes of panes that one panes partition keeps at most, besides a few of each entity.
+    pub panes_bytes_max: usize,
     /// A source that lags further behind than this mutes the signals that rest on it.
     pub behind_ms_max: i64,
     /// Where a source partition without a commit begins.
@@ -146,6 +148,7 @@ impl TopologyConfig {
         let config = EvaluateConfig {
             topics: self.sources(),
             entities_max: self.entities_max,
+            panes_bytes_max: self.panes_bytes_max,
             behind_ms_max: self.behind_ms_max,
             checkpoint_ms: self.checkpoint_ms,
         };

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use fenghuo_alert::{Rules, State};
 use fenghuo_engine::record::{AlertRecord, topic};
-use fenghuo_engine::{Evaluate, Ingest, Set, Topology, View};
+use fenghuo_engine::{Evaluate, Ingest, Set, Topology, TopologyConfig, View};
 use fenghuo_event::{Stream, pb};
 use fenghuo_log::{Error, Log, Runner, SessionSpec, Start, TopicPartition};
-use fenghuo_signal::Catalogue;
+use fenghuo_signal::catalogue::File;
+use fenghuo_signal::{Catalogue, ReadingState};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -102,10 +103,50 @@ fn happen(shop: &mut Shop, number: u64) {
 }
 
 fn checkpointed() -> Shop {
+    Shop::open_as(checkpoints())
+}
+
+fn checkpoints() -> TopologyConfig {
     let mut config = config();
     // One segment a second: whatever the second of a restart, segments are of every age.
     config.checkpoint_ms = Some(64_000);
-    Shop::open_as(config)
+    config
+}
+
+/// A measure with many panes, of which there is room for few.
+const MANY_PANES: &str = r#"
+[[measure]]
+name = "orders"
+about = "Orders, and what of them was paid."
+stream = "orders"
+by = ["sku"]
+keep = [{ pane = "1s", for = "10m" }]
+columns.all = { count = 'true' }
+columns.paid = { count = 'type == "PAID"' }
+columns.units = { sum = 'line.quantity * 1000000' }
+columns.least = { sum = 'line.unit_price * 1000000' }
+
+[[signal]]
+name = "orders.paid"
+about = "share of orders that are paid"
+unit = "share"
+by = ["sku"]
+judge = "10s"
+estimate = { share = "orders.paid / orders.all", window = "2m" }
+"#;
+
+fn little_room() -> TopologyConfig {
+    let mut config = checkpoints();
+    let file = File {
+        name: "shop.toml".to_owned(),
+        text: MANY_PANES.to_owned(),
+    };
+    let catalogue = Arc::new(Catalogue::compile(&[file]).unwrap_or_else(|wrong| panic!("{wrong}")));
+    let rules = Rules::builtin(&catalogue.signal_names()).unwrap();
+    config.set.put(Set::new(catalogue, Arc::new(rules)));
+    // 48 bytes for the skus of a segment, besides 512 that are each sku's own.
+    config.panes_bytes_max = 64 * 64;
+    config
 }
 
 /// Panes that a cycle of checkpoints has surely covered are gone.
@@ -129,8 +170,8 @@ struct Lives {
 }
 
 impl Lives {
-    fn begin() -> Self {
-        let shop = checkpointed();
+    fn begin(config: TopologyConfig) -> Self {
+        let shop = Shop::open_as(config);
         let view = Arc::new(View::new());
         Self {
             ingest: shop.config.ingest(&shop.log, &view, 0).unwrap(),
@@ -163,16 +204,38 @@ impl Lives {
 
 #[test]
 fn a_restart_from_checkpoints_sees_what_one_life_sees() {
+    lives_see_the_same(checkpoints, 20, &|_| {});
+}
+
+/// The oldest panes are cut, the same ones by a life that was broken off; what reaches behind them is
+/// unknown.
+#[test]
+fn a_restart_cuts_the_panes_that_one_life_cuts() {
+    lives_see_the_same(little_room, 60, &|view| {
+        let entries = view.entries();
+        let of = |name| entries.iter().find(|(at, _)| *at == name).unwrap().1;
+        assert!(of("panes_cut") > 1_000, "{entries:?}");
+        assert!(of("panes_bytes") <= 3 * 64 * 48, "{entries:?}");
+        let readings = view.readings();
+        let paid = readings
+            .iter()
+            .filter(|(signal, ..)| **signal == *"orders.paid");
+        let unknown = paid.filter(|(.., told)| told.reading.state == ReadingState::Unknown);
+        assert!(unknown.count() > 10);
+    });
+}
+
+fn lives_see_the_same(config: fn() -> TopologyConfig, busy: usize, check: &dyn Fn(&View)) {
     let mut runner = TestRunner::new(ProptestConfig {
         cases: 4,
         max_shrink_iters: 0,
         failure_persistence: None,
         ..ProptestConfig::default()
     });
-    let strategy = prop::collection::vec((0_usize..20, prop::bool::weighted(0.03)), 200..400);
+    let strategy = prop::collection::vec((0..busy, prop::bool::weighted(0.03)), 200..400);
     runner
         .run(&strategy, |seconds| {
-            let (mut whole, mut broken) = (Lives::begin(), Lives::begin());
+            let (mut whole, mut broken) = (Lives::begin(config()), Lives::begin(config()));
             let mut highs = Vec::new();
             let (mut number, mut restarts) = (0, 0);
             for (events, restart) in seconds {
@@ -204,6 +267,7 @@ fn a_restart_from_checkpoints_sees_what_one_life_sees() {
                 "after {} restarts",
                 restarts
             );
+            check(&whole.view);
             Ok(())
         })
         .unwrap();

@@ -18,6 +18,8 @@ pub struct Dump {
     /// Its tiers, finest first: cell after cell, each its start and its fields. A level or register
     /// has one cell, without a start.
     pub tiers: Vec<Vec<i64>>,
+    /// Of panes: where cells were [cut](History::cut).
+    pub cut_ms: Option<i64>,
 }
 
 /// Everything kept about one entity.
@@ -82,29 +84,48 @@ impl History {
         }
     }
 
-    /// Everything kept, to be [loaded](Self::load) again.
-    pub fn dump(&self) -> impl Iterator<Item = Dump> {
+    /// Bytes of the panes of a series. They follow from the panes alone.
+    pub fn bytes(&self, series: &Series) -> usize {
+        self.panes(series).map_or(0, Panes::bytes)
+    }
+
+    /// Drops the oldest panes of a series until no more than so many bytes of them are kept, and
+    /// returns how many it dropped. The newest one stays.
+    pub fn cut(&mut self, series: &Series, bytes_max: usize) -> u64 {
+        let found = self.series.iter_mut().find(|(id, _)| *id == series.number);
+        match found {
+            Some((_, Kept::Panes(panes))) => panes.cut(series, bytes_max),
+            _ => 0,
+        }
+    }
+
+    /// Everything kept, to be [loaded](Self::load) again. `all`: the series, by their numbers.
+    pub fn dump<'a>(&'a self, all: &'a [Series]) -> impl Iterator<Item = Dump> + 'a {
         self.series.iter().map(|(series, kept)| Dump {
             series: *series,
             tiers: match kept {
-                Kept::Panes(panes) => panes.dump(),
+                Kept::Panes(panes) => panes.dump(&all[usize::from(*series)]),
                 Kept::Amount(values) => vec![values.to_vec()],
+            },
+            cut_ms: match kept {
+                Kept::Panes(panes) => panes.cut_ms(),
+                Kept::Amount(_) => None,
             },
         })
     }
 
     /// Takes a series as it was dumped, in place of what is kept of it. False, and nothing is
     /// taken, where it does not have the form that the series has now.
-    pub fn load(&mut self, series: &Series, tiers: Vec<Vec<i64>>) -> bool {
+    pub fn load(&mut self, series: &Series, tiers: &[Vec<i64>], cut_ms: Option<i64>) -> bool {
         let kept = if series.tiers().is_empty() {
-            match tiers.as_slice() {
+            match tiers {
                 [values] if values.len() == series.width() => {
                     Some(Kept::Amount(values.as_slice().into()))
                 }
                 _ => None,
             }
         } else {
-            Panes::load(series, tiers).map(Kept::Panes)
+            Panes::load(series, tiers, cut_ms).map(Kept::Panes)
         };
         let Some(kept) = kept else { return false };
         self.series.retain(|(id, _)| *id != series.number);

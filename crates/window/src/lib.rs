@@ -11,6 +11,7 @@ mod clock;
 mod combine;
 mod history;
 mod panes;
+mod ring;
 mod series;
 
 pub use checked::Jump;

@@ -2,110 +2,28 @@
 //!
 //! Each increment is in one tier: the finest one that still keeps its cell. What falls out of a tier
 //! moves into the cells of the next one, and out of the last one is dropped. So what is kept follows
-//! from the increments and the newest of them, whatever their order. A tier is one run of numbers,
-//! a cell after the other: its start, then its fields.
+//! from the increments and the newest of them, whatever their order.
+//!
+//! A sku that is sold all day has some 600 cells of mostly small numbers, so a tier is packed: see
+//! `ring.rs`. Where even that is too much, the oldest cells can be [cut](Panes::cut).
 
-use crate::series::{Series, Values, floor};
-
-#[derive(Clone, Debug, Default)]
-struct Ring {
-    /// Cells from `first` on; what lies before was dropped and is taken back now and then.
-    numbers: Vec<i64>,
-    first: usize,
-}
-
-impl PartialEq for Ring {
-    fn eq(&self, other: &Self) -> bool {
-        self.kept() == other.kept()
-    }
-}
-
-impl Eq for Ring {}
-
-impl Ring {
-    fn kept(&self) -> &[i64] {
-        &self.numbers[self.first..]
-    }
-
-    fn len(&self, stride: usize) -> usize {
-        self.kept().len() / stride
-    }
-
-    fn start_ms(&self, at: usize, stride: usize) -> i64 {
-        self.kept()[at * stride]
-    }
-
-    fn last_ms(&self, stride: usize) -> Option<i64> {
-        let last = self.len(stride).checked_sub(1)?;
-        Some(self.start_ms(last, stride))
-    }
-
-    /// The first cell that begins at or after `start_ms`.
-    fn find(&self, start_ms: i64, stride: usize) -> usize {
-        let (mut low, mut high) = (0, self.len(stride));
-        // Nearly always the newest cell, or one behind it.
-        if high > 0 && self.start_ms(high - 1, stride) < start_ms {
-            return high;
-        }
-        while low < high {
-            let middle = low.midpoint(high);
-            match self.start_ms(middle, stride) < start_ms {
-                true => low = middle + 1,
-                false => high = middle,
-            }
-        }
-        low
-    }
-
-    fn merge(&mut self, series: &Series, start_ms: i64, delta: &[i64]) {
-        let stride = series.width() + 1;
-        let at = self.find(start_ms, stride);
-        let from = self.first + at * stride;
-        if at == self.len(stride) || self.start_ms(at, stride) != start_ms {
-            let cell = std::iter::once(start_ms).chain(series.identity());
-            if at == self.len(stride) {
-                self.numbers.extend(cell);
-            } else {
-                self.numbers.splice(from..from, cell);
-            }
-        }
-        series.merge(&mut self.numbers[from + 1..from + stride], delta);
-    }
-
-    /// Drops the first cell, which must be there.
-    fn pop_front(&mut self, stride: usize) {
-        self.first += stride;
-        // Moved together once half is gone, so that a cell is moved once on average.
-        if self.first > self.numbers.len() / 2 {
-            self.numbers.drain(..self.first);
-            self.first = 0;
-        }
-    }
-
-    fn sum_into(&self, series: &Series, from_ms: i64, to_ms: i64, into: &mut Values) {
-        let stride = series.width() + 1;
-        let cells = &self.kept()[self.find(from_ms, stride) * stride..];
-        for cell in cells.chunks_exact(stride) {
-            if cell[0] >= to_ms {
-                break;
-            }
-            series.merge(into, &cell[1..]);
-        }
-    }
-}
+use crate::ring::Ring;
+use crate::series::{Series, Tier, Values, floor};
 
 /// The panes of one series of one entity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Panes {
-    rings: Vec<Ring>,
+    rings: Box<[Ring]>,
     newest_ms: Option<i64>,
+    /// Cells that end at or before it were cut.
+    cut_ms: Option<i64>,
 }
 
 impl Panes {
     /// Merges a delta. One that is older than the coarsest tier keeps is not kept.
     pub fn merge(&mut self, series: &Series, start_ms: i64, delta: &[i64]) {
         if self.rings.len() < series.tiers().len() {
-            self.rings.resize_with(series.tiers().len(), Ring::default);
+            self.rings = series.tiers().iter().map(|_| Ring::default()).collect();
         }
         if self.newest_ms.is_none_or(|newest| start_ms > newest) {
             self.newest_ms = Some(start_ms);
@@ -127,22 +45,19 @@ impl Panes {
         let tiers = series.tiers().iter().zip(&mut self.rings);
         for (tier, ring) in tiers.skip(tier) {
             let start_ms = floor(start_ms, tier.width_ms);
-            if start_ms >= kept_from_ms(newest_ms, tier.keep_ms, tier.width_ms) {
-                return ring.merge(series, start_ms, delta);
+            if start_ms >= kept_from_ms(newest_ms, tier) {
+                return ring.merge(series, tier.number(start_ms), delta);
             }
         }
     }
 
     /// Moves what a tier no longer keeps into the next one.
     fn expire(&mut self, series: &Series, newest_ms: i64) {
-        let stride = series.width() + 1;
         for at in 0..self.rings.len() {
-            let tier = series.tiers()[at];
-            let before_ms = kept_from_ms(newest_ms, tier.keep_ms, tier.width_ms);
-            while self.rings[at].len(stride) > 0 && self.rings[at].start_ms(0, stride) < before_ms {
-                let cell: Values = self.rings[at].kept()[..stride].into();
-                self.rings[at].pop_front(stride);
-                self.place(series, at + 1, newest_ms, cell[0], &cell[1..]);
+            let tier = &series.tiers()[at];
+            let before = tier.number(kept_from_ms(newest_ms, tier));
+            while let Some((number, values)) = self.rings[at].pop_before(series, before) {
+                self.place(series, at + 1, newest_ms, tier.start_ms(number), &values);
             }
         }
     }
@@ -150,41 +65,81 @@ impl Panes {
     /// Drops the cells that begin after a time: they were told under a clock that was wrong, and
     /// would let the tiers refuse what comes now.
     pub fn drop_after(&mut self, series: &Series, after_ms: i64) {
-        let stride = series.width() + 1;
-        for ring in &mut self.rings {
-            let left = ring.find(after_ms.saturating_add(1), stride);
-            ring.numbers.truncate(ring.first + left * stride);
+        for (ring, tier) in self.rings.iter_mut().zip(series.tiers()) {
+            ring.drop_after(series, tier.number(after_ms));
         }
+        self.cut_ms = self.cut_ms.map(|cut_ms| cut_ms.min(after_ms));
         self.find_newest(series);
     }
 
     fn find_newest(&mut self, series: &Series) {
-        let stride = series.width() + 1;
-        self.newest_ms = self.rings.iter().find_map(|ring| ring.last_ms(stride));
+        let mut tiers = self.rings.iter().zip(series.tiers());
+        self.newest_ms = tiers.find_map(|(ring, tier)| Some(tier.start_ms(ring.newest()?)));
+    }
+
+    /// Bytes of what is kept. They follow from the cells alone.
+    pub fn bytes(&self) -> usize {
+        self.rings.iter().map(Ring::bytes).sum()
+    }
+
+    /// Drops the oldest cells until no more than so many bytes are kept, and returns how many it
+    /// dropped. The newest one stays.
+    pub fn cut(&mut self, series: &Series, bytes_max: usize) -> u64 {
+        let mut cut = 0;
+        while self.bytes() > bytes_max {
+            let mut tiers = self.rings.iter_mut().zip(series.tiers()).rev();
+            let Some((ring, tier)) = tiers.find(|(ring, _)| !ring.is_empty()) else {
+                break;
+            };
+            let oldest_ms = ring.oldest().map(|number| tier.start_ms(number));
+            if oldest_ms == self.newest_ms {
+                break;
+            }
+            let Some((number, _)) = ring.pop(series) else {
+                break;
+            };
+            let end_ms = tier.start_ms(number.saturating_add(1));
+            self.cut_ms = self.cut_ms.max(Some(end_ms));
+            cut += 1;
+        }
+        cut
+    }
+
+    /// Where cells were [cut](Self::cut): none that ends at or before this time is whole.
+    pub fn cut_ms(&self) -> Option<i64> {
+        self.cut_ms
     }
 
     /// Every tier: its cells, each its start and its fields.
-    pub(crate) fn dump(&self) -> Vec<Vec<i64>> {
-        self.rings.iter().map(|ring| ring.kept().to_vec()).collect()
+    pub(crate) fn dump(&self, series: &Series) -> Vec<Vec<i64>> {
+        let tiers = self.rings.iter().zip(series.tiers());
+        tiers
+            .map(|(ring, tier)| ring.dump(series, |number| tier.start_ms(number)))
+            .collect()
     }
 
     /// Panes as they were dumped; `None` where they do not have the form of the series.
-    pub(crate) fn load(series: &Series, tiers: Vec<Vec<i64>>) -> Option<Self> {
+    pub(crate) fn load(series: &Series, tiers: &[Vec<i64>], cut_ms: Option<i64>) -> Option<Self> {
         let stride = series.width() + 1;
-        let fits = |numbers: &Vec<i64>| {
+        let fits = |(numbers, tier): (&Vec<i64>, &Tier)| {
+            let cells = numbers.chunks_exact(stride).map(|cell| cell[0]);
             numbers.len().is_multiple_of(stride)
-                && numbers
-                    .chunks_exact(stride)
-                    .map(|cell| cell[0])
-                    .is_sorted_by(|one, other| one < other)
+                && cells
+                    .clone()
+                    .all(|start_ms| floor(start_ms, tier.width_ms) == start_ms)
+                && cells.is_sorted_by(|one, other| one < other)
         };
-        if tiers.len() != series.tiers().len() || !tiers.iter().all(fits) {
+        if tiers.len() != series.tiers().len() || !tiers.iter().zip(series.tiers()).all(fits) {
             return None;
         }
-        let ring = |numbers| Ring { numbers, first: 0 };
+        let ring = |(numbers, tier): (&Vec<i64>, &Tier)| {
+            let cells = numbers.chunks_exact(stride);
+            Ring::load(series, cells.map(|cell| (tier.number(cell[0]), &cell[1..])))
+        };
         let mut panes = Self {
-            rings: tiers.into_iter().map(ring).collect(),
+            rings: tiers.iter().zip(series.tiers()).map(ring).collect(),
             newest_ms: None,
+            cut_ms,
         };
         panes.find_newest(series);
         Some(panes)
@@ -196,9 +151,9 @@ impl Panes {
     }
 
     /// Start of the oldest cell.
-    pub fn oldest_ms(&self) -> Option<i64> {
-        let mut kept = self.rings.iter().rev().map(Ring::kept);
-        kept.find_map(|cells| cells.first()).copied()
+    pub fn oldest_ms(&self, series: &Series) -> Option<i64> {
+        let mut tiers = self.rings.iter().zip(series.tiers()).rev();
+        tiers.find_map(|(ring, tier)| Some(tier.start_ms(ring.oldest()?)))
     }
 
     /// The merged cells of `[from_ms, to_ms)`: fine cells as far back as they are kept, coarser
@@ -206,9 +161,12 @@ impl Panes {
     pub fn sum(&self, series: &Series, from_ms: i64, to_ms: i64) -> Values {
         let mut into = series.identity();
         for (ring, tier) in self.rings.iter().zip(series.tiers()) {
-            ring.sum_into(series, floor(from_ms, tier.width_ms), to_ms, &mut into);
+            let from = tier.number(from_ms);
+            // The first cell that does not begin before `to_ms`.
+            let to = tier.number(to_ms.saturating_sub(1)).saturating_add(1);
+            ring.sum_into(series, from, to, &mut into);
             let newest_ms = self.newest_ms.unwrap_or(i64::MIN);
-            if from_ms >= kept_from_ms(newest_ms, tier.keep_ms, tier.width_ms) {
+            if from_ms >= kept_from_ms(newest_ms, tier) {
                 // A coarser cell may hold some of before `from_ms` alone.
                 break;
             }
@@ -216,26 +174,27 @@ impl Panes {
         into
     }
 
-    /// The cells of the finest tier in `[from_ms, to_ms)`, oldest first: start and fields.
-    pub fn cells(
-        &self,
-        series: &Series,
+    /// The cells of the finest tier in `[from_ms, to_ms)`, newest first: start and fields.
+    pub fn cells<'a>(
+        &'a self,
+        series: &'a Series,
         from_ms: i64,
         to_ms: i64,
-    ) -> impl DoubleEndedIterator<Item = (i64, &[i64])> {
-        let stride = series.width() + 1;
-        let cells = self.rings.first().map_or(&[][..], |ring| {
-            let first = ring.find(from_ms, stride);
-            let last = ring.find(to_ms, stride).max(first);
-            &ring.kept()[first * stride..last * stride]
-        });
-        cells.chunks_exact(stride).map(|cell| (cell[0], &cell[1..]))
+    ) -> impl Iterator<Item = (i64, Values)> + 'a {
+        let finest = self.rings.first().zip(series.tiers().first());
+        finest.into_iter().flat_map(move |(ring, tier)| {
+            let from = tier.number(from_ms.saturating_add(tier.width_ms - 1));
+            let cells = ring.back_to(series, from);
+            cells
+                .map(|(number, values)| (tier.start_ms(number), values))
+                .skip_while(move |(start_ms, _)| *start_ms >= to_ms)
+        })
     }
 }
 
 /// Start of the oldest cell that a tier keeps.
-fn kept_from_ms(newest_ms: i64, keep_ms: i64, width_ms: i64) -> i64 {
-    floor(newest_ms.saturating_sub(keep_ms), width_ms)
+fn kept_from_ms(newest_ms: i64, tier: &Tier) -> i64 {
+    floor(newest_ms.saturating_sub(tier.keep_ms), tier.width_ms)
 }
 
 #[cfg(test)]
@@ -299,7 +258,7 @@ mod tests {
             prop_assert_eq!(one.sum(&sales, from, newest + 10), naive(from, newest + 10));
             // Over all of time the coarse tiers carry what the fine ones dropped.
             prop_assert_eq!(one.sum(&sales, 0, newest + 10), naive(0, newest + 10));
-            prop_assert_eq!(Panes::load(&sales, one.dump()), Some(one));
+            prop_assert_eq!(Panes::load(&sales, &one.dump(&sales), None), Some(one));
         }
     }
 
@@ -328,9 +287,87 @@ mod tests {
         for at in 0..100_000 {
             panes.merge(&sales, at * 10, &cell(1));
         }
-        let cells: Vec<usize> = panes.rings.iter().map(|ring| ring.len(4)).collect();
+        let dump = panes.dump(&sales);
+        let cells: Vec<usize> = dump.iter().map(|numbers| numbers.len() / 4).collect();
         assert_eq!(cells, [21, 18, 166]);
-        let numbers = |ring: &Ring| ring.numbers.len() <= 2 * ring.kept().len() + 4;
-        assert!(panes.rings.iter().all(numbers));
+        // Three fields and a step of a byte each, but for sums of 60 cells.
+        assert!(panes.bytes() < (21 + 18 + 166) * 5);
+        assert!(
+            panes
+                .rings
+                .iter()
+                .all(|ring| ring.held() < 2 * ring.bytes() + 64)
+        );
+    }
+
+    #[test]
+    fn what_is_cut_is_the_oldest_and_is_told() {
+        let sales = sales();
+        let mut panes = Panes::default();
+        for at in 0..1_000 {
+            panes.merge(&sales, at * 10, &cell(1));
+        }
+        let (all, whole) = (panes.sum(&sales, 0, i64::MAX)[0], panes.bytes());
+        assert_eq!((all, panes.cut_ms()), (1_000, None));
+        assert!(panes.cut(&sales, whole - 20) > 0);
+        assert!(panes.bytes() <= whole - 20);
+        let cut_ms = panes.cut_ms().unwrap();
+        assert_eq!(panes.sum(&sales, cut_ms, i64::MAX)[0], 1_000 - cut_ms / 10);
+        assert_eq!(panes.sum(&sales, 0, i64::MAX)[0], 1_000 - cut_ms / 10);
+        panes.cut(&sales, 0);
+        assert_eq!(
+            panes.sum(&sales, 0, i64::MAX)[0],
+            1,
+            "the newest cell stays"
+        );
+        assert_eq!(panes.cut_ms(), Some(9_990));
+        let loaded = Panes::load(&sales, &panes.dump(&sales), panes.cut_ms());
+        assert_eq!(loaded, Some(panes));
+    }
+
+    proptest! {
+        /// The oracle is a map of cells.
+        #[test]
+        fn a_tier_is_a_map_of_cells(
+            steps in prop::collection::vec((0_u8..8, -40_i64..40, any::<i64>()), 1..120),
+        ) {
+            let tier = Tier { width_ms: 10, keep_ms: i64::MAX / 4 };
+            let series = Series { shape: Shape::Panes(Box::new([tier])), ..sales() };
+            let mut cells: std::collections::BTreeMap<i64, Values> = Default::default();
+            let mut ring = Ring::default();
+            for (what, number, value) in steps {
+                match what {
+                    0 => {
+                        let oldest = cells.pop_first();
+                        prop_assert_eq!(ring.pop(&series), oldest);
+                    }
+                    1 => {
+                        cells.split_off(&(number + 1));
+                        ring.drop_after(&series, number);
+                    }
+                    _ => {
+                        let value = if what < 4 { value } else { value % 200 };
+                        let into = cells.entry(number).or_insert_with(|| series.identity());
+                        series.merge(into, &cell(value));
+                        ring.merge(&series, number, &cell(value));
+                    }
+                }
+                let kept: Vec<(i64, Values)> = ring.back_to(&series, i64::MIN).collect();
+                prop_assert!(kept.iter().rev().cloned().eq(cells.clone()));
+                prop_assert_eq!(ring.newest(), cells.keys().last().copied());
+                prop_assert_eq!(ring.oldest(), cells.keys().next().copied());
+                let (mut sum, mut naive) = (series.identity(), series.identity());
+                ring.sum_into(&series, -20, 10, &mut sum);
+                for values in cells.range(-20..10).map(|(_, values)| values) {
+                    series.merge(&mut naive, values);
+                }
+                prop_assert_eq!(sum, naive);
+                let again = ring.dump(&series, |number| number);
+                let again = again.chunks_exact(4).map(|cell| (cell[0], &cell[1..]));
+                let again = Ring::load(&series, again);
+                prop_assert_eq!(again.bytes(), ring.bytes(), "what is packed follows from the cells");
+                prop_assert_eq!(&again, &ring);
+            }
+        }
     }
 }

@@ -47,6 +47,20 @@ pub struct Tier {
     pub keep_ms: i64,
 }
 
+impl Tier {
+    /// The number of the cell that `at_ms` falls into: its start, in widths.
+    #[inline]
+    pub(crate) fn number(&self, at_ms: i64) -> i64 {
+        at_ms.div_euclid(self.width_ms)
+    }
+
+    /// The start of a cell by its number.
+    #[inline]
+    pub(crate) fn start_ms(&self, number: i64) -> i64 {
+        number.saturating_mul(self.width_ms)
+    }
+}
+
 /// How a series is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {

@@ -26,7 +26,7 @@ struct Map {
     told_ms: i64,
 }
 
-const MAPS: [Map; 4] = [
+const MAPS: [Map; 5] = [
     Map {
         name: "entities",
         refused: "entities_refused",
@@ -34,6 +34,16 @@ const MAPS: [Map; 4] = [
         remedy: "raise evaluate.entities_max (about 3.6 KiB each, for every panes partition), and look for a \
                  sender that makes up names",
         severity: Severity::Page,
+        told_ms: TOLD_MS,
+    },
+    Map {
+        name: "panes_bytes",
+        refused: "panes_cut",
+        lost: "the oldest panes of skus and others that are counted all the time were cut, and what is \
+               judged by windows that reach so far back is unknown; what is judged at each event is not",
+        remedy: "raise evaluate.panes_bytes_max (about 4 KiB for a sku that is sold in each hour of 15 days, \
+                 for every panes partition)",
+        severity: Severity::Warn,
         told_ms: TOLD_MS,
     },
     Map {

@@ -221,6 +221,8 @@ pub struct Evaluate {
     pub workers: usize,
     /// Entities that one panes partition keeps at most.
     pub entities_max: usize,
+    /// Bytes of panes that one panes partition keeps at most, besides a few of each entity.
+    pub panes_bytes_max: usize,
     /// A source that lags further behind mutes the signals that rest on it.
     pub behind_ms_max: i64,
     /// Time within which all that is known was written down once.
@@ -448,6 +450,7 @@ impl Config {
             set: InForce::new(self.set()),
             routes: self.routes.clone(),
             entities_max: self.evaluate.entities_max,
+            panes_bytes_max: self.evaluate.panes_bytes_max,
             behind_ms_max: self.evaluate.behind_ms_max,
             start: match self.ingest.begin {
                 Begin::Earliest => Start::Earliest,

@@ -147,6 +147,7 @@ pub struct Trackers {
 pub struct Evaluate {
     pub workers: Option<i64>,
     pub entities_max: Option<i64>,
+    pub panes_bytes_max: Option<String>,
     pub behind_max: Option<String>,
     pub checkpoint: Option<String>,
 }

@@ -289,6 +289,11 @@ fn evaluate(at: &Document<'_>, raw: &raw::Evaluate) -> Result<Evaluate, ConfigEr
             raw.entities_max.unwrap_or(25_000),
             1_000..=100_000_000,
         )?,
+        panes_bytes_max: {
+            let text = raw.panes_bytes_max.as_deref().unwrap_or("32MiB");
+            let bytes = at.bytes("evaluate.panes_bytes_max", text, MIB..=MIB << 20)?;
+            usize::try_from(bytes).unwrap_or(usize::MAX)
+        },
         behind_ms_max: at.duration_ms(
             "evaluate.behind_max",
             raw.behind_max.as_deref().unwrap_or("60s"),

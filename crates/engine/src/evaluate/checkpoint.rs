@@ -32,7 +32,8 @@ pub(crate) fn segment_of(entity: &Entity) -> usize {
         hash.update(entity.kind.name().as_bytes());
         hash.update(entity.second.as_bytes());
     }
-    (hash.digest() % SEGMENTS as u64) as usize
+    // Other bits than those that tell a sku's shard: its skus are spread over all segments.
+    ((hash.digest() >> 32) % SEGMENTS as u64) as usize
 }
 
 /// Up to where a segment is written down, and the clocks as of then.
@@ -150,6 +151,9 @@ pub(crate) struct SeriesRow {
     pub(crate) series: u32,
     #[prost(message, repeated, tag = "2")]
     pub(crate) tiers: Vec<TierRow>,
+    /// Event time: panes that end at or before it were cut, as there were too many.
+    #[prost(int64, optional, tag = "3")]
+    pub(crate) cut_ms: Option<i64>,
 }
 
 /// A tier of a series.
@@ -374,12 +378,13 @@ impl Reader {
         heads.map(|(segment, head)| (*segment, head))
     }
 
-    /// The rows of the segments.
-    pub(crate) fn rows(&self, each: &mut dyn FnMut(EntityRow)) -> Result<(), Unreadable> {
+    /// The rows of the segments. Each is held no longer than until it was handed over: two copies
+    /// of all that is known would be too many.
+    pub(crate) fn rows(&mut self, each: &mut dyn FnMut(EntityRow)) -> Result<(), Unreadable> {
         for (segment, head) in &self.heads {
             for chunk in 0..head.chunks {
                 let missing = || Unreadable::Damaged(format!("no chunk {segment}/{chunk}"));
-                let bytes = self.chunks.get(&(*segment, chunk)).ok_or_else(missing)?;
+                let bytes = self.chunks.remove(&(*segment, chunk)).ok_or_else(missing)?;
                 let rows = <Chunk as prost::Message>::decode(&bytes[..])
                     .map_err(|error| Unreadable::Damaged(error.to_string()))?;
                 check_version(rows.version)?;
@@ -448,4 +453,26 @@ pub(crate) fn from_steps(steps: &[i64]) -> Vec<i64> {
         at
     };
     steps.iter().map(start).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use fenghuo_signal::Kind;
+
+    use super::*;
+    use crate::ingest::home_of;
+
+    #[test]
+    fn the_skus_of_a_shard_are_spread_over_all_segments() {
+        let skus = (0..4_000).map(|number| Entity::one(Kind::SKU, &format!("sku-{number}")));
+        let mut counts = [0; SEGMENTS];
+        for sku in skus.filter(|sku| home_of(sku, 4) == 1) {
+            counts[segment_of(&sku)] += 1;
+        }
+        // Some 16 each.
+        assert!(
+            counts.iter().all(|count| (2..50).contains(count)),
+            "{counts:?}"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 //! Each signal of each entity is read when something that it reads changed, or when its last
 //! reading said that it may change by itself; nothing is scanned. Time comes from the records.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
@@ -22,10 +23,12 @@ use crate::set::Set;
 mod counted;
 mod judgement;
 mod kept;
+mod panes;
 mod room;
 mod step;
 
 use counted::{Counted, Since};
+use panes::Held;
 pub use room::POINTS_MAX as PLAN_POINTS_MAX;
 use room::{Claim, Room};
 
@@ -126,6 +129,8 @@ struct Segment {
     chunks: u32,
     /// Something changed since.
     changed: bool,
+    /// Bytes of the panes of its entries: see [`panes`](mod@panes).
+    held: Held,
 }
 
 /// The record whose clocks let something be due.
@@ -182,6 +187,8 @@ pub(crate) struct Shard {
     /// Points of all plans.
     points: usize,
     pub(crate) room: Room,
+    /// Panes that were cut, as there was no room for all.
+    pub(crate) panes_cut: u64,
     pub(crate) holes: u64,
     /// Rows of measures that had another form than their id tells.
     pub(crate) unreadable: u64,
@@ -209,6 +216,7 @@ impl Shard {
             counted: BTreeMap::new(),
             since: None,
             repeating: false,
+            panes_cut: 0,
             holes: 0,
             unreadable: 0,
         }
@@ -425,9 +433,7 @@ impl Shard {
     fn add(&mut self, id: u32, series: u16, start_ms: i64, values: &[i64], at_ms: i64) {
         let catalogue = Arc::clone(&self.set.catalogue);
         let series = &catalogue.series()[usize::from(series)];
-        let entry = &mut self.entries[id as usize];
-        entry.history.make_room(series, start_ms, at_ms);
-        let change = entry.history.merge(series, start_ms, values);
+        let change = self.count(id, series, start_ms, values, at_ms);
         self.touch(id, series.number, series.is_paned().then_some(start_ms));
         let (Some(change), Shape::Register { total }) = (change, &series.shape) else {
             return;
@@ -540,6 +546,7 @@ impl Shard {
                         closed_ms: 0,
                         open_ms: 0,
                     },
+                    short_ms: Cell::new(0),
                 };
                 if !signal.estimator.applies(&seen) {
                     return;

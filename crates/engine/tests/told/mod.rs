@@ -40,6 +40,7 @@ pub fn config(streams: &[Stream]) -> TopologyConfig {
         set: InForce::new(Set::built_in()),
         routes: Routes::default(),
         entities_max: 10_000,
+        panes_bytes_max: 64 << 20,
         behind_ms_max: 60_000,
         start: Start::Earliest,
         commit_ms: 50,

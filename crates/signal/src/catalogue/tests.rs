@@ -124,6 +124,7 @@ fn a_shops_own_share_is_counted_and_read() {
             closed_ms: now_ms,
             open_ms: now_ms,
         },
+        short_ms: std::cell::Cell::new(0),
     };
     assert!(signal.estimator.applies(&seen));
     let reading = signal.estimator.read(&seen).reading;

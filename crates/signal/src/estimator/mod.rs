@@ -6,7 +6,7 @@
 //! in sequence at each closed pane, and `read`. It must never read a clock, nor keep anything but
 //! its [`State`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
 
 use fenghuo_window::{Clock, History, Panes, Series, Values};
@@ -71,6 +71,8 @@ pub struct Seen<'a> {
     pub begun_ms: i64,
     /// The clocks of the signal's sources.
     pub clock: Clock,
+    /// By how much the windows that were read reach back behind panes that were cut.
+    pub short_ms: Cell<i64>,
 }
 
 /// One column of a measure.
@@ -98,7 +100,14 @@ impl<'a> Seen<'a> {
     /// Every column of a series over `[from_ms, to_ms)`.
     fn sums(&self, series: u16, from_ms: i64, to_ms: i64) -> Values {
         let series = &self.series[usize::from(series)];
-        self.history.sum(series, from_ms, to_ms)
+        let Some(panes) = self.history.panes(series) else {
+            return series.identity();
+        };
+        if let Some(cut_ms) = panes.cut_ms() {
+            let short_ms = cut_ms.saturating_sub(from_ms);
+            self.short_ms.set(self.short_ms.get().max(short_ms));
+        }
+        panes.sum(series, from_ms, to_ms)
     }
 
     /// The panes of a column.

@@ -99,7 +99,7 @@ impl Estimator for Silence {
         // Of what was told under a clock that was far behind no pane is kept either.
         let oldest_ms = seen
             .panes(self.events)
-            .and_then(|(panes, _)| panes.oldest_ms());
+            .and_then(|(panes, series)| panes.oldest_ms(series));
         let first_ms = oldest_ms.map_or(first_ms, |oldest| oldest.max(first_ms));
         // A step of the clock is no silence.
         let last_ms = seen.honest_ms(last_ms, self.events);

@@ -65,6 +65,8 @@ pub const REWRITE: Rewrite = Rewrite {
 pub const CHECKPOINT_MS: i64 = 20_000;
 /// Entities that one shard keeps.
 pub const ENTITIES_MAX: usize = 200;
+/// Bytes of panes that one shard keeps: more than it ever has, for an oracle knows all of them.
+const PANES_BYTES_MAX: usize = 64 << 20;
 
 /// Turns of a run.
 pub(super) const TURNS: usize = 2_000;
@@ -306,6 +308,7 @@ pub fn config(instance: usize) -> TopologyConfig {
             route(Vec::new(), &[1], &[]),
         ]),
         entities_max: ENTITIES_MAX,
+        panes_bytes_max: PANES_BYTES_MAX,
         behind_ms_max: 60_000,
         start: Start::Earliest,
         commit_ms: 200,

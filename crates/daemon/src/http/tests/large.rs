@@ -89,6 +89,7 @@ fn publish(view: &Arc<View>, skus: u64) -> Evaluate {
     let config = EvaluateConfig {
         topics: topics.clone(),
         entities_max: 10_000_000,
+        panes_bytes_max: 64 << 20,
         behind_ms_max: 60_000,
         checkpoint_ms: None,
     };

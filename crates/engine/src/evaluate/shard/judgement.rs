@@ -3,11 +3,12 @@
 //! Owns the order in which what is due is read, and the times as of which it is. It must never scan:
 //! what is not due is not looked at.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
 use fenghuo_alert::Alert;
-use fenghuo_signal::{Judge, Kind, Next, ReadingState, Seen, Signal};
+use fenghuo_signal::{Judge, Kind, Next, Read, Reading, ReadingState, Seen, Signal};
 use fenghuo_window::{Clock, Series};
 use smallvec::SmallVec;
 
@@ -215,7 +216,15 @@ impl Shard {
             None => {
                 advance(entry, at, signal, series, read_ms, heard);
                 let seen = seen(entry, at, series, read_ms, heard);
-                signal.estimator.read(&seen)
+                let read = signal.estimator.read(&seen);
+                match (signal.judge, seen.short_ms.get()) {
+                    (Judge::ClosedPane { .. }, short_ms @ 1..) => Read {
+                        reading: Reading::unknown(),
+                        next: Next::At(at_ms.saturating_add(short_ms)),
+                    },
+                    // What is judged at each event was seen, whatever else was cut.
+                    _ => read,
+                }
             }
         };
         let campaign = match entry.entity.kind {
@@ -310,6 +319,7 @@ fn seen<'a>(
         now_ms,
         begun_ms: heard.begun_ms,
         clock: heard.clock,
+        short_ms: Cell::new(0),
     }
 }
 

@@ -112,7 +112,7 @@ impl Shard {
             }),
             series: entry
                 .history
-                .dump()
+                .dump(self.set.catalogue.series())
                 .map(|dump| self.series_row(dump))
                 .collect(),
             facts: entry.facts.all().map(fact).collect(),
@@ -145,7 +145,7 @@ impl Shard {
 
     /// Takes what was written down, and returns the panes offset from which to fold on. Judges
     /// by the rules of then, until [`Shard::turn_to`].
-    pub(crate) fn load(&mut self, from: &Reader) -> Result<u64, Unreadable> {
+    pub(crate) fn load(&mut self, from: &mut Reader) -> Result<u64, Unreadable> {
         // Of a set that this build cannot make the rules may do; texts that it does not understand
         // any more cannot be judged by.
         if let Some(row) = from.set().filter(|row| !self.set.is_like(row)) {
@@ -233,7 +233,6 @@ impl Shard {
             self.take_fact(id, fact, usize::MAX);
         }
         let catalogue = Arc::clone(&self.set.catalogue);
-        let entry = &mut self.entries[id as usize];
         for row in row.series {
             // A measure that this catalogue does not have any more.
             let Some(series) = catalogue.series_by_id(row.series) else {
@@ -241,10 +240,14 @@ impl Shard {
             };
             let width = series.width();
             let tiers = row.tiers.into_iter().map(|tier| cells(&tier, width));
-            if !entry.history.load(series, tiers.collect()) {
+            let tiers: Vec<Vec<i64>> = tiers.collect();
+            let history = &mut self.entries[id as usize].history;
+            if !history.load(series, &tiers, row.cut_ms) {
                 return Err(damaged("a series"));
             }
+            self.hold(id, series);
         }
+        let entry = &mut self.entries[id as usize];
         for row in row.slots {
             // A signal that this catalogue does not have any more.
             let Some(signal) = catalogue.signal(&row.signal) else {
@@ -306,10 +309,10 @@ impl Shard {
     }
 
     /// The same under another catalogue: what both have goes on, what is new begins.
-    fn under(&self, set: Arc<Set>) -> Result<Self, Unreadable> {
+    fn under(&mut self, set: Arc<Set>) -> Result<Self, Unreadable> {
         let mut shard = Self::new(self.partition, Arc::clone(&self.config), set);
-        for entry in &self.entries {
-            shard.load_row(self.row(entry))?;
+        for entry in std::mem::take(&mut self.entries) {
+            shard.load_row(self.row(&entry))?;
         }
         shard.load_clocks(&self.head(0, 0));
         for (new, old) in shard.segments.iter_mut().zip(&self.segments) {
@@ -317,6 +320,7 @@ impl Shard {
             new.chunks = old.chunks;
             new.changed = true;
         }
+        shard.panes_cut = self.panes_cut;
         shard.holes = self.holes;
         shard.unreadable = self.unreadable;
         Ok(shard)
@@ -384,6 +388,7 @@ impl Shard {
         };
         SeriesRow {
             series: self.set.catalogue.id(dump.series),
+            cut_ms: dump.cut_ms,
             tiers: tiers.map(tier).collect(),
         }
     }
