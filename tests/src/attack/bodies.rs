@@ -20,6 +20,14 @@ pub(super) const ATTACKS: &[Attack] = &[
         play: many_lines,
     },
     Attack {
+        name: "always-sold",
+        done: "90,000 skus sold in each hour of 15 days, then in each minute of an hour; then a restart",
+        expected: "memory <= 1 GiB in both lives; p99 of the pages <= 2 s; that panes were cut is told by the metrics",
+        on_kafka: false,
+        in_short: false,
+        play: always_sold,
+    },
+    Attack {
         name: "small-bodies",
         done: "zstd and gzip bombs of 2 KB, 120 at once; 50,000 empty events, 64 at once; arrays and objects nested 100,000 deep",
         expected: "what unpacks beyond the bounds, or is no list of events, is refused with 4xx or 503; memory <= 1 GiB; \
@@ -33,9 +41,9 @@ pub(super) const ATTACKS: &[Attack] = &[
 /// Lines of an order at most.
 const LINES: usize = 4_096;
 
-/// A packed body of orders that have as many lines as they may, of 90,000 skus in all.
-fn many_lines_body(number: usize) -> Result<Vec<u8>> {
-    let at = crate::rfc3339(crate::now_ms());
+/// A packed body of orders that have as many lines as they may, of 90,000 skus in all, paid at a time.
+fn many_lines_body(number: usize, at_ms: i64) -> Result<Vec<u8>> {
+    let at = crate::rfc3339(at_ms);
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     for order in 0..22 {
         let line = |at: usize| {
@@ -69,7 +77,7 @@ fn many_lines(settings: &Settings) -> Result<Finding> {
                 scope.spawn(move || -> Result<u64> {
                     let mut other = 0;
                     for round in 0..rounds {
-                        let body = many_lines_body(sender * rounds + round)?;
+                        let body = many_lines_body(sender * rounds + round, crate::now_ms())?;
                         let gzip = [("content-encoding", "gzip")];
                         other += u64::from(site.send_body(&body, &gzip)?.status != 200);
                     }
@@ -103,6 +111,37 @@ fn many_lines(settings: &Settings) -> Result<Finding> {
         format!("health took {health}"),
     );
     finding.expect(most <= MEMORY_MIB_MAX, format!("{most} MiB"));
+    Ok(finding)
+}
+
+fn always_sold(settings: &Settings) -> Result<Finding> {
+    const MINUTE_MS: i64 = 60_000;
+    let mut finding = Finding::default();
+    let mut site = Site::running(settings, "always-sold", "")?;
+    let back_ms = (1..=360).rev().map(|hours| hours * 60 * MINUTE_MS);
+    let back_ms = back_ms.chain((1..60).rev().map(|minutes| minutes * MINUTE_MS));
+    for (number, back_ms) in back_ms.enumerate() {
+        let body = many_lines_body(number, crate::now_ms() - back_ms)?;
+        let taken = site.send_body(&body, &[("content-encoding", "gzip")])?;
+        finding.expect(taken.status == 200, format!("answer {}", taken.status));
+    }
+    for life in ["first", "second"] {
+        let pages = site.pages(life, 10, Duration::from_secs(8))?;
+        let (most, _) = memory_mib(site.daemon()?.id())?;
+        finding.measure(format!("{life} life: pages {pages}, {most} MiB"));
+        finding.expect(
+            pages.percentile(99) <= PAGE_MS_MAX,
+            format!("pages took {pages}"),
+        );
+        finding.expect(most <= MEMORY_MIB_MAX, format!("{most} MiB"));
+        if life == "first" {
+            let cut = site.metric_names("fenghuo_view_entries", &["panes_cut"]);
+            finding.expect(cut.is_some(), "nothing was cut");
+            finding.measure(cut.unwrap_or_default());
+            site.stop()?;
+            site.start()?;
+        }
+    }
     Ok(finding)
 }
 
