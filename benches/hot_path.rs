@@ -247,6 +247,7 @@ fn stages(c: &mut Criterion) {
                         .map(|topic| (Arc::clone(&topic.name), topic.stream))
                         .collect(),
                     entities_max: config.entities_max,
+                    panes_bytes_max: config.panes_bytes_max,
                     behind_ms_max: config.behind_ms_max,
                     checkpoint_ms: None,
                 };

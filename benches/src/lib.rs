@@ -110,6 +110,7 @@ pub fn config() -> TopologyConfig {
         set: InForce::new(Set::built_in()),
         routes: Routes::default(),
         entities_max: 1_000_000,
+        panes_bytes_max: 1 << 30,
         behind_ms_max: 60_000,
         start: Start::Earliest,
         commit_ms: 50,

@@ -253,23 +253,18 @@ impl Evaluate {
             });
         }
         let shards = || self.shards.iter().flatten().map(|held| &held.shard);
-        let entities: usize = shards().map(Shard::len).sum();
-        self.view
-            .set_entries(self.owner, "entities", entities as u64);
-        let refused: u64 = shards().map(|shard| shard.room.refused).sum();
-        self.view
-            .set_entries(self.owner, "entities_refused", refused);
-        let points: usize = shards().map(Shard::points).sum();
-        self.view
-            .set_entries(self.owner, "plan_points", points as u64);
-        let plans: u64 = shards().map(|shard| shard.room.plans_refused).sum();
-        self.view
-            .set_entries(self.owner, "plan_points_refused", plans);
-        let panes: usize = shards().map(Shard::panes_bytes).sum();
-        self.view
-            .set_entries(self.owner, "panes_bytes", panes as u64);
-        let cut: u64 = shards().map(|shard| shard.panes_cut).sum();
-        self.view.set_entries(self.owner, "panes_cut", cut);
+        let sum = |of: fn(&Shard) -> u64| shards().map(of).sum::<u64>();
+        let refused = sum(|shard| shard.room.refused);
+        let plans = sum(|shard| shard.room.plans_refused);
+        let entries = [
+            ("entities", sum(|shard| shard.len() as u64)),
+            ("entities_refused", refused),
+            ("plan_points", sum(|shard| shard.points() as u64)),
+            ("plan_points_refused", plans),
+            ("panes_bytes", sum(|shard| shard.panes_bytes() as u64)),
+            ("panes_cut", sum(|shard| shard.panes_cut)),
+        ];
+        self.view.set_entries(self.owner, &entries);
         if refused + plans > 0 {
             let names = shards().flat_map(|shard| shard.room.names()).collect();
             self.view.set_refused(self.owner, names);

@@ -619,7 +619,7 @@ impl Stage for Ingest {
                 .kept
                 .flush(partition.newest_ms, lives, duplicates, appends);
             sources.push(SourceRange {
-                topic: id.topic.to_string(),
+                topic: String::from(&*id.topic),
                 partition: id.partition,
                 partitions: progress.partitions,
                 from: progress.from,
@@ -653,25 +653,14 @@ impl Stage for Ingest {
         for (reason, letters) in std::mem::take(&mut self.reasons) {
             self.view.count_dead_letters(reason, letters);
         }
-        let held =
-            |of: fn(&Partition) -> usize| self.partitions.iter().flatten().map(of).sum::<usize>();
-        self.view.set_entries(
-            self.owner,
-            "duplicates",
-            held(|p| p.duplicates.len()) as u64,
-        );
-        self.view
-            .set_entries(self.owner, "trackers", held(|p| p.trackers.len()) as u64);
-        let held_bytes = held(|p| p.trackers.held_bytes()) as u64;
-        self.view
-            .set_entries(self.owner, "trackers_bytes", held_bytes);
-        let refused = self.partitions.iter().flatten();
-        let refused = refused.map(|p| p.trackers.refused).sum::<u64>();
-        self.view
-            .set_entries(self.owner, "trackers_refused", refused);
-        let forgotten = self.partitions.iter().flatten();
-        let forgotten = forgotten.map(|p| p.duplicates.forgotten).sum::<u64>();
-        self.view
-            .set_entries(self.owner, "duplicates_forgotten", forgotten);
+        let sum = |of: fn(&Partition) -> u64| self.partitions.iter().flatten().map(of).sum::<u64>();
+        let entries = [
+            ("duplicates", sum(|of| of.duplicates.len() as u64)),
+            ("duplicates_forgotten", sum(|of| of.duplicates.forgotten)),
+            ("trackers", sum(|of| of.trackers.len() as u64)),
+            ("trackers_bytes", sum(|of| of.trackers.held_bytes() as u64)),
+            ("trackers_refused", sum(|of| of.trackers.refused)),
+        ];
+        self.view.set_entries(self.owner, &entries);
     }
 }

@@ -16,6 +16,9 @@ use fenghuo_log::{Append, Error, Log, SessionSpec, Start, TopicPartition, TopicS
 use crate::record::{AlertRecord, topic};
 use crate::topology::{Topology, TopologyConfig};
 
+/// After so many messages and commits what was read is forgotten: it takes some megabytes.
+const PASSED_MAX: usize = 1_000;
+
 /// All stages on a log of their own.
 pub struct Playback {
     log: MemoryLog,
@@ -28,6 +31,8 @@ pub struct Playback {
     now_ms: i64,
     /// Time of the last message.
     fed_ms: i64,
+    /// Messages since what was read was last forgotten, and commits.
+    passed: usize,
     /// Messages were appended since the last commit, which is due at this time.
     due_ms: Option<i64>,
     /// Where a message goes that names no stream.
@@ -86,6 +91,7 @@ impl Playback {
             step_ms: step_ms.max(1),
             now_ms: start_ms,
             fed_ms: start_ms,
+            passed: 0,
             due_ms: None,
             unknown,
         })
@@ -137,6 +143,7 @@ impl Playback {
                 .push(("content-type", content_type.as_bytes().to_vec()));
         }
         self.log.append(vec![append])?;
+        self.passed += 1;
         // A whole multiple, so that it does not matter where else time was looked at.
         let until_due_ms = (-at_ms).rem_euclid(self.step_ms);
         self.due_ms.get_or_insert(at_ms + until_due_ms);
@@ -186,6 +193,11 @@ impl Playback {
         self.now_ms = self.now_ms.max(at_ms);
         self.log.set_time(self.now_ms);
         self.topology.settle(self.now_ms)?;
+        self.passed += 1;
+        if self.passed < PASSED_MAX {
+            return Ok(());
+        }
+        self.passed = 0;
         for partition in &self.passing {
             let high = || self.log.high(partition);
             let before = self.log.committed(partition).unwrap_or_else(high);

@@ -219,7 +219,9 @@ impl Topology {
     /// to the pages. Time passes to `now_ms` even if nothing came.
     pub fn settle(&mut self, now_ms: i64) -> Result<(), Error> {
         drain(&mut self.ingest, now_ms)?;
-        self.ingest.commit(now_ms)?;
+        if !self.ingest.is_flushed(now_ms) {
+            self.ingest.commit(now_ms)?;
+        }
         drain(&mut self.evaluate, now_ms)?;
         self.dispatch.stage_mut().set_time(now_ms);
         drain(&mut self.dispatch, now_ms)

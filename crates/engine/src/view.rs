@@ -192,7 +192,7 @@ pub struct View {
     /// Messages refused before it could be told of which stream they are.
     unknown: AtomicU64,
     /// Entries of each bounded map, by the stage that keeps it: a process has several of a kind.
-    entries: DashMap<(u64, &'static str), u64>,
+    entries: DashMap<u64, Vec<(&'static str, u64)>>,
     /// The last few entities that found no room, by the stage that refused them.
     refused: DashMap<u64, Vec<String>>,
     holes: AtomicU64,
@@ -401,8 +401,10 @@ impl View {
         self.holes.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_entries(&self, owner: u64, map: &'static str, entries: u64) {
-        self.entries.insert((owner, map), entries);
+    pub(crate) fn set_entries(&self, owner: u64, entries: &[(&'static str, u64)]) {
+        let mut held = self.entries.entry(owner).or_default();
+        held.clear();
+        held.extend_from_slice(entries);
     }
 
     pub(crate) fn set_refused(&self, owner: u64, names: Vec<String>) {
@@ -411,7 +413,7 @@ impl View {
 
     /// A stage ends, and its maps with it.
     pub(crate) fn withdraw_entries(&self, owner: u64) {
-        self.entries.retain(|(of, _), _| *of != owner);
+        self.entries.remove(&owner);
         self.refused.remove(&owner);
     }
 
@@ -549,7 +551,9 @@ impl View {
     pub fn entries(&self) -> Vec<(&'static str, u64)> {
         let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
         for entry in &self.entries {
-            *sums.entry(entry.key().1).or_default() += *entry.value();
+            for (map, entries) in entry.value() {
+                *sums.entry(map).or_default() += entries;
+            }
         }
         let mut all: Vec<_> = sums.into_iter().collect();
         all.push(("readings", self.readings.len() as u64));

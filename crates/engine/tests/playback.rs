@@ -100,7 +100,7 @@ fn an_end_that_lies_within_a_jump_is_where_it_was() {
 #[test]
 fn of_the_log_only_the_alerts_are_kept() {
     let mut playback = below_the_floor(Start::Earliest);
-    for second in 1..500 {
+    for second in 1..3_000 {
         let at_ms = START_MS + second * 1_000;
         let value = match second % 10 {
             0 => b"no event".to_vec(),
@@ -110,7 +110,7 @@ fn of_the_log_only_the_alerts_are_kept() {
             .feed(at_ms, Some(Stream::Orders), None, value)
             .unwrap();
     }
-    playback.pass(START_MS + 500_000).unwrap();
+    playback.pass(START_MS + 3_000_000).unwrap();
     let log = playback.log();
     let mut session = log
         .open(&SessionSpec {
@@ -123,19 +123,16 @@ fn of_the_log_only_the_alerts_are_kept() {
         .unwrap();
     let mut held = |name: &str| {
         let of = TopicPartition::new(name, 0);
-        assert!(log.high(&of) > 0, "nothing was ever in {name}");
         let mut held = 0;
         session.read(&of, 0, u64::MAX, &mut |_| held += 1).unwrap();
         held
     };
-    for name in [
-        "shop.orders",
-        "shop.catalog",
-        topic::PANES,
-        topic::DEAD_LETTER,
-    ] {
-        assert_eq!(held(name), 0, "{name}");
+    for name in ["shop.orders", topic::PANES, topic::DEAD_LETTER] {
+        let was = log.high(&TopicPartition::new(name, 0));
+        assert!(held(name) * 3 < was, "{name}: {} of {was}", held(name));
     }
-    assert_eq!(held(topic::ALERTS), 1);
+    let alerts = log.high(&TopicPartition::new(topic::ALERTS, 0));
+    assert!(alerts > 1);
+    assert_eq!(held(topic::ALERTS), alerts);
     assert_eq!(playback.topology().view().holes(), 0);
 }

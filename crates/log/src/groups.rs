@@ -58,6 +58,8 @@ struct Member {
     topics: BTreeSet<String>,
     owned: BTreeSet<TopicPartition>,
     target: BTreeSet<TopicPartition>,
+    /// It owns what it is to own, so until the group shares anew it has nothing to do.
+    is_settled: bool,
 }
 
 #[derive(Default)]
@@ -71,6 +73,7 @@ impl Group {
     fn share(&mut self, topics: &BTreeMap<String, u32>) {
         for member in self.members.values_mut() {
             member.target.clear();
+            member.is_settled = false;
         }
         for (topic, partitions) in topics {
             let readers = self.members.values_mut();
@@ -192,6 +195,9 @@ impl Groups {
             return Turn::Rejoined;
         };
         let member = &group.members[&place.member];
+        if member.is_settled {
+            return Turn::Nothing;
+        }
         let revoked: Vec<_> = member.owned.difference(&member.target).cloned().collect();
         if !revoked.is_empty() {
             return Turn::Revoked(revoked);
@@ -200,11 +206,12 @@ impl Groups {
         let taken: BTreeSet<_> = members.flat_map(|other| &other.owned).collect();
         let free = member.target.iter().filter(|one| !taken.contains(one));
         let free: Vec<_> = free.cloned().collect();
-        if free.is_empty() {
-            return Turn::Nothing;
-        }
         if let Some(member) = group.members.get_mut(&place.member) {
             member.owned.extend(free.iter().cloned());
+            member.is_settled = member.owned == member.target;
+        }
+        if free.is_empty() {
+            return Turn::Nothing;
         }
         Turn::Given(free)
     }
@@ -214,6 +221,7 @@ impl Groups {
         let group = self.groups.get_mut(&place.group);
         if let Some(member) = group.and_then(|group| group.members.get_mut(&place.member)) {
             member.owned.retain(|owned| !partitions.contains(owned));
+            member.is_settled = false;
         }
     }
 
@@ -258,11 +266,15 @@ impl Groups {
 
     /// A group stands here from now on; `None` = it never committed.
     pub fn set_offset(&mut self, group: &str, of: TopicPartition, offset: Option<u64>) {
-        let group = self.groups.entry(group.to_owned()).or_default();
-        match offset {
-            Some(offset) => group.offsets.insert(of, offset),
-            None => group.offsets.remove(&of),
+        let group = match self.groups.get_mut(group) {
+            Some(group) => group,
+            None => self.groups.entry(group.to_owned()).or_default(),
         };
+        match (offset, group.offsets.get_mut(&of)) {
+            (Some(offset), Some(kept)) => *kept = offset,
+            (Some(offset), None) => drop(group.offsets.insert(of, offset)),
+            (None, _) => drop(group.offsets.remove(&of)),
+        }
     }
 
     /// The offset before which every group that reads a partition has committed all; `None` where

@@ -8,7 +8,7 @@
 
 mod faults;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ impl Kept {
 #[derive(Default)]
 struct Inner {
     now_ms: i64,
-    topics: BTreeMap<String, Vec<Kept>>,
+    topics: HashMap<String, Vec<Kept>, foldhash::fast::FixedState>,
     groups: Groups,
     faults: Faults,
     /// How to take back each commit that is not durable, the oldest first.

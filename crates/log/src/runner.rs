@@ -297,6 +297,11 @@ impl<S: Stage> Runner<S> {
         self.waiting
     }
 
+    /// Whether everything that was read is in the last flush, and that was made as of this time.
+    pub fn is_flushed(&self, now_ms: i64) -> bool {
+        self.records_unflushed == 0 && self.flushed_at_ms == Some(now_ms)
+    }
+
     /// Lets out what rests on the last commit as soon as that is durable; `false` if it is not.
     fn settle(&mut self, wait: Duration) -> Result<bool, Error> {
         if self.waiting && self.session.durable(wait)? {

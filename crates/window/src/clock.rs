@@ -82,11 +82,9 @@ impl Clocks {
         partitions: u32,
         state: SourceState,
     ) -> bool {
-        if !self.sources.contains_key(source) {
-            self.sources.insert(source.to_owned(), Source::default());
-        }
-        let Some(source) = self.sources.get_mut(source) else {
-            return false;
+        let source = match self.sources.get_mut(source) {
+            Some(source) => source,
+            None => self.sources.entry(source.to_owned()).or_default(),
         };
         source.partitions = partitions;
         let kept = source.states.entry(partition).or_insert(state);

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use fenghuo_alert::{Alert, Origin, Transition};
@@ -25,12 +25,14 @@ mod judgement;
 mod kept;
 mod panes;
 mod room;
+mod sources;
 mod step;
 
-use counted::{Counted, Since};
+use counted::Since;
 use panes::Held;
 pub use room::POINTS_MAX as PLAN_POINTS_MAX;
 use room::{Claim, Room};
+use sources::Sources;
 
 /// Due as soon as the clock is known.
 const AT_ONCE: i64 = i64::MIN + 1;
@@ -176,10 +178,7 @@ pub(crate) struct Shard {
     held_ms: Vec<Option<i64>>,
     changed: Vec<u32>,
     clocks: Clocks,
-    /// Next offset expected of each source partition.
-    covered: BTreeMap<(String, u32), u64>,
-    /// What each source partition counts.
-    counted: BTreeMap<(String, u32), Counted>,
+    sources: Sources,
     /// By number of the signal; made when it is asked for.
     since: Option<Vec<Since>>,
     /// Part of a commit that was applied before, and is now being repeated.
@@ -212,8 +211,7 @@ impl Shard {
             held_ms: vec![None; signals],
             changed: Vec::new(),
             clocks: Clocks::default(),
-            covered: BTreeMap::new(),
-            counted: BTreeMap::new(),
+            sources: Sources::default(),
             since: None,
             repeating: false,
             panes_cut: 0,
@@ -323,8 +321,8 @@ impl Shard {
     /// Whether the commit was applied before. Notes what it covers, and a hole before it.
     fn is_repeat(&mut self, commit: &CommitRecord, offset: u64) -> bool {
         let covered_before = |shard: &Self, source: &SourceRange| {
-            let key = (source.topic.clone(), source.partition);
-            shard.covered.get(&key).copied().filter(|_| !source.anew)
+            let known = shard.sources.get(&source.topic, source.partition)?;
+            known.covered.filter(|_| !source.anew)
         };
         let is_repeat = self.repeating
             || commit.sources.iter().any(|source| {
@@ -341,8 +339,8 @@ impl Shard {
                 self.holes += 1;
                 self.lose(&source.topic, source.from - covered, commit.at_ms, offset);
             }
-            self.covered
-                .insert((source.topic.clone(), source.partition), source.to);
+            let known = self.sources.entry(&source.topic, source.partition);
+            known.covered = Some(source.to);
         }
         false
     }

@@ -66,9 +66,9 @@ pub(super) enum Since {
 
 impl Shard {
     pub(super) fn note_counted(&mut self, source: &SourceRange, commit: &CommitRecord) {
-        let key = (source.topic.clone(), source.partition);
-        let is_first = !self.counted.contains_key(&key);
-        let counted = self.counted.entry(key).or_default();
+        let known = self.sources.entry(&source.topic, source.partition);
+        let is_first = known.counted.is_none();
+        let counted = known.counted.get_or_insert_default();
         if counted.catalogue == commit.catalogue && !is_first {
             return;
         }
@@ -99,8 +99,7 @@ impl Shard {
     fn since_of(&self, signal: &Signal) -> Since {
         let mut since = Since::Always;
         for topic in self.topics(signal) {
-            let partitions = self.counted.iter().filter(|((of, _), _)| of == topic);
-            for (_, counted) in partitions {
+            for counted in self.sources.counted(topic) {
                 for series in &signal.rests_on {
                     match counted.since_ms.get(&self.set.catalogue.id(*series)) {
                         None => return Since::Never,

@@ -69,13 +69,23 @@ impl Shard {
         let clocked = self.clocks.states();
         let known: BTreeSet<(&str, u32)> = clocked
             .map(|(topic, _, partition, _)| (topic, partition))
-            .chain(self.covered.keys().map(|(topic, at)| (topic.as_str(), *at)))
+            .chain(
+                self.sources
+                    .iter()
+                    .map(|source| (source.topic.as_str(), source.partition)),
+            )
             .collect();
-        let counted_of = |topic: &str, partition| self.counted.get(&(topic.to_owned(), partition));
+        let counted_of = |topic: &str, partition| {
+            let source = self.sources.get(topic, partition)?;
+            source.counted.as_ref()
+        };
         let sources = known.into_iter().map(|(topic, partition)| SourceRow {
             topic: topic.to_owned(),
             partition,
-            covered: self.covered.get(&(topic.to_owned(), partition)).copied(),
+            covered: self
+                .sources
+                .get(topic, partition)
+                .and_then(|source| source.covered),
             clock: clock_of(topic, partition),
             catalogue: counted_of(topic, partition).map_or(0, |counted| counted.catalogue),
             counted: counted_of(topic, partition).map_or_else(Vec::new, Counted::rows),
@@ -184,13 +194,10 @@ impl Shard {
 
     fn load_clocks(&mut self, head: &Head) {
         for source in &head.sources {
-            let key = (source.topic.clone(), source.partition);
-            if let Some(covered) = source.covered {
-                self.covered.insert(key.clone(), covered);
-            }
+            let known = self.sources.entry(&source.topic, source.partition);
+            known.covered = source.covered.or(known.covered);
             if !source.counted.is_empty() {
-                let counted = Counted::load(source.catalogue, &source.counted);
-                self.counted.insert(key, counted);
+                known.counted = Some(Counted::load(source.catalogue, &source.counted));
             }
             if let Some(clock) = &source.clock {
                 let state = SourceState {
