@@ -12,12 +12,14 @@ mod text;
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 use fenghuo_engine::record::DeliveryOutcome;
 use fenghuo_engine::{Outcome, Playback};
 use fenghuo_event::Timestamp;
-use fenghuo_intake::{Input, Merge, Message, Messages};
+use fenghuo_intake::{Input, Merge, Message, Messages, Rejected};
 
 use crate::cli;
 use crate::config::Config;
@@ -72,12 +74,11 @@ fn replay<W: Write>(
     let is_csv = |input: &Input| matches!(input, Input::CsvOrders(..));
     let mut rows = inputs.iter().any(is_csv).then(Rows::default);
     let opened: Result<Vec<Messages>, _> = inputs.into_iter().map(Messages::open).collect();
-    let mut messages = opened?;
+    let (items, reader) = read_ahead(opened?)?;
     let mut done = Done::default();
     let mut history = None;
     let mut readings = readings;
-    // Whatever stands before the first event has no time and goes first.
-    for item in Merge::new(messages.iter_mut(), i64::MIN) {
+    for item in items.into_iter().flatten() {
         match item? {
             (at_ms, Ok(message)) => {
                 done.events += 1;
@@ -106,7 +107,9 @@ fn replay<W: Write>(
     }
     if let Some(rows) = &mut rows {
         rows.rejected = done.rejected;
-        rows.skipped = messages.iter().map(Messages::skipped).sum();
+        let skipped = reader.join();
+        rows.skipped =
+            skipped.map_err(|_| anyhow::anyhow!("the thread that reads files panicked"))?;
     }
     let mut report = match history {
         Some(history) => history.end(until_ms)?,
@@ -119,6 +122,33 @@ fn replay<W: Write>(
     }
     report.rows = rows;
     Ok(report)
+}
+
+/// What files hold, in the order of time: each item with its time, in batches.
+type Items = mpsc::Receiver<Vec<anyhow::Result<(i64, Result<Message, Rejected>)>>>;
+
+/// Reads and decodes files in a thread of its own, a little ahead of the stages. It gives the number of
+/// rows that were skipped.
+fn read_ahead(mut messages: Vec<Messages>) -> io::Result<(Items, JoinHandle<u64>)> {
+    const BATCH: usize = 256;
+    const BATCHES: usize = 8;
+    let (to, items) = mpsc::sync_channel(BATCHES);
+    let read = move || {
+        // Whatever stands before the first event has no time and goes first.
+        let merged = Merge::new(messages.iter_mut(), i64::MIN);
+        let mut merged = merged.map(|item| item.map_err(anyhow::Error::from));
+        loop {
+            let batch: Vec<_> = merged.by_ref().take(BATCH).collect();
+            // Nobody takes more after an error.
+            if batch.is_empty() || to.send(batch).is_err() {
+                break;
+            }
+        }
+        drop(merged);
+        messages.iter().map(Messages::skipped).sum()
+    };
+    let reader = std::thread::Builder::new().name("files".to_owned());
+    Ok((items, reader.spawn(read)?))
 }
 
 /// The stages, and the time that has passed for them.

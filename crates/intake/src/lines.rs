@@ -117,7 +117,7 @@ impl Lines {
             if chunk.is_empty() && length == 0 {
                 return Ok(None);
             }
-            let end = chunk.iter().position(|byte| *byte == b'\n');
+            let end = memchr::memchr(b'\n', chunk);
             let part = &chunk[..end.unwrap_or(chunk.len())];
             let kept = part.len().min(room - self.buffer.len());
             self.buffer.extend_from_slice(&part[..kept]);

@@ -50,7 +50,7 @@ fn after_line_feed(bytes: &[u8]) -> usize {
         !found
     };
     let start = 32 * steps.iter().take_while(is_without).count();
-    let found = bytes[start..].iter().position(|byte| *byte == b'\n');
+    let found = memchr::memchr(b'\n', &bytes[start..]);
     found.map_or(bytes.len(), |place| start + place + 1)
 }
 
@@ -64,7 +64,7 @@ fn blank_lines(bytes: &[u8]) -> (usize, u64) {
     };
     let blank = &bytes[..32 * steps.iter().take_while(is_space).count()];
     // What stands behind the last line feed may be the beginning of a line that is not blank.
-    let Some(last) = blank.iter().rposition(|byte| *byte == b'\n') else {
+    let Some(last) = memchr::memrchr(b'\n', blank) else {
         return (0, 0);
     };
     let blank = &blank[..=last];

@@ -274,7 +274,7 @@ impl Records {
         let most = self.row_bytes_max;
         let fault = format!("the row is longer than {most} bytes, or a quote is left open");
         let rest = &self.buffer[self.used..];
-        if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
+        if let Some(length) = memchr::memchr(b'\n', rest) {
             return Ok(Some(self.take(length, true, Some(fault))));
         }
         // One line that is longer than the bound: it is passed over piece by piece.
@@ -283,7 +283,7 @@ impl Records {
         let mut end = self.at.clone();
         let is_ended = loop {
             let rest = &self.buffer[self.used..];
-            let found = rest.iter().position(|byte| *byte == b'\n');
+            let found = memchr::memchr(b'\n', rest);
             let length = found.map_or(rest.len(), |at| at + 1);
             end.pass(&rest[..length]);
             self.used += length;
