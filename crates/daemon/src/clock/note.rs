@@ -34,6 +34,17 @@ struct Note {
     step: Option<StepNote>,
     followed: Option<StepNote>,
     jump: Option<JumpNote>,
+    /// Of all the rest.
+    sum: u64,
+}
+
+impl Note {
+    /// Itself with a sum, by which damage is seen.
+    fn summed(mut self) -> io::Result<Self> {
+        self.sum = 0;
+        self.sum = xxhash_rust::xxh3::xxh3_64(&serde_json::to_vec(&self)?);
+        Ok(self)
+    }
 }
 
 #[derive(Deserialize, Serialize)]
@@ -80,6 +91,8 @@ pub fn read(folder: &Path) -> Option<(Known, i64)> {
         return None;
     }
     let note: Note = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let sum = note.sum;
+    let note = note.summed().ok().filter(|note| note.sum == sum)?;
     let (boot, up_ms) = since_start()?;
     let elapsed_ms = up_ms.checked_sub(note.up_ms)?;
     if note.boot != boot || elapsed_ms < 0 {
@@ -112,7 +125,9 @@ pub fn write(folder: &Path, known: &Known) -> io::Result<()> {
             to_ms: jump.to_ms,
             by_ms: jump.by_ms,
         }),
+        sum: 0,
     };
+    let note = note.summed()?;
     let part = folder.join(PART);
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
@@ -161,6 +176,7 @@ mod tests {
         for other in [
             text.replace("\"up_ms\":", "\"up_ms\":9"),
             text.replace("\"boot\":\"", "\"boot\":\"0"),
+            text.replace("3600000", "3600001"),
             "{".to_owned(),
             " ".repeat(5_000),
         ] {

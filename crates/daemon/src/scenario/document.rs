@@ -11,6 +11,8 @@ use fenghuo_signal::document::unknown;
 use fenghuo_signal::{Catalogue, Entity, ReadingState, shown};
 use serde_json::Value;
 
+use super::event;
+
 /// When a scenario begins that does not say so: 2026-11-11 00:00 in China.
 const BEGIN_MS: i64 = 1_794_326_400_000;
 
@@ -254,6 +256,11 @@ impl Reader<'_> {
                 );
             }
         }
+        let to_fill = self.scenarios.iter();
+        let wrong: Vec<String> = to_fill
+            .flat_map(|scenario| event::mistakes(self.file, scenario))
+            .collect();
+        self.mistakes.extend(wrong);
         match self.mistakes.is_empty() {
             true => Ok(self.scenarios),
             false => Err(self.mistakes),

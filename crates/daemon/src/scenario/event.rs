@@ -93,7 +93,7 @@ impl Row {
                 }
             }
         }
-        let parts = parts(&event.to_string(), sent.line)?;
+        let parts = parts(&event.to_string())?;
         let mut row = Self {
             begin_ms: begin_ms.saturating_add(sent.at_ms),
             over_ms: sent.over_ms,
@@ -135,8 +135,16 @@ impl Row {
     }
 }
 
+/// The mistakes in what is to be filled into the events of a scenario of the file `name`, a line each.
+pub fn mistakes<'a>(name: &'a str, scenario: &'a Scenario) -> impl Iterator<Item = String> + 'a {
+    scenario.sent.iter().filter_map(move |sent| {
+        let wrong = parts(&sent.event.to_string()).err()?;
+        Some(format!("{name}:{}: {wrong}", sent.line))
+    })
+}
+
 /// Cuts an event's text where something is to be filled in.
-fn parts(text: &str, line: usize) -> anyhow::Result<Vec<Part>> {
+fn parts(text: &str) -> anyhow::Result<Vec<Part>> {
     let mut parts = Vec::new();
     let mut rest = text;
     let mut done = String::new();
@@ -149,7 +157,7 @@ fn parts(text: &str, line: usize) -> anyhow::Result<Vec<Part>> {
                 let span = inner.strip_prefix("{time").unwrap_or_default();
                 let Some(more_ms) = more_ms(span) else {
                     bail!(
-                        "line {line}: {inner}}}: expected {{time}} or the time before or after it, \
+                        "{inner}}}: expected {{time}} or the time before or after it, \
                          such as {{time+48h}}"
                     );
                 };

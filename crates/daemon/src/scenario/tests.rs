@@ -166,11 +166,12 @@ fn times_and_numbers_are_filled_in() {
 #[test]
 fn every_mistake_is_told_with_what_helps() {
     let text = read("scenarios/price.md");
-    let edits: [(&str, &str); 16] = [
+    let edits: [(&str, &str); 17] = [
         ("# A sale", "A sale"),
         ("```json floor", "```json"),
         ("\"pack_units\": 1,", "\"pack_units\": 1"),
         ("{\"order\":", "{\"a\": 1, \"order\":"),
+        ("{\"order\":", "{\"meta\": {\"occurred_at\": \"{time+}\"}, \"order\":"),
         ("| 0s  | floor |", "| 0s  | flor |"),
         ("| 60s |", "| soon |"),
         ("| 60s |", "| 500d |"),
