@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use super::{Error, Limits, Room, UnsupportedError};
 
@@ -19,6 +19,9 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// What a decoder uses itself: zstd its window and its buffers, gzip its window and tables.
 const ZSTD_BUFFER_BYTES: usize = 512 * 1024;
 const GZIP_WORKING_BYTES: usize = 64 * 1024;
+
+/// Members of a gzip body at most: a decoder is made for each, however little it holds.
+const GZIP_MEMBERS_MAX: usize = 1_024;
 
 /// What the zstd decoder is given at once: it says of a fault only that it was within this.
 const ZSTD_STEP_BYTES: usize = 256;
@@ -158,10 +161,37 @@ impl Fault {
 }
 
 fn gzip(body: &[u8], bytes_max: usize, room: &mut dyn Room) -> Result<Vec<u8>, Stop> {
-    let mut reader = MultiGzDecoder::new(body);
+    let mut reader = Members {
+        member: GzDecoder::new(body),
+        begun: 1,
+    };
     let unpacked = fill(&mut reader, body.len(), bytes_max, room);
-    let left = reader.get_ref().len();
+    let left = reader.member.get_ref().len();
     unpacked.map_err(|fault| fault.at(body.len() - left))
+}
+
+/// The members of a gzip body, one after the other.
+struct Members<'a> {
+    member: GzDecoder<&'a [u8]>,
+    begun: usize,
+}
+
+impl Read for Members<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.member.read(into)?;
+            let rest = *self.member.get_ref();
+            if read > 0 || into.is_empty() || rest.is_empty() {
+                return Ok(read);
+            }
+            if self.begun == GZIP_MEMBERS_MAX {
+                let problem = format!("it has more than {GZIP_MEMBERS_MAX} members");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+            }
+            self.begun += 1;
+            self.member = GzDecoder::new(rest);
+        }
+    }
 }
 
 fn zstd(
@@ -472,6 +502,18 @@ mod tests {
         )
         .unwrap_err();
         assert!(matches!(error, Error::TooLarge { .. }));
+    }
+
+    /// Guards: an empty member of 20 bytes costs as much as a page of text.
+    #[test]
+    fn a_body_has_a_bounded_number_of_members() {
+        let empty = pack(b"", Packing::Gzip);
+        let body = [&empty.repeat(GZIP_MEMBERS_MAX - 1)[..], &pack(b"a", Packing::Gzip)].concat();
+        let unpacked = unpack(&body, Packing::Gzip, limits(1 << 20), &mut Boundless).unwrap();
+        assert_eq!(unpacked.as_ref(), b"a");
+        let body = [&empty[..], &body].concat();
+        let error = unpack(&body, Packing::Gzip, limits(1 << 20), &mut Boundless).unwrap_err();
+        assert!(error.to_string().contains("1024 members"), "{error}");
     }
 
     #[test]
