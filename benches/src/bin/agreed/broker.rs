@@ -49,7 +49,9 @@ impl Broker {
                 _own: None,
             },
             None => {
-                let kafka = Kafka::start()?;
+                // As Kafka has it by default, so that all threads of a daemon are there when its
+                // partitions are given out.
+                let kafka = Kafka::start_as(&[], "group.initial.rebalance.delay.ms=3000\n")?;
                 let process = std::fs::read_to_string(kafka.log_file().with_file_name("pid"))?;
                 Self {
                     bootstrap: kafka.bootstrap(),

@@ -97,11 +97,20 @@ impl Kafka {
     /// # Errors
     /// As [`Kafka::start`].
     pub fn start_behind(relays: &[u16]) -> Result<Self> {
+        Self::start_as(relays, "")
+    }
+
+    /// The same with further lines of the broker's config, as a cluster of a shop has it: the broker of
+    /// tests is quicker than that where nothing is measured by it.
+    ///
+    /// # Errors
+    /// As [`Kafka::start`].
+    pub fn start_as(relays: &[u16], config: &str) -> Result<Self> {
         require("java", &JAVA_PACKAGES)?;
         let jars = fetch_jars()?;
         let mut last = None;
         for _ in 0..TRIES {
-            match Self::start_once(&jars, relays) {
+            match Self::start_once(&jars, relays, config) {
                 Ok(kafka) => return Ok(kafka),
                 Err(error) => last = Some(error),
             }
@@ -190,7 +199,7 @@ impl Kafka {
         java(&self.jars, class)
     }
 
-    fn start_once(jars: &Path, relays: &[u16]) -> Result<Self> {
+    fn start_once(jars: &Path, relays: &[u16], config: &str) -> Result<Self> {
         let temporary = tempfile::Builder::new()
             .prefix("fenghuo-kafka-")
             .tempdir()
@@ -215,7 +224,7 @@ impl Kafka {
         let properties = temporary.path().join(PROPERTIES);
         fs::write(
             &properties,
-            server_properties(temporary.path(), &ports, &certificates),
+            server_properties(temporary.path(), &ports, &certificates) + config,
         )?;
         fs::write(temporary.path().join(LOG4J_PROPERTIES), LOG4J)?;
         format_storage(jars, &properties)?;
