@@ -4,7 +4,10 @@
 //! that is there is read as a run reads it, so that a malformed one is found, and is never shown; one
 //! that is not there is a warning.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+
+use fenghuo_signal::Kind;
 
 use crate::cli;
 use crate::config::{Config, Log};
@@ -68,6 +71,19 @@ fn describe(config: &Config, out: &mut String) -> fmt::Result {
         writeln!(out, "  watches   {folder}: {}", mappings.join(", "))?;
     }
     writeln!(out, "  rules     {}", config.rules.len())?;
+    let own = config.catalogue.measures().iter();
+    let own = own.filter(|measure| measure.is_own);
+    let kinds = own.flat_map(|measure| measure.kinds.iter());
+    let kinds: BTreeMap<&str, Kind> = kinds.map(|kind| (kind.name(), *kind)).collect();
+    for (name, kind) in kinds {
+        let (places, max) = (config.catalogue.places(kind), config.evaluate.entities_max);
+        if places > 1 {
+            writeln!(
+                out,
+                "  memory    an entity of kind {name} takes {places} of the {max} places of a panes partition"
+            )?;
+        }
+    }
     let plans = &config.plans;
     let (campaigns, skus) = (plans.campaigns.len(), plans.skus.len());
     writeln!(out, "  plans     {campaigns} campaigns, {skus} skus")?;

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 /// Every name of a condition: the screen has a word for each.
 #[cfg(test)]
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 14] = [
     clock::NAMES[0],
     clock::NAMES[1],
     clock::NAMES[2],
@@ -26,6 +26,8 @@ pub const NAMES: [&str; 12] = [
     "disk.full",
     crate::refusals::CONDITION,
     crate::sender::STUCK,
+    crate::sender::BEHIND,
+    crate::sender::UNDELIVERED,
     crate::sets::SUPERSEDED,
     "files.left",
     "files.slow",

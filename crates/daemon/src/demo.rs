@@ -194,6 +194,7 @@ fn shown(
     prometheus: metrics_exporter_prometheus::PrometheusHandle,
 ) -> Shown {
     Shown {
+        connections_max: usize::MAX,
         set: InForce::new(Set::built_in()),
         view: Arc::clone(view),
         identity: Arc::new(Identity::new(Known {

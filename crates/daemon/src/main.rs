@@ -15,6 +15,7 @@ mod http;
 mod identity;
 mod init;
 mod intake;
+mod limits;
 mod load;
 mod log_lines;
 mod measured;

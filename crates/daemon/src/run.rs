@@ -25,6 +25,7 @@ use crate::folder::copy::broken_off;
 use crate::http::{self, Elsewhere, Shown};
 use crate::identity::Identity;
 use crate::intake::Intake;
+use crate::limits;
 use crate::load::partition_for;
 use crate::measured::{Holdings, MeasuredLog};
 use crate::sender::Sender;
@@ -93,10 +94,15 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
         tracing::warn!(warning, "config");
     }
     let (token, intake_token) = (config.token()?, config.intake_token()?);
+    let connections_max = limits::connections(matches!(config.log, config::Log::Kafka))?;
     let means = Means::system()?;
     let terminal = means.terminal.clone();
     let notifier = Arc::new(Notifier::with(config.channels.clone(), means)?);
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    {
+        let _within = runtime.enter();
+        limits::survive_file_size().context("taking the signal of files that are too large")?;
+    }
     let listener = runtime
         .block_on(tokio::net::TcpListener::bind(config.http.listen))
         .with_context(|| format!("http.listen: cannot listen on {}", config.http.listen))?;
@@ -173,6 +179,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<Exit> {
     let intake = is_open.then(|| Arc::new(taker(&shared)));
     let refusals = intake.as_ref().map(|intake| Arc::clone(intake.refusals()));
     shown.intake = intake;
+    shown.connections_max = connections_max;
     shown.intake_token = intake_token;
     let shown = Arc::new(shown);
     let address = listener.local_addr()?;
@@ -349,6 +356,7 @@ fn shown(
     let (for_held, for_elsewhere) = (shared.holdings.clone(), Arc::clone(shared));
     let members = Mutex::new(None);
     Shown {
+        connections_max: usize::MAX,
         set: shared.topology.set.clone(),
         view: Arc::clone(&shared.view),
         identity: Arc::clone(&shared.identity),
@@ -579,6 +587,7 @@ fn start_workers(
             Arc::clone(&shared.identity),
             notifier,
             Arc::clone(&shared.conditions),
+            Arc::clone(&shared.view),
             runtime,
         );
         work(&shared.course, dispatch, name, &open, &mut |runner, _| {

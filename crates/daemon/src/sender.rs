@@ -7,13 +7,14 @@ mod queue;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use fenghuo_alert::Severity;
-use fenghuo_engine::Dispatch;
 use fenghuo_engine::record::{DeliveryOutcome, Intent, PageAction};
+use fenghuo_engine::{Dispatch, View};
 use fenghuo_notify::{Notifier, Outcome};
 
-use crate::clock;
+use crate::clock::{self, Watch};
 use crate::conditions::{Condition, Conditions};
 use crate::config::Config;
 use crate::deliver;
@@ -23,6 +24,18 @@ use queue::{Place, Queue};
 
 /// The condition of a channel whose receiver does not answer.
 pub const STUCK: &str = "channel.stuck";
+
+/// The condition of a channel that does not keep up with its pages.
+pub const BEHIND: &str = "channel.behind";
+
+/// The condition of pages that reached nobody.
+pub const UNDELIVERED: &str = "pages.undelivered";
+
+/// A page that has waited for longer is late.
+const LATE: Duration = Duration::from_secs(10);
+
+/// Pages that reached nobody are told of for so long after the last one.
+const UNDELIVERED_TOLD: Duration = Duration::from_secs(5 * 60);
 
 /// Sends what dispatch has committed, and brings back what became of it.
 pub struct Sender {
@@ -39,6 +52,9 @@ pub struct Sender {
     refreshing: Option<tokio::task::JoinHandle<()>>,
     watchdog: Option<Watchdog>,
     began_ms: i64,
+    view: Arc<View>,
+    /// Pages that reached nobody, and since when there are no more of them.
+    undelivered: (u64, Option<Watch>),
 }
 
 impl Sender {
@@ -48,6 +64,7 @@ impl Sender {
         identity: Arc<Identity>,
         notifier: Arc<Notifier>,
         conditions: Arc<Conditions>,
+        view: Arc<View>,
         runtime: tokio::runtime::Handle,
     ) -> Self {
         Self {
@@ -63,6 +80,8 @@ impl Sender {
                 Watchdog::new(watchdog, config.shop.id.clone().unwrap_or_default())
             }),
             began_ms: clock::now_ms(),
+            undelivered: (view.undelivered(), None),
+            view,
         }
     }
 
@@ -146,8 +165,8 @@ impl Sender {
     }
 
     /// Shows how the channels fare.
-    fn show(&self) {
-        let mut stuck = Vec::new();
+    fn show(&mut self) {
+        let (mut stuck, mut behind) = (Vec::new(), Vec::new());
         for standing in self.notifier.standing() {
             let name = standing.channel;
             let queue = self.queues.get(&name);
@@ -157,6 +176,21 @@ impl Sender {
             metrics::gauge!("fenghuo_channel_sending_pages", "channel" => name.clone())
                 .set(standing.sending as f64);
             let Some((since, reason)) = standing.failing.filter(|_| standing.is_stuck) else {
+                let late = queue.map_or(0, |queue| queue.late(LATE));
+                if late > 0 {
+                    behind.push(Condition {
+                        name: BEHIND,
+                        about: name.clone(),
+                        severity: Severity::Page,
+                        blocks_ready: false,
+                        text: format!(
+                            "{late} pages have waited for channel {name} for more than {} s: there are more than \
+                             its rate_per_minute lets through, or its receiver refuses some. Look at what fires \
+                             so often, or raise the rate to what the receiver takes.",
+                            LATE.as_secs()
+                        ),
+                    });
+                }
                 continue;
             };
             let text = format!(
@@ -174,7 +208,31 @@ impl Sender {
                 text,
             });
         }
-        self.conditions.replace(clock::now_ms(), STUCK, stuck);
+        let now_ms = clock::now_ms();
+        self.conditions.replace(now_ms, STUCK, stuck);
+        self.conditions.replace(now_ms, BEHIND, behind);
+        let undelivered = self.undelivered().into_iter().collect();
+        self.conditions.replace(now_ms, UNDELIVERED, undelivered);
+    }
+
+    /// What is said of pages that reached nobody.
+    fn undelivered(&mut self) -> Option<Condition> {
+        let all = self.view.undelivered();
+        if all > self.undelivered.0 {
+            self.undelivered = (all, Some(Watch::start()));
+        }
+        let last = self.undelivered.1.as_ref()?;
+        (last.elapsed() < UNDELIVERED_TOLD).then(|| Condition {
+            name: UNDELIVERED,
+            about: String::new(),
+            severity: Severity::Page,
+            blocks_ready: false,
+            text: format!(
+                "{all} pages since this process began reached nobody, the last one {} s ago. \
+                 /api/v1/deliveries tells which, and why.",
+                last.elapsed().as_secs()
+            ),
+        })
     }
 
     fn shop(&self) -> String {

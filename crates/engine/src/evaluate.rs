@@ -257,7 +257,7 @@ impl Evaluate {
         let refused = sum(|shard| shard.room.refused);
         let plans = sum(|shard| shard.room.plans_refused);
         let entries = [
-            ("entities", sum(|shard| shard.len() as u64)),
+            ("entities", sum(|shard| shard.places() as u64)),
             ("entities_refused", refused),
             ("plan_points", sum(|shard| shard.points() as u64)),
             ("plan_points_refused", plans),

@@ -1,13 +1,16 @@
 //! A channel's gate: how many requests a minute, how many at once, and who goes first.
 //!
 //! Nothing is dropped here: whoever comes waits. Pages of the highest severity go before all
-//! others, so that a storm of warnings cannot hold back the page that matters.
+//! others, so that a storm of warnings cannot hold back the page that matters. Of those pages the one
+//! that came last and the one that came first go in turn, so that a storm of pages cannot either:
+//! what is told now does not wait for all that was told before it.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as Queue, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex as Queue, Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 /// A token bucket, as the generic cell rate algorithm: one instant instead of a counter that
@@ -48,8 +51,8 @@ impl Bucket {
 pub(crate) struct Gate {
     bucket: Mutex<Bucket>,
     places: Arc<Semaphore>,
-    // Two fair queues; only the head of each asks the bucket.
-    urgent: Queue<()>,
+    // Only the head of each asks the bucket.
+    urgent: Line,
     calm: Queue<()>,
     urgent_waiting: AtomicUsize,
     urgent_left: Notify,
@@ -61,7 +64,7 @@ impl Gate {
         Self {
             bucket: Mutex::new(Bucket::new(rate_per_minute, burst, Instant::now())),
             places: Arc::new(Semaphore::new(in_flight_max.max(1))),
-            urgent: Queue::new(()),
+            urgent: Line::default(),
             calm: Queue::new(()),
             urgent_waiting: AtomicUsize::new(0),
             urgent_left: Notify::new(),
@@ -71,9 +74,9 @@ impl Gate {
     /// Waits for a token and a place; the place is held until the result is dropped.
     pub(crate) async fn enter(&self, urgency: Urgency) -> Option<OwnedSemaphorePermit> {
         let _waiting = (urgency == Urgency::Page).then(|| Waiting::at(self));
-        let _head = match urgency {
-            Urgency::Page => self.urgent.lock().await,
-            Urgency::Other => self.calm.lock().await,
+        let _heads = match urgency {
+            Urgency::Page => (Some(self.urgent.head().await), None),
+            Urgency::Other => (None, Some(self.calm.lock().await)),
         };
         loop {
             if urgency == Urgency::Other {
@@ -106,6 +109,102 @@ impl Gate {
                 return;
             }
             left.await;
+        }
+    }
+}
+
+/// Pages that wait to be the head.
+#[derive(Default)]
+struct Line(Mutex<Waiters>);
+
+#[derive(Default)]
+struct Waiters {
+    has_head: bool,
+    waiting: VecDeque<oneshot::Sender<()>>,
+    /// The last one that was called came last of all.
+    was_newest: bool,
+}
+
+impl Line {
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it is the head, and is it until the result is dropped.
+    async fn head(&self) -> Head<'_> {
+        let called = {
+            let mut line = self.lock();
+            if !line.has_head {
+                line.has_head = true;
+                return Head(self);
+            }
+            let (call, called) = oneshot::channel();
+            line.waiting.push_back(call);
+            called
+        };
+        // It is never dropped without a call: whoever leaves calls the next one.
+        let head = Called {
+            line: self,
+            called: Some(called),
+        };
+        head.wait().await
+    }
+
+    /// Lets the next one be the head.
+    fn leave(&self) {
+        let mut line = self.lock();
+        loop {
+            let next = match line.was_newest {
+                true => line.waiting.pop_front(),
+                false => line.waiting.pop_back(),
+            };
+            let Some(call) = next else {
+                line.has_head = false;
+                return;
+            };
+            // One that gave up waiting is passed over.
+            if call.send(()).is_ok() {
+                line.was_newest = !line.was_newest;
+                return;
+            }
+        }
+    }
+}
+
+/// The head of a line.
+struct Head<'a>(&'a Line);
+
+impl Drop for Head<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// One that waits to be called. Where it gives up after it was called, it calls the next one.
+struct Called<'a> {
+    line: &'a Line,
+    called: Option<oneshot::Receiver<()>>,
+}
+
+impl<'a> Called<'a> {
+    async fn wait(mut self) -> Head<'a> {
+        if let Some(called) = &mut self.called {
+            // Nobody drops a call: see `leave`.
+            let _ = called.await;
+        }
+        self.called = None;
+        Head(self.line)
+    }
+}
+
+impl Drop for Called<'_> {
+    fn drop(&mut self) {
+        let was_called = self.called.take().map(|mut called| {
+            called.close();
+            called.try_recv().is_ok()
+        });
+        if was_called == Some(true) {
+            self.line.leave();
         }
     }
 }
@@ -178,6 +277,31 @@ mod tests {
         }
         tasks.join_all().await;
         assert_eq!(*order.lock().unwrap(), ["page", "warn 1", "warn 2"]);
+    }
+
+    /// Guards: behind a burst of 900 pages the next one waited for 93 s.
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_and_the_oldest_page_go_in_turn() {
+        let gate = Arc::new(Gate::new(60, 1, 8));
+        drop(gate.enter(Urgency::Page).await);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..6 {
+            let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
+            tasks.spawn(async move {
+                let _place = gate.enter(Urgency::Page).await;
+                order.lock().unwrap().push(number);
+            });
+            tokio::task::yield_now().await;
+        }
+        // One that gives up is passed over, whenever it does.
+        let given_up = tokio::time::timeout(Duration::from_millis(1), gate.enter(Urgency::Page));
+        assert!(given_up.await.is_err());
+        tasks.join_all().await;
+        // The first one was the head when the others came.
+        assert_eq!(*order.lock().unwrap(), [0, 5, 1, 4, 2, 3]);
+        let soon = tokio::time::timeout(Duration::from_secs(2), gate.enter(Urgency::Page));
+        assert!(soon.await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

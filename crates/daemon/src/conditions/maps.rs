@@ -32,7 +32,8 @@ const MAPS: [Map; 5] = [
         refused: "entities_refused",
         lost: "skus, lanes or campaigns found no place, and nothing about them is judged or paged",
         remedy: "raise evaluate.entities_max (about 3.6 KiB each, for every panes partition), and look for a \
-                 sender that makes up names",
+                 sender that makes up names, and for own measures by which a sku takes several places \
+                 (`fenghuo check` tells)",
         severity: Severity::Page,
         told_ms: TOLD_MS,
     },

@@ -44,6 +44,8 @@ pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What is shown, and to whom.
 pub struct Shown {
+    /// Connections at a time, where the process may have few files open.
+    pub connections_max: usize,
     /// What is counted and read, and what a reading is graded by.
     pub set: InForce,
     /// What the stages know.

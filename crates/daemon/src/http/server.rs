@@ -113,7 +113,19 @@ pub async fn serve(
     shown: Arc<Shown>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    serve_within(listener, shown, Bounds::default(), shutdown).await
+    let bounds = Bounds::default();
+    let connections_max = bounds.connections_max.min(shown.connections_max);
+    if connections_max < bounds.connections_max {
+        tracing::warn!(
+            connections_max,
+            "as few files may be open, fewer connections than usual are taken at a time"
+        );
+    }
+    let bounds = Bounds {
+        connections_max,
+        ..bounds
+    };
+    serve_within(listener, shown, bounds, shutdown).await
 }
 
 /// As [`serve`], within other bounds.

@@ -86,6 +86,7 @@ fn fill() -> (Arc<View>, i64) {
 pub(super) fn shown() -> Shown {
     let (view, now_ms) = filled();
     Shown {
+        connections_max: usize::MAX,
         set: InForce::new(Config::without_file().unwrap().set()),
         view,
         identity: Arc::new(Identity::new(Known {

@@ -171,7 +171,10 @@ fn every_mistake_is_told_with_what_helps() {
         ("```json floor", "```json"),
         ("\"pack_units\": 1,", "\"pack_units\": 1"),
         ("{\"order\":", "{\"a\": 1, \"order\":"),
-        ("{\"order\":", "{\"meta\": {\"occurred_at\": \"{time+}\"}, \"order\":"),
+        (
+            "{\"order\":",
+            "{\"meta\": {\"occurred_at\": \"{time+}\"}, \"order\":",
+        ),
         ("| 0s  | floor |", "| 0s  | flor |"),
         ("| 60s |", "| soon |"),
         ("| 60s |", "| 500d |"),

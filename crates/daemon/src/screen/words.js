@@ -36,7 +36,8 @@ const en = {
   conditions_title: "Fenghuo itself", utc_assumed: "UTC, no time zone is known",
   is_clock_behind: "the clock is behind", is_clock_ahead: "the clock is ahead, or events are old", is_clock_stepped: "the clock was set",
   is_clock_broker: "the brokers' clock differs", is_disk_full: "the disk is full", is_map_full: "a map is full",
-  is_intake_refusing: "many events are refused", is_channel_stuck: "a channel is stuck",
+  is_intake_refusing: "many events are refused", is_channel_stuck: "a channel is stuck", is_channel_behind: "pages wait for a channel",
+  is_pages_undelivered: "pages reached nobody",
   is_set_superseded: "other rules are in force than in its files", is_files_left: "files are not read", is_files_slow: "a file takes long", is_log_lost: "the log file is gone",
 };
 
@@ -76,7 +77,8 @@ const hans = {
   conditions_title: "烽火自身", utc_assumed: "UTC，时区未知",
   is_clock_behind: "时钟偏慢", is_clock_ahead: "时钟偏快，或事件是旧的", is_clock_stepped: "时钟被调整",
   is_clock_broker: "broker 时钟不一致", is_disk_full: "磁盘已满", is_map_full: "表已满",
-  is_intake_refusing: "大量事件被拒收", is_channel_stuck: "通知渠道卡住",
+  is_intake_refusing: "大量事件被拒收", is_channel_stuck: "通知渠道卡住", is_channel_behind: "告警在排队等待渠道",
+  is_pages_undelivered: "有告警未能送达",
   is_set_superseded: "生效规则与本机文件不同", is_files_left: "有文件未读取", is_files_slow: "文件读取过久", is_log_lost: "日志文件已丢失",
 };
 
@@ -116,7 +118,8 @@ const hant = {
   conditions_title: "烽火自身", utc_assumed: "UTC，時區未知",
   is_clock_behind: "時鐘偏慢", is_clock_ahead: "時鐘偏快，或事件是舊的", is_clock_stepped: "時鐘被調整",
   is_clock_broker: "broker 時鐘不一致", is_disk_full: "磁碟已滿", is_map_full: "表已滿",
-  is_intake_refusing: "大量事件被拒收", is_channel_stuck: "通知管道卡住",
+  is_intake_refusing: "大量事件被拒收", is_channel_stuck: "通知管道卡住", is_channel_behind: "告警在排隊等待管道",
+  is_pages_undelivered: "有告警未能送達",
   is_set_superseded: "生效規則與本機檔案不同", is_files_left: "有檔案未讀取", is_files_slow: "檔案讀取過久", is_log_lost: "日誌檔案已遺失",
 };
 

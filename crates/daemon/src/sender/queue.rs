@@ -2,11 +2,11 @@
 //!
 //! A page goes before warnings and before news that something is over. Each of the two kinds has
 //! places of its own, so neither a storm of warnings nor a channel that stands still can hold back
-//! a page of another channel, or of this one.
+//! a page of another channel, or of this one. Of many pages the last one and the first one go in turn.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fenghuo_alert::Severity;
 use fenghuo_engine::record::{Intent, PageAction};
@@ -29,16 +29,42 @@ const CLASSES: usize = 3;
 #[derive(Default)]
 pub struct Queue {
     waiting: [VecDeque<Waiting>; CLASSES],
+    /// The last page that was taken out came last of all.
+    was_newest: bool,
     /// Triggers of pages that are being sent, and all else that is.
-    sending: [Arc<AtomicUsize>; 2],
+    sending: [Arc<Sending>; 2],
+}
+
+/// What is being sent: since when it waits, by the number of its place.
+#[derive(Default)]
+struct Sending {
+    held: Mutex<(u64, BTreeMap<u64, Watch>)>,
+}
+
+impl Sending {
+    fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Watch>)> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn len(&self) -> usize {
+        self.lock().1.len()
+    }
+
+    fn take(self: &Arc<Self>, since: Watch) -> Place {
+        let mut held = self.lock();
+        held.0 += 1;
+        let number = held.0;
+        held.1.insert(number, since);
+        Place(Arc::clone(self), number)
+    }
 }
 
 /// A place among those that are being sent, until it is dropped.
-pub struct Place(Arc<AtomicUsize>);
+pub struct Place(Arc<Sending>, u64);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Release);
+        self.0.lock().1.remove(&self.1);
     }
 }
 
@@ -61,13 +87,15 @@ impl Queue {
     pub fn pop(&mut self) -> Option<(Arc<Intent>, Place)> {
         for class in 0..CLASSES {
             let sending = &self.sending[class.min(1)];
-            if self.waiting[class].is_empty() || sending.load(Ordering::Relaxed) >= SENDING_MAX {
+            if self.waiting[class].is_empty() || sending.len() >= SENDING_MAX {
                 continue;
             }
-            sending.fetch_add(1, Ordering::Relaxed);
-            let place = Place(Arc::clone(sending));
-            let next = self.waiting[class].pop_front()?;
-            return Some((next.intent, place));
+            self.was_newest = class == 0 && !self.was_newest;
+            let next = match self.was_newest {
+                true => self.waiting[class].pop_back()?,
+                false => self.waiting[class].pop_front()?,
+            };
+            return Some((next.intent, sending.take(next.since)));
         }
         None
     }
@@ -102,8 +130,16 @@ impl Queue {
 
     /// How many are being sent.
     pub fn sending(&self) -> usize {
-        let sending = self.sending.iter();
-        sending.map(|count| count.load(Ordering::Acquire)).sum()
+        self.sending.iter().map(|sending| sending.len()).sum()
+    }
+
+    /// Triggers of pages that have waited for longer than `time`, here or while they are being sent.
+    pub fn late(&self, time: Duration) -> usize {
+        let sending = self.sending[0].lock();
+        let sending = sending.1.values();
+        let waiting = self.waiting[0].iter().map(|waiting| &waiting.since);
+        let all = sending.chain(waiting);
+        all.filter(|since| since.elapsed() > time).count()
     }
 }
 
@@ -186,6 +222,29 @@ pub mod tests {
             format!("warn {SENDING_MAX}")
         );
         assert_eq!(queue.waiting(), SENDING_MAX);
+    }
+
+    #[test]
+    fn the_newest_and_the_oldest_page_go_in_turn_and_late_ones_are_counted() {
+        let mut queue = Queue::default();
+        for number in 0..4 {
+            let id = number.to_string();
+            let page = intent(&id, PageAction::Trigger, Severity::Page, &[]);
+            queue.push(Arc::new(page));
+        }
+        let taken: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        let ids: Vec<&str> = taken.iter().map(|(one, _)| &*one.delivery_id).collect();
+        assert_eq!(ids, ["3", "0", "2", "1"]);
+        queue.push(Arc::new(intent(
+            "4",
+            PageAction::Trigger,
+            Severity::Page,
+            &[],
+        )));
+        assert_eq!(queue.late(Duration::ZERO), 5);
+        assert_eq!(queue.late(Duration::from_secs(60)), 0);
+        drop(taken);
+        assert_eq!(queue.late(Duration::ZERO), 1);
     }
 
     #[test]

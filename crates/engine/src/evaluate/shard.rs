@@ -230,9 +230,9 @@ impl Shard {
         &self.set
     }
 
-    /// Number of entities.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+    /// Places that its entities take.
+    pub(crate) fn places(&self) -> usize {
+        self.room.taken
     }
 
     /// Points of all plans.
@@ -462,7 +462,8 @@ impl Shard {
             return Some(*id);
         }
         let entity = Entity::from(entity);
-        let has_room = self.room.take(&entity, claim, self.entries.len());
+        let places = self.set.catalogue.places(entity.kind);
+        let has_room = self.room.take(&entity, claim, places);
         has_room.then(|| self.insert(entity, claim))
     }
 

@@ -508,7 +508,11 @@ mod tests {
     #[test]
     fn a_body_has_a_bounded_number_of_members() {
         let empty = pack(b"", Packing::Gzip);
-        let body = [&empty.repeat(GZIP_MEMBERS_MAX - 1)[..], &pack(b"a", Packing::Gzip)].concat();
+        let body = [
+            &empty.repeat(GZIP_MEMBERS_MAX - 1)[..],
+            &pack(b"a", Packing::Gzip),
+        ]
+        .concat();
         let unpacked = unpack(&body, Packing::Gzip, limits(1 << 20), &mut Boundless).unwrap();
         assert_eq!(unpacked.as_ref(), b"a");
         let body = [&empty[..], &body].concat();

@@ -40,6 +40,18 @@ pub const BUILT_IN: [(&str, &str); 6] = [
 
 /// Measures that a shop may add.
 pub const OWN_MEASURES_MAX: usize = 64;
+
+/// What an entity takes by the built-in measures and signals, bytes.
+const PLACE_BYTES: usize = 3_700;
+
+/// What an entity takes for an own measure with panes: those that are never cut, and their tiers.
+const PANED_BYTES: usize = 800;
+
+/// What it takes for one without, besides its columns.
+const LEVEL_BYTES: usize = 64;
+
+/// What it takes for a signal: its slot, its reading, and the screen's copy of that.
+const SIGNAL_BYTES: usize = 400;
 /// Signals that a shop may add.
 pub const OWN_SIGNALS_MAX: usize = 128;
 /// Rows that one event may count for in what a shop adds: a measure has one for each kind.
@@ -308,6 +320,21 @@ impl Catalogue {
     /// What is done with an event.
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// How many places an entity of a kind takes among those that there is memory for: one by what is
+    /// built in, and more where a shop's own measures and signals are about it.
+    pub fn places(&self, kind: Kind) -> usize {
+        let own = self.measures.iter().filter(|measure| measure.is_own);
+        let own = own.filter(|measure| measure.kinds.contains(&kind));
+        let measures = own.map(|measure| match measure.is_paned() {
+            true => PANED_BYTES,
+            false => LEVEL_BYTES + 8 * measure.columns.len(),
+        });
+        let own = self.signals.iter().filter(|signal| signal.is_own);
+        let signals = own.filter(|signal| signal.kinds.contains(&kind)).count();
+        let bytes = measures.sum::<usize>() + signals * SIGNAL_BYTES;
+        1 + bytes / PLACE_BYTES
     }
 
     /// The files that a shop added.

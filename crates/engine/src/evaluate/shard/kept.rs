@@ -232,7 +232,8 @@ impl Shard {
         let entity = Entity::pair(kind, &name.first, &name.second);
         let claim = Claim::from_number(row.claim);
         // One that there is no room for any more is told as those are that find none.
-        if !self.room.keep(&entity, claim, self.entries.len()) {
+        let places = self.set.catalogue.places(kind);
+        if !self.room.keep(&entity, claim, places) {
             return Ok(());
         }
         let id = self.insert(entity, claim);

@@ -98,6 +98,8 @@ impl Claim {
 #[derive(Debug)]
 pub(crate) struct Room {
     max: usize,
+    /// Places that are taken.
+    pub(crate) taken: usize,
     told: usize,
     other: usize,
     /// Times that something about an entity without a place was dropped.
@@ -112,6 +114,7 @@ impl Room {
     pub(crate) fn new(max: usize) -> Self {
         Self {
             max,
+            taken: 0,
             told: 0,
             other: 0,
             refused: 0,
@@ -120,40 +123,42 @@ impl Room {
         }
     }
 
-    /// Gives an entity a place, where there is one for its claim besides the `taken` ones.
-    pub(crate) fn take(&mut self, entity: &Entity, claim: Claim, taken: usize) -> bool {
+    /// Gives an entity its places, where there are so many for its claim.
+    pub(crate) fn take(&mut self, entity: &Entity, claim: Claim, places: usize) -> bool {
         let third = self.max / 3;
+        let (told, other) = (self.told + places, self.other + places);
         let has_share = match claim {
             Claim::Sold => true,
-            Claim::Told => self.told + self.other < self.max - third,
-            Claim::Other => self.other < third && self.told + self.other < self.max - third,
+            Claim::Told => told + self.other <= self.max - third,
+            Claim::Other => other <= third && other + self.told <= self.max - third,
         };
-        let is_free = has_share && taken < self.max;
+        let is_free = has_share && self.taken + places <= self.max;
         if !is_free {
             self.refused += 1;
             self.note(entity);
             return false;
         }
-        self.give(claim);
+        self.give(claim, places);
         true
     }
 
-    /// A place that was given in an earlier life, whatever the shares are now.
-    pub(crate) fn keep(&mut self, entity: &Entity, claim: Claim, taken: usize) -> bool {
-        if taken >= self.max {
+    /// Places that were given in an earlier life, whatever the shares are now.
+    pub(crate) fn keep(&mut self, entity: &Entity, claim: Claim, places: usize) -> bool {
+        if self.taken + places > self.max {
             self.refused += 1;
             self.note(entity);
             return false;
         }
-        self.give(claim);
+        self.give(claim, places);
         true
     }
 
-    fn give(&mut self, claim: Claim) {
+    fn give(&mut self, claim: Claim, places: usize) {
+        self.taken += places;
         match claim {
             Claim::Sold => {}
-            Claim::Told => self.told += 1,
-            Claim::Other => self.other += 1,
+            Claim::Told => self.told += places,
+            Claim::Other => self.other += places,
         }
     }
 
