@@ -283,6 +283,9 @@ impl Channel {
                     return self.out_of_time(otherwise, attempts, &last);
                 }
             };
+            if Instant::now() >= began + self.patience(otherwise) {
+                return self.out_of_time(otherwise, attempts, &last);
+            }
             attempts += 1;
             let verdict = self.attempt(means, page, message).await;
             drop(place);

@@ -105,7 +105,11 @@ pub fn classify(answer: &Answer, now_ms: i64) -> Verdict {
 
 /// Status and the beginning of the body, on one line.
 pub fn reason(answer: &Answer) -> String {
-    let quote = crate::text::one_line(&answer.body, QUOTE_CHARS_MAX);
+    let line = crate::text::one_line(&answer.body, QUOTE_CHARS_MAX);
+    let quote = match crate::text::words_of(&line) {
+        Some(words) => words,
+        None => "[the answer is no plain text]".to_owned(),
+    };
     if quote.is_empty() {
         format!("status {}", answer.status)
     } else {

@@ -244,7 +244,7 @@ async fn a_receiver_that_quotes_another_channels_key_does_not_make_us_show_it() 
         panic!("{outcome:?}")
     };
     assert!(
-        reason.ends_with("[the answer repeats a secret]"),
+        reason.ends_with("[the answer is no plain text]"),
         "{reason}"
     );
 }
