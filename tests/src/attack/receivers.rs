@@ -23,6 +23,14 @@ pub(super) const ATTACKS: &[Attack] = &[
         play: stuck_channel,
     },
     Attack {
+        name: "burst-of-pages",
+        done: "hundreds of skus are sold below their floors at once, far more than a channel's rate; then a few more",
+        expected: "p99 of those few <= 2 s, and that pages wait is named by /-/ready and the metrics",
+        on_kafka: true,
+        in_short: true,
+        play: burst_of_pages,
+    },
+    Attack {
         name: "costly-template",
         done: "a channel's title and text are loops of 10^8 steps and of endless output",
         expected: "the page comes as plain text within 2 s, and another channel's too",
@@ -51,6 +59,32 @@ pub fn below_floor(prefix: &str, skus: usize) -> Vec<Value> {
         ]
     };
     (0..skus).flat_map(pair).collect()
+}
+
+fn burst_of_pages(settings: &Settings) -> Result<Finding> {
+    const WORDS: [&str; 1] = ["channel.behind"];
+    let mut finding = Finding::default();
+    let site = Site::running(settings, "burst-of-pages", "")?;
+    let burst = settings.pick(600, 4_000);
+    for part in below_floor("burst", burst).chunks(1_000) {
+        site.send(part)?;
+    }
+    let pages = site.pages("real", settings.pick(5, 20), Duration::from_secs(10))?;
+    finding.measure(format!("pages behind a burst of {burst}: {pages}"));
+    finding.expect(
+        pages.percentile(99) <= PAGE_MS_MAX,
+        format!("pages took {pages}"),
+    );
+    let told = wait::until("it to be told", Duration::from_secs(20), || {
+        site.ready_names(&WORDS)
+    });
+    finding.expect(
+        told.is_ok(),
+        "/-/ready does not name the channel that is behind",
+    );
+    let metric = site.metric_names("fenghuo_condition", &WORDS);
+    finding.expect(metric.is_some(), "no fenghuo_condition names it");
+    Ok(finding)
 }
 
 fn stuck_channel(settings: &Settings) -> Result<Finding> {
