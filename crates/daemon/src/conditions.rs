@@ -17,7 +17,7 @@ use serde::Serialize;
 
 /// Every name of a condition: the screen has a word for each.
 #[cfg(test)]
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     clock::NAMES[0],
     clock::NAMES[1],
     clock::NAMES[2],
@@ -29,6 +29,7 @@ pub const NAMES: [&str; 14] = [
     crate::sender::BEHIND,
     crate::sender::UNDELIVERED,
     crate::sets::SUPERSEDED,
+    "files.folder",
     "files.left",
     "files.slow",
     "log.lost",

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fenghuo_intake::watch::{Batch, Directory, TOPIC, Watcher};
+use fenghuo_intake::watch::{Batch, Directory, Seen, TOPIC, Watcher};
 use fenghuo_log::{
     Append, Assigned, Commit, Error, Log, Polled, Session, SessionSpec, Start, TopicPartition,
     TopicSpec,
@@ -31,6 +31,12 @@ const PACE: Duration = Duration::from_secs(1);
 /// A file that is being read for so long is told.
 const SLOW: Duration = Duration::from_secs(30);
 
+/// A folder that cannot be read for so long is told.
+const AWAY_MS: i64 = 30_000;
+
+/// A folder that nobody has looked at for so long is not told any more: another process may watch now.
+const UNSEEN_MS: i64 = 60_000;
+
 /// How soon a stop is noticed.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -49,7 +55,72 @@ pub struct Halt<'a> {
     pub slow: &'a Slow<'a>,
     /// Is told how many files have found no place for long, and how many places there are.
     pub left: &'a dyn Fn(Option<(usize, usize)>),
+    /// Is told for how many ms the folder has been out of reach and why, or that it has not for long.
+    pub away: &'a Absent<'a>,
 }
+
+/// The folder, as it was named when the process began, and whether it is out of reach. Lives come and
+/// go, and it must not seem to come back with each of them.
+struct Place {
+    directory: Directory,
+    away: Option<Away>,
+}
+
+/// The folder is out of reach.
+struct Away {
+    since_ms: i64,
+    /// When it was looked at last.
+    seen_ms: i64,
+    why: String,
+}
+
+impl Place {
+    fn new(settings: &Watched) -> Self {
+        Self {
+            directory: Directory::new(settings.folder.clone()),
+            away: None,
+        }
+    }
+
+    /// The files that are there; nothing where it is out of reach, since an empty listing would look
+    /// as if all files had gone.
+    fn list(&mut self, now_ms: i64) -> Option<Vec<Seen>> {
+        let error = match self.directory.list() {
+            Ok(listing) => {
+                if self.away.take().is_some() {
+                    let folder = self.directory.path().display().to_string();
+                    tracing::info!(folder, "the watched folder is read again");
+                }
+                return Some(listing);
+            }
+            Err(error) => error,
+        };
+        let since_ms = match &self.away {
+            Some(away) => away.since_ms,
+            None => {
+                let folder = self.directory.path().display().to_string();
+                tracing::warn!(folder, %error, "the watched folder cannot be read");
+                now_ms
+            }
+        };
+        self.away = Some(Away {
+            since_ms,
+            seen_ms: now_ms,
+            why: error.to_string(),
+        });
+        None
+    }
+
+    /// For how many ms it has been out of reach, where that is long, and why.
+    fn away(&self, now_ms: i64) -> Option<(i64, &str)> {
+        let away = self.away.as_ref()?;
+        let is_told = now_ms - away.since_ms >= AWAY_MS && now_ms - away.seen_ms < UNSEEN_MS;
+        is_told.then(|| (now_ms - away.since_ms, &*away.why))
+    }
+}
+
+/// For how many ms, and why.
+type Absent<'a> = dyn Fn(Option<(i64, &str)>) + 'a;
 
 /// A file, its bytes so far, and for how long.
 type Slow<'a> = dyn Fn(Option<(&str, u64, Duration)>) + 'a;
@@ -64,8 +135,13 @@ pub fn watch(
 ) -> anyhow::Result<()> {
     let stop = halt.stop;
     let mut backoff = BACKOFF.0;
+    let mut place = Place::new(settings);
+    // How long a file has rested is a span: a clock that is put right must not change it.
+    let watch = clock::Watch::start();
     while !stop.load(Ordering::Relaxed) {
-        let error = match live(log, config, identity, settings, halt, &mut backoff) {
+        let life = Life::open(log, config, identity, settings, &mut place);
+        let ended = life.and_then(|life| live(life, &watch, halt, &mut backoff));
+        let error = match ended {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -89,12 +165,10 @@ fn wait(time: Duration, stop: &AtomicBool) {
     }
 }
 
-/// From opening a session to its end.
+/// From an open session to its end.
 fn live(
-    log: &dyn Log,
-    config: &Config,
-    identity: &Identity,
-    settings: &Watched,
+    mut life: Life<'_>,
+    watch: &clock::Watch,
     halt: Halt<'_>,
     backoff: &mut Duration,
 ) -> anyhow::Result<()> {
@@ -103,11 +177,9 @@ fn live(
         pause,
         slow,
         left,
+        away,
     } = halt;
-    let mut life = Life::open(log, config, identity, settings)?;
     let mut reading: BTreeMap<String, clock::Watch> = BTreeMap::new();
-    // How long a file has rested is a span: a clock that is put right must not change it.
-    let watch = clock::Watch::start();
     while !stop.load(Ordering::Relaxed) {
         if pause() {
             wait(PACE, stop);
@@ -117,6 +189,7 @@ fn live(
         let more = life.turn(now_ms)?;
         slow(life.slowest(&mut reading));
         left(life.left(now_ms));
+        away(life.place.away(now_ms));
         *backoff = BACKOFF.0;
         if !more {
             wait(PACE, stop);
@@ -132,11 +205,9 @@ struct Life<'a> {
     /// Whose events are taken.
     identity: &'a Identity,
     settings: &'a Watched,
-    folder: Directory,
+    place: &'a mut Place,
     /// What is known, while this member is the one that watches.
     watcher: Option<Watcher>,
-    /// The folder was out of reach at the last look.
-    is_away: bool,
 }
 
 impl<'a> Life<'a> {
@@ -145,6 +216,7 @@ impl<'a> Life<'a> {
         config: &'a Config,
         identity: &'a Identity,
         settings: &'a Watched,
+        place: &'a mut Place,
     ) -> anyhow::Result<Self> {
         log.ensure(&[TopicSpec {
             name: TOPIC.to_owned(),
@@ -165,9 +237,8 @@ impl<'a> Life<'a> {
             appends: Appends::new(log, config),
             identity,
             settings,
-            folder: Directory(settings.folder.clone()),
+            place,
             watcher: None,
-            is_away: false,
         })
     }
 
@@ -183,25 +254,17 @@ impl<'a> Life<'a> {
             }
             Polled::Revoked(taken) | Polled::Lost(taken) => {
                 self.watcher = None;
+                self.place.away = None;
                 self.session.release(&taken)?;
             }
         }
         let Some(watcher) = &mut self.watcher else {
             return Ok(false);
         };
-        let listing = match self.folder.list() {
-            Ok(listing) => listing,
-            Err(error) => {
-                // An empty listing would look as if all files had gone.
-                if !std::mem::replace(&mut self.is_away, true) {
-                    let folder = self.folder.0.display().to_string();
-                    tracing::warn!(folder, %error, "the watched folder cannot be listed");
-                }
-                return Ok(false);
-            }
+        let Some(listing) = self.place.list(now_ms) else {
+            return Ok(false);
         };
-        self.is_away = false;
-        let batch = watcher.look(now_ms, &listing, &self.folder);
+        let batch = watcher.look(now_ms, &listing, &self.place.directory);
         let more = batch.more;
         self.commit(batch)?;
         Ok(more)
@@ -258,7 +321,7 @@ impl<'a> Life<'a> {
         // What is written from now on is known here.
         let start = [(0, assigned.partition.clone(), assigned.high)];
         self.session.start(&start)?;
-        let folder = self.folder.0.display().to_string();
+        let folder = self.place.directory.path().display().to_string();
         let (files, rows) = (watcher.files(), watcher.rows());
         tracing::info!(folder, files, rows, "watching");
         self.watcher = Some(watcher);

@@ -132,7 +132,7 @@ impl Desk {
     }
 
     fn look(&mut self) {
-        let folder = Directory(self.folder.path().to_owned());
+        let folder = Directory::new(self.folder.path().to_owned());
         loop {
             let listing = folder.list().unwrap();
             let batch = self.watcher.look(self.now_ms, &listing, &folder);

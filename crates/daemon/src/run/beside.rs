@@ -45,6 +45,14 @@ pub(super) fn start_watch(shared: &Arc<Shared>) -> Option<Worker> {
                 let now_ms = clock::now_ms();
                 shared.conditions.replace(now_ms, watched::LEFT_FILES, left);
             },
+            away: &|away| {
+                let folder = &watched.folder;
+                let away = away.map(|(ms, why)| watched::folder_away(folder, ms, why));
+                let away = away.into_iter().collect();
+                let now_ms = clock::now_ms();
+                let name = watched::FOLDER_AWAY;
+                shared.conditions.replace(now_ms, name, away);
+            },
         };
         if let Err(error) = watch::watch(&*log, config, identity, &watched, halt) {
             shared.course.fail(format!("{name}: {error:#}"));

@@ -2,6 +2,7 @@
 //!
 //! Owns the looking; what is found stands in [`crate::conditions`], and is paged from there.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,26 @@ pub(super) fn left_files(left: usize, places: usize) -> Condition {
             "{left} files of the watched folder are not read: {places} others wait to be read, or \
              {} are there. Take old ones away, or raise intake.files_max.",
             places.saturating_mul(fenghuo_intake::watch::FILES_PER_PLACE)
+        ),
+    }
+}
+
+/// The name of what [`folder_away`] makes.
+pub(super) const FOLDER_AWAY: &str = "files.folder";
+
+/// The watched folder has been out of reach for so long.
+pub(super) fn folder_away(folder: &Path, ms: i64, why: &str) -> Condition {
+    let folder = folder.display().to_string();
+    Condition {
+        name: FOLDER_AWAY,
+        about: folder.chars().take(FILE_CHARS_MAX).collect(),
+        severity: Severity::Page,
+        blocks_ready: false,
+        text: format!(
+            "The watched folder {folder:.200} has been out of reach for {} s, and no exports are \
+             taken: {why:.200}. Put it back, mount it or give the rights back; start the daemon \
+             again if another folder is meant.",
+            ms / 1_000
         ),
     }
 }

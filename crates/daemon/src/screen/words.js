@@ -38,7 +38,7 @@ const en = {
   is_clock_broker: "the brokers' clock differs", is_disk_full: "the disk is full", is_map_full: "a map is full",
   is_intake_refusing: "many events are refused", is_channel_stuck: "a channel is stuck", is_channel_behind: "pages wait for a channel",
   is_pages_undelivered: "pages reached nobody",
-  is_set_superseded: "other rules are in force than in its files", is_files_left: "files are not read", is_files_slow: "a file takes long", is_log_lost: "the log file is gone",
+  is_set_superseded: "other rules are in force than in its files", is_files_folder: "the exports folder is out of reach", is_files_left: "files are not read", is_files_slow: "a file takes long", is_log_lost: "the log file is gone",
 };
 
 const hans = {
@@ -79,7 +79,7 @@ const hans = {
   is_clock_broker: "broker 时钟不一致", is_disk_full: "磁盘已满", is_map_full: "表已满",
   is_intake_refusing: "大量事件被拒收", is_channel_stuck: "通知渠道卡住", is_channel_behind: "告警在排队等待渠道",
   is_pages_undelivered: "有告警未能送达",
-  is_set_superseded: "生效规则与本机文件不同", is_files_left: "有文件未读取", is_files_slow: "文件读取过久", is_log_lost: "日志文件已丢失",
+  is_set_superseded: "生效规则与本机文件不同", is_files_folder: "导出文件夹无法读取", is_files_left: "有文件未读取", is_files_slow: "文件读取过久", is_log_lost: "日志文件已丢失",
 };
 
 const hant = {
@@ -120,7 +120,7 @@ const hant = {
   is_clock_broker: "broker 時鐘不一致", is_disk_full: "磁碟已滿", is_map_full: "表已滿",
   is_intake_refusing: "大量事件被拒收", is_channel_stuck: "通知管道卡住", is_channel_behind: "告警在排隊等待管道",
   is_pages_undelivered: "有告警未能送達",
-  is_set_superseded: "生效規則與本機檔案不同", is_files_left: "有檔案未讀取", is_files_slow: "檔案讀取過久", is_log_lost: "日誌檔案已遺失",
+  is_set_superseded: "生效規則與本機檔案不同", is_files_folder: "匯出資料夾無法讀取", is_files_left: "有檔案未讀取", is_files_slow: "檔案讀取過久", is_log_lost: "日誌檔案已遺失",
 };
 
 const languages = { en, "zh-Hans": hans, "zh-Hant": hant };

@@ -18,6 +18,10 @@ columns = { order_id = "订单", sku = "货号", quantity = "数量", time = "�
 
 const MEMBER: &str = "fenghuo-files-0";
 
+fn place(settings: &Watched) -> &'static mut Place {
+    Box::leak(Box::new(Place::new(settings)))
+}
+
 /// A config whose exports are in the folder `in` below this one.
 /// Whoever sends is welcome.
 fn anybody() -> &'static Identity {
@@ -73,7 +77,7 @@ fn files_land_with_what_is_remembered_of_them_or_not_at_all() {
     let intake = config.watched.as_ref().unwrap();
     let log = MemoryLog::new();
     export(folder.path(), "10.csv", &["1", "2", "bad\u{7}"]);
-    let mut life = Life::open(&log, &config, anybody(), intake).unwrap();
+    let mut life = Life::open(&log, &config, anybody(), intake, place(intake)).unwrap();
     log.fail_commit(MEMBER, CommitFault::Refused);
     let error = turns(&mut life, 0).unwrap_err();
     assert!(matches!(
@@ -84,7 +88,7 @@ fn files_land_with_what_is_remembered_of_them_or_not_at_all() {
 
     drop(life);
     log.heal(MEMBER);
-    let mut life = Life::open(&log, &config, anybody(), intake).unwrap();
+    let mut life = Life::open(&log, &config, anybody(), intake, place(intake)).unwrap();
     turns(&mut life, 0).unwrap();
     turns(&mut life, 30_000).unwrap();
     assert_eq!(rows(&log, "shop.orders"), 2);
@@ -97,7 +101,7 @@ fn files_land_with_what_is_remembered_of_them_or_not_at_all() {
     // The next life remembers, and takes only what is new.
     drop(life);
     export(folder.path(), "11.csv", &["3", "2", "1"]);
-    let mut life = Life::open(&log, &config, anybody(), intake).unwrap();
+    let mut life = Life::open(&log, &config, anybody(), intake, place(intake)).unwrap();
     turns(&mut life, 60_000).unwrap();
     turns(&mut life, 90_000).unwrap();
     assert_eq!(rows(&log, "shop.orders"), 3);
@@ -112,8 +116,8 @@ fn one_of_two_watches() {
     other.kafka.instance = "1".to_owned();
     let log = MemoryLog::new();
     export(folder.path(), "10.csv", &["1", "2"]);
-    let open =
-        |config| Life::open(&log, config, anybody(), mine.watched.as_ref().unwrap()).unwrap();
+    let watched = mine.watched.as_ref().unwrap();
+    let open = |config| Life::open(&log, config, anybody(), watched, place(watched)).unwrap();
     let mut lives = vec![open(&mine), open(&other)];
     for now_ms in (0..100_000).step_by(10_000) {
         for life in &mut lives {
@@ -139,7 +143,8 @@ fn a_folder_that_is_away_forgets_nothing() {
     let config = config(folder.path());
     let log = MemoryLog::new();
     export(folder.path(), "10.csv", &["1", "2"]);
-    let mut life = Life::open(&log, &config, anybody(), config.watched.as_ref().unwrap()).unwrap();
+    let watched = config.watched.as_ref().unwrap();
+    let mut life = Life::open(&log, &config, anybody(), watched, place(watched)).unwrap();
     turns(&mut life, 0).unwrap();
     turns(&mut life, 30_000).unwrap();
     let (here, away) = (folder.path().join("in"), folder.path().join("away"));
@@ -151,6 +156,57 @@ fn a_folder_that_is_away_forgets_nothing() {
     turns(&mut life, 200_000_000).unwrap();
     turns(&mut life, 200_040_000).unwrap();
     assert_eq!(rows(&log, "shop.orders"), 2);
+}
+
+/// Guards: a folder that was away was one line of the log, and a link in its place was followed.
+#[test]
+fn a_folder_that_is_away_for_long_is_told_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let watched = config.watched.as_ref().unwrap();
+    let log = MemoryLog::new();
+    export(folder.path(), "10.csv", &["1", "2"]);
+    let mut place = Place::new(watched);
+    let mut life = Life::open(&log, &config, anybody(), watched, &mut place).unwrap();
+    let told = |life: &mut Life<'_>, now_ms| {
+        turns(life, now_ms).unwrap();
+        let away = life.place.away(now_ms);
+        away.map(|(ms, why)| {
+            (
+                ms,
+                why.contains("No such file"),
+                why.contains("another folder"),
+            )
+        })
+    };
+    assert_eq!(told(&mut life, 1_000), None);
+    let (here, away) = (folder.path().join("in"), folder.path().join("away"));
+    std::fs::rename(&here, &away).unwrap();
+    assert_eq!(told(&mut life, 2_000), None);
+    assert_eq!(told(&mut life, 31_999), None);
+    assert_eq!(told(&mut life, 32_000), Some((30_000, true, false)));
+
+    // Another life begins, and it is the same absence; a link in its place does not end it.
+    drop(life);
+    let mut life = Life::open(&log, &config, anybody(), watched, &mut place).unwrap();
+    let other = folder.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::os::unix::fs::symlink(&other, &here).unwrap();
+    export(folder.path(), "11.csv", &["3", "4"]);
+    assert_eq!(told(&mut life, 40_000), Some((38_000, false, true)));
+    assert_eq!(rows(&log, "shop.orders"), 1);
+
+    std::fs::remove_file(&here).unwrap();
+    std::fs::rename(&away, &here).unwrap();
+    assert_eq!(told(&mut life, 41_000), None);
+    assert_eq!(told(&mut life, 80_000), None);
+    assert_eq!(rows(&log, "shop.orders"), 2);
+    std::fs::rename(&here, &away).unwrap();
+    told(&mut life, 90_000);
+    // Nor is it told for ever when nobody looks any more.
+    assert!(told(&mut life, 120_000).is_some());
+    assert!(life.place.away(179_999).is_some());
+    assert_eq!(life.place.away(180_000), None);
 }
 
 #[test]
@@ -169,6 +225,7 @@ fn it_watches_until_it_is_told_to_stop() {
                 pause: &|| false,
                 slow: &|_| {},
                 left: &|_| {},
+                away: &|_| {},
             };
             watch(&log, &config, anybody(), &intake, halt)
         });
@@ -188,12 +245,12 @@ fn a_commit_whose_answer_is_lost_is_not_repeated() {
     for fault in [CommitFault::Aborted, CommitFault::Unanswered] {
         let log = MemoryLog::new();
         export(folder.path(), "10.csv", &["1", "2", "3"]);
-        let mut life = Life::open(&log, &config, anybody(), intake).unwrap();
+        let mut life = Life::open(&log, &config, anybody(), intake, place(intake)).unwrap();
         log.fail_commit(MEMBER, fault);
         turns(&mut life, 0).unwrap_err();
         drop(life);
         log.heal(MEMBER);
-        let mut life = Life::open(&log, &config, anybody(), intake).unwrap();
+        let mut life = Life::open(&log, &config, anybody(), intake, place(intake)).unwrap();
         turns(&mut life, 0).unwrap();
         turns(&mut life, 30_000).unwrap();
         assert_eq!(rows(&log, "shop.orders"), 3);
@@ -262,7 +319,8 @@ fn day(stays_away: &[i64]) -> Vec<(String, PageAction, i64)> {
 
     let log = MemoryLog::new();
     log.ensure(&config.source_topics()).unwrap();
-    let mut life = Life::open(&log, &config, anybody(), config.watched.as_ref().unwrap()).unwrap();
+    let watched = config.watched.as_ref().unwrap();
+    let mut life = Life::open(&log, &config, anybody(), watched, place(watched)).unwrap();
     let mut topology = Topology::open(&config.topology(midnight_ms), &log).unwrap();
     let mut pages = Vec::new();
     for half_minute in 2 * 9 * 60..2 * 22 * 60 {
