@@ -212,6 +212,7 @@ impl Identity {
                 reason: format!("{reason}: {detail}"),
                 origin: message.origin,
                 bytes: message.value,
+                row: None,
             }),
         }
     }

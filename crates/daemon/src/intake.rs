@@ -21,6 +21,9 @@ use crate::measured::Holdings;
 use crate::refusals::Refusals;
 use crate::worker::{Course, Writer};
 
+/// The `content-type` of a dead letter that is a row of a CSV file.
+pub const ROW_CONTENT_TYPE: &str = "text/csv";
+
 /// Bytes of a refused line that are kept.
 const DEAD_LETTER_BYTES_MAX: usize = 900 * 1024;
 
@@ -58,9 +61,16 @@ pub fn dead_letter(rejected: Rejected) -> Append {
         ("line", rejected.origin.line.to_string().into_bytes()),
     ];
     let mut bytes = rejected.bytes;
-    if bytes.len() > DEAD_LETTER_BYTES_MAX {
-        headers.push(("bytes", bytes.len().to_string().into_bytes()));
-        bytes.truncate(DEAD_LETTER_BYTES_MAX);
+    let mut whole = bytes.len() as u64;
+    if let Some(row) = rejected.row {
+        // What is kept of a row is no message, and not all of it.
+        headers.push(("content-type", ROW_CONTENT_TYPE.into()));
+        headers.push(("columns", row.columns.to_string().into_bytes()));
+        whole = row.bytes;
+    }
+    bytes.truncate(DEAD_LETTER_BYTES_MAX);
+    if whole != bytes.len() as u64 {
+        headers.push(("bytes", whole.to_string().into_bytes()));
     }
     Append {
         to: TopicPartition::new(topic::DEAD_LETTER, 0),
@@ -322,6 +332,7 @@ impl Intake {
                 reason: format!("wrong_topic: no topic takes {} events", message.stream),
                 origin: message.origin,
                 bytes: message.value,
+                row: None,
             }),
         }
     }

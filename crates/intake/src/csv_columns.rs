@@ -21,6 +21,14 @@ impl Indices {
         self.fields[field as usize]
     }
 
+    /// Whether an event carries what stands there, as it stands there or as a hash: what is only
+    /// compared with a prefix goes nowhere.
+    pub(crate) fn is_carried(&self, index: usize) -> bool {
+        let times = self.time_of.iter().map(|(_, time)| *time);
+        let mut carried = self.fields.iter().flatten().copied().chain(times);
+        carried.any(|one| one == index)
+    }
+
     /// Finds the columns by the header of a file.
     pub(crate) fn find(
         header: &ByteRecord,
@@ -29,9 +37,15 @@ impl Indices {
         file: &str,
     ) -> Result<Self, Error> {
         let names = names(header, encoding);
+        let is_header = {
+            let mut named = mapping.named();
+            named.any(|(_, column)| position(&names, column).is_some())
+        };
         for (key, column) in mapping.named() {
             if position(&names, column).is_none() {
-                let nearest = nearest(column, names.iter().map(String::as_str));
+                // A first line with none of the names may be a row, and what it says a person's.
+                let known = names.iter().filter(|_| is_header);
+                let nearest = nearest(column, known.map(String::as_str));
                 return Err(Error::Column {
                     file: file.to_owned(),
                     column: column.to_owned(),

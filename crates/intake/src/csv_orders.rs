@@ -159,12 +159,7 @@ impl CsvOrders {
             Ok(Some(row)) => self.take(row, origin),
             Ok(None) => self.skipped += 1,
             Err(reason) => {
-                let bytes = quoted(&self.record);
-                self.ready.push_back(Item::Rejected(Rejected {
-                    origin,
-                    reason,
-                    bytes,
-                }));
+                self.refuse(origin, reason);
             }
         }
         Ok(())
@@ -196,13 +191,16 @@ impl CsvOrders {
         } else {
             let id = &open.order.order_id;
             let reason = format!("order {id:?} has more than {LINES_MAX} lines");
-            let bytes = quoted(&self.record);
-            self.ready.push_back(Item::Rejected(Rejected {
-                origin,
-                reason,
-                bytes,
-            }));
+            self.refuse(origin, reason);
         }
+    }
+
+    /// Refuses the row that was read last.
+    fn refuse(&mut self, origin: Origin, reason: String) {
+        // The reader does not keep the row itself: quotes are not counted.
+        let row_bytes = self.record.as_slice().len() + self.record.len().saturating_sub(1);
+        let rejected = self.rows.refused(origin, reason, &self.record, row_bytes);
+        self.ready.push_back(Item::Rejected(rejected));
     }
 
     /// Finishes the open event, if there is one.
@@ -277,16 +275,4 @@ fn strip_carriage_return(record: &mut ByteRecord) {
         record.truncate(last);
         record.push_field(&field);
     }
-}
-
-/// The row as CSV again: the reader does not keep the original bytes.
-fn quoted(record: &ByteRecord) -> Vec<u8> {
-    let mut writer = csv::WriterBuilder::new()
-        .flexible(true)
-        .from_writer(Vec::new());
-    // Writing into memory cannot fail.
-    let _ = writer.write_byte_record(record);
-    let mut bytes = writer.into_inner().unwrap_or_default();
-    bytes.truncate(bytes.trim_ascii_end().len());
-    bytes
 }

@@ -5,7 +5,7 @@
 //! as one stream ([`Messages`]), several streams in the order of time ([`Merge`]), and a folder
 //! whose files grow and are replaced ([`watch`]); and the way from the [`body`] of a request to the
 //! same messages. Bad input is data here: it comes out as [`Rejected`] with its file and line, and
-//! the stream goes on. It must never judge what an event means, and never read a clock.
+//! the stream goes on; of a row, only what an event would carry. It must never judge what an event means, and never read a clock.
 
 pub mod body;
 mod csv_columns;
@@ -55,8 +55,20 @@ pub struct Rejected {
     pub origin: Origin,
     /// What was found and what was expected.
     pub reason: String,
-    /// The line as it stood, or its beginning where it is too long; a CSV row is quoted anew.
+    /// The line as it stood, or its beginning where it is too long. Of a CSV row, what may be shown:
+    /// the columns that are read, with people as hashes.
     pub bytes: Vec<u8>,
+    /// How large it was, where it is a CSV row.
+    pub row: Option<RowSize>,
+}
+
+/// How large a row of a CSV was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowSize {
+    /// Its bytes, or those that were read of a row that is too long.
+    pub bytes: u64,
+    /// Its columns, as far as they can be told apart; 0 where it is not one row alone.
+    pub columns: u64,
 }
 
 /// Why a file cannot be read, or not to its end.

@@ -117,5 +117,6 @@ pub(crate) fn reject(origin: Origin, why: &fenghuo_event::Rejected, bytes: Vec<u
         origin,
         reason: why.to_string(),
         bytes,
+        row: None,
     }
 }

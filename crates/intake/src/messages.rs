@@ -85,6 +85,7 @@ fn next_line(lines: &mut Lines) -> Option<Result<Result<Message, Rejected>, Erro
             origin,
             reason,
             bytes,
+            row: None,
         })
     } else {
         message(origin, Encoding::Json, bytes)

@@ -4,6 +4,7 @@
 //! are kept as written, a price that minor units cannot hold is rejected, and only the columns
 //! that the mapping uses are looked at, so that another encoding in the rest does no harm.
 
+mod refused;
 mod values;
 
 use std::borrow::Cow;
@@ -15,8 +16,9 @@ use fenghuo_event::pb::{self, event::Body};
 use crate::csv_columns::Indices;
 use crate::money::currency_exponent;
 use crate::{Encoding, Field, Kind, Mapping};
-use values::{hash_of, parse_time, shown};
+use values::{hash_of, parse_time};
 
+pub(crate) use refused::broken;
 pub(crate) use values::timestamp;
 
 /// A row that was taken.
@@ -113,7 +115,8 @@ impl RowReader {
         statuses.get(word.trim()).copied().ok_or_else(|| {
             let known: Vec<&str> = statuses.keys().take(20).map(String::as_str).collect();
             let column = self.mapping.column(Field::Status).unwrap_or_default();
-            let found = shown(self.encoding, word.as_bytes());
+            let index = self.indices.get(Field::Status);
+            let found = self.found(index, self.bytes(record, Field::Status));
             format!("{column} is {found}; expected one of {}", known.join(", "))
         })
     }
@@ -223,17 +226,17 @@ impl RowReader {
                     Some((_, column)) => column,
                     None => self.mapping.column(Field::Time).unwrap_or_default(),
                 };
-                self.no_time(column, text)
+                self.no_time(column, index, text)
             })?;
             self.last_time = (text.to_vec(), at_ms);
         }
         Ok(self.last_time.1)
     }
 
-    fn no_time(&self, column: &str, text: &[u8]) -> String {
+    fn no_time(&self, column: &str, index: Option<usize>, text: &[u8]) -> String {
         format!(
             "{column} is {}; expected a time like {}",
-            shown(self.encoding, text),
+            self.found(index, text),
             self.mapping.time_format
         )
     }
@@ -249,7 +252,7 @@ impl RowReader {
         }
         let at_ms = parse_time(&self.mapping, text).ok_or_else(|| {
             let column = self.mapping.column(field).unwrap_or_default();
-            self.no_time(column, text)
+            self.no_time(column, self.indices.get(field), text)
         })?;
         Ok(Some(timestamp(at_ms)))
     }

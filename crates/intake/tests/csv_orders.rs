@@ -153,11 +153,25 @@ fn a_file_with_every_trap_gives_what_a_naive_count_gives() {
         r#"114 Quantity is "9999999"; expected a whole number from 1 to 1000000"#,
     ];
     assert_eq!(told, expect);
-    assert_eq!(
-        rejects[0].bytes,
-        row("600001", "s1", "1", 21, "0.001").trim_end().as_bytes(),
-        "a rejected row comes as it stood"
-    );
+}
+
+/// Guards: dead letters had the buyer and every column that no mapping names as they stood.
+#[test]
+fn a_refused_row_has_the_columns_that_are_read_and_its_buyer_as_a_hash() {
+    let good = row("1", "s", "1", 26, "2.55");
+    let (orders, _, rejects) = read(&format!("{HEADER}{good}"));
+    assert_eq!(rejects, []);
+    let hash = &orders[0].buyer_id_hash;
+    let bad = row("1", "s", "x", 26, "2.55");
+    let (_, _, rejects) = read(&format!("{HEADER}{bad}{}", bad.replace("17850.0,", "")));
+    let told: Vec<String> = rejects
+        .iter()
+        .map(|rejected| String::from_utf8(rejected.bytes.clone()).unwrap())
+        .collect();
+    let shown = format!("1,s,(hidden),x,2010-12-01 08:26:00,2.55,{hash},United Kingdom");
+    assert_eq!(told, [shown, "(hidden)".to_owned()]);
+    let columns = |at: usize| rejects[at].row.map(|row| row.columns);
+    assert_eq!((columns(0), columns(1)), (Some(8), Some(7)));
 }
 
 #[test]

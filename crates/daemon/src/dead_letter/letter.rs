@@ -9,6 +9,8 @@ use fenghuo_event::Timestamp;
 use fenghuo_log::Whole;
 use serde_json::{Value, json};
 
+use crate::intake::ROW_CONTENT_TYPE;
+
 /// Bytes of a message that are looked at for its excerpt, and characters that are shown of any
 /// text.
 const EXCERPT_BYTES_MAX: usize = 512;
@@ -46,6 +48,8 @@ pub struct Letter {
     pub value: Vec<u8>,
     /// How long the message was.
     pub bytes: u64,
+    /// How many columns it had, where it was a row of a CSV file.
+    pub columns: Option<u64>,
     /// The key is not whole.
     pub key_is_cut: bool,
 }
@@ -84,6 +88,7 @@ impl Letter {
             origin,
             content_type: header("content-type").map(<[u8]>::to_vec),
             bytes: number("bytes").unwrap_or(value.len() as u64),
+            columns: number("columns").filter(|columns| *columns > 0),
             key_is_cut: header("key-bytes").is_some(),
             key: header("key").map(<[u8]>::to_vec),
             value,
@@ -93,6 +98,13 @@ impl Letter {
     /// Whether the message or its key is no longer whole.
     pub fn is_cut(&self) -> bool {
         self.key_is_cut || self.bytes != self.value.len() as u64
+    }
+
+    /// Whether it was a row of a CSV file, of which only what may be shown is kept.
+    pub fn is_row(&self) -> bool {
+        let is_csv = self.content_type.as_deref() == Some(ROW_CONTENT_TYPE.as_bytes());
+        // What came over a topic may call itself anything.
+        is_csv && matches!(self.origin, Origin::File { .. })
     }
 
     /// The beginning of the message, on one line.
@@ -116,7 +128,7 @@ impl Letter {
             Origin::File { file, line } => json!({"file": shown(file), "line": line}),
             Origin::Unknown => Value::Null,
         };
-        json!({
+        let mut letter = json!({
             "offset": self.offset,
             "at": Timestamp(self.at_ms).to_string(),
             "reason": shown(&self.reason),
@@ -125,7 +137,11 @@ impl Letter {
             "bytes": self.bytes,
             "excerpt": self.excerpt(),
             "replayed": replayed,
-        })
+        });
+        if let Some(columns) = self.columns {
+            letter["columns"] = columns.into();
+        }
+        letter
     }
 }
 
@@ -134,7 +150,11 @@ impl fmt::Display for Letter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = Timestamp(self.at_ms);
         let (reason, origin, bytes) = (shown(&self.reason), &self.origin, self.bytes);
-        writeln!(f, "{} {at} {reason} {origin} {bytes} bytes", self.offset)?;
+        write!(f, "{} {at} {reason} {origin} {bytes} bytes", self.offset)?;
+        if let Some(columns) = self.columns {
+            write!(f, " {columns} columns")?;
+        }
+        writeln!(f)?;
         writeln!(f, "    {}", shown(&self.detail))?;
         write!(f, "    {}", self.excerpt())
     }

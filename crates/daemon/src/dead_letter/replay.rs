@@ -3,7 +3,8 @@
 //! A letter's bytes go back in the transaction that also notes the letter in
 //! `fenghuo.dead-letter.replayed`, by its offset and its time: either both are there or neither. A
 //! second replay at the same time fences the first, since both have one transactional id. It must
-//! never re-submit what levels have already, or a message that is no longer whole.
+//! never re-submit what levels have already, a message that is no longer whole, or a row of a CSV
+//! file, of which a letter holds what may be shown alone.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -85,6 +86,8 @@ pub enum Fate {
     Replayed,
     /// Totals and levels have it.
     Late,
+    /// It was a row of a CSV file, and of those no letter holds all.
+    Row,
     /// It is not whole.
     Cut,
     /// This config does not read the topic that it belongs to.
@@ -99,6 +102,9 @@ impl Fate {
             Self::Submit(_) => "re-submitted",
             Self::Replayed => "re-submitted before",
             Self::Late => "late: totals and levels have them",
+            Self::Row => {
+                "rows of CSV files: mend the file or its mapping, and let it be read again"
+            }
             Self::Cut => "cut: the message or its key is no longer whole",
             Self::NoTopic(_) => "of a topic that the config does not read",
             Self::StillBad(..) => "still bad",
@@ -134,6 +140,9 @@ impl Judge<'_> {
         }
         if letter.reason == LATE {
             return Fate::Late;
+        }
+        if letter.is_row() {
+            return Fate::Row;
         }
         if letter.is_cut() {
             return Fate::Cut;

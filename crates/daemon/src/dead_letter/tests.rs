@@ -179,6 +179,43 @@ fn a_line_of_a_file_goes_where_it_would_have_been_loaded_to() {
     assert_eq!(append.headers, [json]);
 }
 
+/// Guards: of a row of a CSV file only what may be shown is kept, which is no message.
+#[test]
+fn a_row_of_a_csv_file_is_shown_and_never_re_submitted() {
+    let value = order("42", "CNY");
+    let kept = |bytes: &[u8], row| {
+        let rejected = fenghuo_intake::Rejected {
+            origin: fenghuo_intake::Origin {
+                file: "a.csv".into(),
+                line: 3,
+            },
+            reason: "quantity is \"x\"; expected a number".to_owned(),
+            bytes: bytes.to_vec(),
+            row,
+        };
+        let append = crate::intake::dead_letter(rejected);
+        let headers = append.headers.iter();
+        let headers: Vec<_> = headers.map(|(name, value)| (*name, &**value)).collect();
+        Letter::read(scanned(&append.value.unwrap(), &headers))
+    };
+    let size = |bytes, columns| Some(fenghuo_intake::RowSize { bytes, columns });
+    let row = kept(b"1,(hidden),x", size(57, 3));
+    insta::assert_snapshot!(row, @r#"
+    7 2026-11-11T12:00:00Z row a.csv:3 57 bytes 3 columns
+        quantity is "x"; expected a number
+        1,(hidden),x
+    "#);
+    assert_eq!(row.as_json(false)["columns"], 3);
+    assert_eq!(fate(&row), Fate::Row);
+    // Whatever it looks like, and however long it was.
+    for bytes in [0, value.len() as u64, 1 << 20] {
+        assert_eq!(fate(&kept(&value, size(bytes, 0))), Fate::Row);
+    }
+    let Fate::Submit(_) = fate(&kept(&value, None)) else {
+        panic!("expected a line of events to be re-submitted");
+    };
+}
+
 #[test]
 fn what_the_door_refused_for_a_wrong_shop_goes_back_in_either_encoding() {
     let headers: [(&str, &[u8]); 3] = [

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::RowReader;
 use crate::money::minor_units;
-use crate::{Encoding, Field, Mapping};
+use crate::{Field, Mapping};
 
 impl RowReader {
     /// A field as text; empty where the mapping does not name it.
@@ -23,7 +23,7 @@ impl RowReader {
     ) -> Result<Cow<'r, str>, String> {
         let bytes = self.bytes(record, field);
         self.encoding.text(bytes).ok_or_else(|| {
-            let found = shown(self.encoding, bytes);
+            let found = self.found(self.indices.get(field), bytes);
             let column = self.column(field);
             format!("{column} is {found}; expected {}", self.encoding)
         })
@@ -36,7 +36,7 @@ impl RowReader {
     pub(super) fn id_of(&self, record: &ByteRecord, field: Field) -> Result<String, String> {
         let id = self.text(record, field)?;
         if id.is_empty() || id.len() > ID_BYTES_MAX || id.chars().any(char::is_control) {
-            let found = shown(Encoding::Utf8, id.as_bytes());
+            let found = self.found(self.indices.get(field), self.bytes(record, field));
             let column = self.column(field);
             return Err(format!(
                 "{column} is {found}; expected an id of 1 to {ID_BYTES_MAX} bytes without control characters"
@@ -98,21 +98,13 @@ impl RowReader {
     }
 
     fn refusal(&self, record: &ByteRecord, field: Field, expected: &str) -> String {
-        let found = shown(self.encoding, self.bytes(record, field));
+        let found = self.found(self.indices.get(field), self.bytes(record, field));
         format!("{} is {found}; expected {expected}", self.column(field))
     }
 
     /// The name of a column; of one that the mapping does not name, its key.
     fn column(&self, field: Field) -> &str {
         self.mapping.column(field).unwrap_or(field.key())
-    }
-}
-
-/// What a field says, cut to what a message may hold.
-pub(super) fn shown(encoding: Encoding, bytes: &[u8]) -> String {
-    match encoding.text(bytes) {
-        Some(text) => crate::shown(text.as_bytes()),
-        None => crate::shown(bytes),
     }
 }
 

@@ -14,7 +14,7 @@ use super::open::told;
 use super::records::{Mark, RawRow, Records, fields, is_barren, trimmed};
 use super::run::{Run, event, refusal_id, row_id};
 use super::{Batch, Stat, Watcher};
-use crate::rows::{Row, RowReader};
+use crate::rows::{Row, RowReader, broken};
 use crate::{Encoding, Kind, Mapping, Origin, Rejected};
 
 /// What one batch holds at most, give or take an order.
@@ -167,18 +167,20 @@ impl Watcher {
             line: raw.line,
         };
         if let Some(fault) = raw.fault {
-            return self.refuse(pass, origin, fault, raw.bytes, batch);
+            fields(&raw.bytes, &mut pass.record);
+            let rejected = broken(origin, fault, &pass.record, raw.bytes.len());
+            return self.refuse(pass, rejected, &raw.bytes, batch);
         }
         fields(&raw.bytes, &mut pass.record);
         let bytes = trimmed(&raw.bytes);
         let row = match pass.rows.read(&pass.record) {
             Ok(Some(row)) => row,
             Ok(None) => return Ok(()),
-            Err(reason) => return self.refuse(pass, origin, reason, bytes.to_vec(), batch),
+            Err(reason) => return self.refuse_row(pass, origin, reason, bytes, batch),
         };
         let id = match pass.rows.id(&pass.record) {
             Ok(columns) => row_id(&pass.mapping, row.event_type, &columns),
-            Err(reason) => return self.refuse(pass, origin, reason, bytes.to_vec(), batch),
+            Err(reason) => return self.refuse_row(pass, origin, reason, bytes, batch),
         };
         match pass.mapping.kind {
             Kind::Orders => self.line(pass, before, (id, row), origin, bytes, batch),
@@ -234,32 +236,36 @@ impl Watcher {
             None => Ok(()),
             // It is counted as a row of its order, which is what it is known by.
             Some(reason) => {
-                let bytes = bytes.to_vec();
-                let rejected = Rejected {
-                    origin,
-                    reason,
-                    bytes,
-                };
+                let row = &pass.record;
+                let rejected = pass.rows.refused(origin, reason, row, bytes.len());
                 self.keep_refused(pass, None, rejected, batch)
             }
         }
     }
 
-    /// Rejects a row, unless the same row was rejected before.
-    fn refuse(
+    /// Rejects the row that was read last.
+    fn refuse_row(
         &mut self,
         pass: &mut Pass,
         origin: Origin,
         reason: String,
-        bytes: Vec<u8>,
+        bytes: &[u8],
         batch: &mut Batch,
     ) -> Result<(), Full> {
-        let id = refusal_id(&pass.mapping, &bytes);
-        let rejected = Rejected {
-            origin,
-            reason,
-            bytes,
-        };
+        let row = &pass.record;
+        let rejected = pass.rows.refused(origin, reason, row, bytes.len());
+        self.refuse(pass, rejected, bytes, batch)
+    }
+
+    /// Rejects a row of these bytes, unless the same row was rejected before.
+    fn refuse(
+        &mut self,
+        pass: &mut Pass,
+        rejected: Rejected,
+        bytes: &[u8],
+        batch: &mut Batch,
+    ) -> Result<(), Full> {
+        let id = refusal_id(&pass.mapping, bytes);
         self.keep_refused(pass, Some(id), rejected, batch)
     }
 

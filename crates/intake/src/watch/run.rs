@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::known::Id;
 use crate::message::message;
 use crate::rows::{Row, timestamp};
-use crate::{Mapping, Message, Origin, Rejected, hex};
+use crate::{Mapping, Message, Origin, Rejected, RowSize, hex};
 
 fn half(hash: Sha256) -> Id {
     let digest = hash.finalize();
@@ -87,6 +87,7 @@ impl Open {
             ),
             origin: self.origin,
             bytes: Vec::new(),
+            row: Some(RowSize::default()),
         }
     }
 }

@@ -77,6 +77,100 @@ fn rows_of_an_order_that_was_sent_are_named() {
     assert_eq!(desk.orders(), ["1 PAID a*1", "2 PAID b*1"]);
 }
 
+/// Names, numbers and streets of people.
+const PEOPLE: [&str; 4] = ["张三", "李四", "13800138000", "长安街"];
+
+fn with_buyer() -> String {
+    let read = "status = \"状态\"\nbuyer = \"买家\"\n";
+    let text = MAPPING.replace("status = \"状态\"\n", read);
+    let salt = "buyer.salt = \"0123456789abcdef\"\n";
+    let skipped = "type.skip_when = [{ column = \"备注\", prefix = \"测试\" }]\n";
+    format!("{salt}{skipped}{text}")
+}
+
+/// Guards: dead letters had names, numbers and streets as they stood, and lines of the log could.
+#[test]
+fn of_people_nothing_but_a_hash_leaves_with_a_refused_row() {
+    let header = "订单,货号,数量,单价,时间,状态,买家,电话,地址,备注\n";
+    let person = "张三,13800138000,长安街1号,李四收";
+    let row = |quantity: &str| format!("1,a,{quantity},1.50,2026-11-11 10:00,已付款,{person}\n");
+    let open = format!("2,a,1,1.50,2026-11-11 10:00,已付款,\"{person}\n");
+    // A quote that is left open joins two rows, which have as many columns as one.
+    let joined = format!("3,\"a,{person}\n{person},\"b,1,1.50,2026-11-11 10:00,已付款,{person}\n");
+    let mut desk = Desk::new(&[&with_buyer()]);
+    let rows = [
+        row("1"),
+        row("x"),
+        row("1").replace(",长安街1号", ""),
+        joined,
+        row("1").replace("1,a", "4,a"),
+        row("1"),
+        open,
+    ];
+    desk.put("a.csv", format!("{header}{}", rows.concat()));
+    desk.put("gb.csv", GB18030.encode(&format!("{header}{}", row("y"))).0);
+    // Without a header, and with one that lacks a column.
+    desk.put("none.csv", person.replace(',', "\n,"));
+    desk.put("bare.csv", format!("{person}\n{person}\n"));
+    desk.put(
+        "lacks.csv",
+        format!("{}{}", header.replace("买家", "买象"), row("1")),
+    );
+    desk.rest();
+    let event = decode(&desk.messages[0].value, Some(b"application/protobuf")).unwrap();
+    let Body::Order(order) = event.body else {
+        panic!("no order")
+    };
+    let hash = order.buyer_id_hash.to_string();
+    assert_eq!(hash.len(), 32);
+    let told = |one: &Rejected| {
+        let row = one.row.unwrap();
+        let text = String::from_utf8(one.bytes.clone()).unwrap();
+        (one.origin.to_string(), text, row.columns)
+    };
+    let shown = |quantity: &str| {
+        let hidden = "(hidden),(hidden),(hidden)";
+        format!("1,a,{quantity},1.50,2026-11-11 10:00,已付款,{hash},{hidden}")
+    };
+    let at = |line: &str, text: &str, columns| (line.to_owned(), text.to_owned(), columns);
+    let mut found: Vec<_> = desk.rejected.iter().map(told).collect();
+    found.sort();
+    let joined = format!(
+        "3,(hidden),1,1.50,2026-11-11 10:00,已付款,{hash}{}",
+        ",(hidden)".repeat(3)
+    );
+    assert_eq!(
+        found,
+        [
+            at("a.csv:3", &shown("x"), 10),
+            at("a.csv:4", "(hidden)", 9),
+            at("a.csv:5", &joined, 10),
+            // The same order again, behind another.
+            at("a.csv:8", &shown("1"), 10),
+            at("a.csv:9", "(hidden)", 7),
+            at("gb.csv:2", &shown("y"), 10),
+        ]
+    );
+    let lines: Vec<String> = [desk.reasons(), desk.problems()].concat();
+    assert_eq!(lines.len(), 6 + 3, "{lines:#?}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("did you mean \"买象\""))
+    );
+    for person in PEOPLE {
+        let bytes = desk
+            .rejected
+            .iter()
+            .map(|one| String::from_utf8_lossy(&one.bytes));
+        let mut all = bytes.map(String::from).chain(lines.clone());
+        assert!(
+            all.all(|text| !text.contains(person)),
+            "{person} in {lines:#?}"
+        );
+    }
+}
+
 #[test]
 fn equal_rows_are_told_apart_by_their_number() {
     let mut desk = Desk::new(&[MAPPING]);
