@@ -594,6 +594,13 @@ impl Csv {
 #[error("{0}")]
 pub struct UsageError(String);
 
+impl UsageError {
+    /// What is wrong, and what was expected.
+    pub fn new(problem: String) -> Self {
+        Self(problem)
+    }
+}
+
 /// The form of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReportForm {

@@ -35,6 +35,24 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(100);
 
+/// Bytes of a socket's path at most: the system keeps 108 for it and for the zero byte behind it,
+/// and other systems than Linux 104.
+const PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
+/// Why no socket can be made in a folder: its name is too long. Known before anything is made.
+pub fn too_long(folder: &Path) -> Option<String> {
+    let folder_bytes_max = PATH_BYTES_MAX - NAME.len() - 1;
+    let bytes = folder.join(NAME).as_os_str().len();
+    (bytes > PATH_BYTES_MAX).then(|| {
+        let folder_bytes = bytes - NAME.len() - 1;
+        format!(
+            "the folder {} has a name of {folder_bytes} bytes; a socket is made in it, so that at \
+             most {folder_bytes_max} can be used: expected a shorter path, or a relative one",
+            folder.display()
+        )
+    })
+}
+
 /// Listens in a folder that this process holds: what an earlier one left is taken away.
 pub fn listen(folder: &Path) -> anyhow::Result<UnixListener> {
     let path = folder.join(NAME);

@@ -20,6 +20,7 @@ use crate::cli;
 use crate::clock::{self, Watch};
 use crate::conditions::Conditions;
 use crate::config::{self, Config};
+use crate::control;
 use crate::exit::Exit;
 use crate::folder::copy::broken_off;
 use crate::http::{self, Elsewhere, Shown};
@@ -261,7 +262,13 @@ fn told(args: &cli::Run) -> anyhow::Result<Config> {
         }
     };
     Ok(match (&args.data, &args.config) {
-        (Some(folder), _) => config.in_folder(folder.clone()),
+        (Some(folder), _) => {
+            // Before anything is made: the config says nothing of this folder.
+            if let Some(problem) = control::too_long(folder) {
+                return Err(cli::UsageError::new(format!("--data: {problem}")).into());
+            }
+            config.in_folder(folder.clone())
+        }
         (None, Some(_)) => config,
         (None, None) => config.in_folder(DATA.into()),
     })
@@ -628,4 +635,28 @@ fn end_at_last(deadline: Duration, runtime: &tokio::runtime::Handle) {
         }
         std::process::exit(Exit::Failed.code().into());
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_can_hold_no_socket_is_refused_before_anything_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("d".repeat(100));
+        let args = cli::Run {
+            config: None,
+            data: Some(data.clone()),
+        };
+        let error = run(&args).unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Usage);
+        let bytes = format!("a name of {} bytes", data.as_os_str().len());
+        let told = error.to_string();
+        assert!(
+            told.starts_with("--data: the folder /") && told.contains(&bytes),
+            "{told}"
+        );
+        assert!(!data.exists());
+    }
 }

@@ -163,6 +163,8 @@ impl Type {
 
 /// Channels that one installation can have.
 const CHANNELS_MAX: usize = 64;
+/// Mistakes in the channels of one config that are looked for.
+const MISTAKES_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 64;
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -201,6 +203,7 @@ impl ChannelConfig {
             file: file.to_owned(),
             at: at.to_owned(),
             problem,
+            place: None,
         };
         // The parser's own message would show the lines around an error, and they may hold what
         // someone wrongly put there.
@@ -230,25 +233,74 @@ impl ChannelConfig {
         };
         let tables: Vec<Table> =
             tables.ok_or_else(|| fail("channel", "expected [[channel]] tables".to_owned()))?;
-        Self::from_tables(file, &tables)
+        Self::from_tables(file, &tables).map_err(|mut mistakes| mistakes.swap_remove(0))
     }
 
     /// Reads the `[[channel]]` tables of a larger config.
-    pub fn from_tables(file: &str, tables: &[Table]) -> Result<Vec<Self>, ConfigError> {
+    ///
+    /// # Errors
+    /// The mistakes, at least one, in the order of the tables.
+    pub fn from_tables(file: &str, tables: &[Table]) -> Result<Vec<Self>, Vec<ConfigError>> {
         let mut channels: Vec<Self> = Vec::with_capacity(tables.len());
+        let mut mistakes = Vec::new();
         for (index, table) in tables.iter().enumerate() {
-            let mut keys = Keys::new(file, format!("channel {}", index + 1), table);
+            if mistakes.len() >= MISTAKES_MAX {
+                break;
+            }
             if index == CHANNELS_MAX {
-                return Err(keys.error("", format!("more than {CHANNELS_MAX} channels")));
+                let keys = Keys::new(file, index, table);
+                mistakes.push(keys.error("", format!("more than {CHANNELS_MAX} channels")));
+                break;
             }
-            let channel = Self::from_keys(&mut keys)?;
-            if channels.iter().any(|other| other.name == channel.name) {
-                return Err(keys.error("name", "another channel has this name"));
-            }
-            keys.finish()?;
-            channels.push(channel);
+            channels.extend(Self::from_table(
+                file,
+                index,
+                table,
+                &channels,
+                &mut mistakes,
+            ));
         }
-        Ok(channels)
+        match mistakes.is_empty() {
+            true => Ok(channels),
+            false => Err(mistakes),
+        }
+    }
+
+    /// Reads a table. Reading ends at the first mistake: its key is left out, and the rest is read
+    /// again for further ones.
+    fn from_table(
+        file: &str,
+        index: usize,
+        table: &Table,
+        others: &[Self],
+        mistakes: &mut Vec<ConfigError>,
+    ) -> Option<Self> {
+        let mut rest = table.clone();
+        let mut is_sound = true;
+        loop {
+            let mut keys = Keys::new(file, index, &rest);
+            let read = Self::from_keys(&mut keys).and_then(|channel| {
+                if others.iter().any(|other| other.name == channel.name) {
+                    return Err(keys.error("name", "another channel has this name"));
+                }
+                keys.finish()?;
+                Ok(channel)
+            });
+            let mistake = match read {
+                Ok(channel) => return is_sound.then_some(channel),
+                Err(mistake) => mistake,
+            };
+            let key = mistake.place.as_ref().map(|(_, key)| key.clone());
+            let is_left_out = key.is_some_and(|key| rest.remove(&key).is_some());
+            // What is missing may be what was left out.
+            if is_left_out || is_sound {
+                mistakes.push(mistake);
+            }
+            if !is_left_out || mistakes.len() >= MISTAKES_MAX {
+                return None;
+            }
+            is_sound = false;
+        }
     }
 
     fn from_keys(keys: &mut Keys<'_>) -> Result<Self, ConfigError> {
@@ -353,6 +405,7 @@ impl ChannelConfig {
             file: self.file.clone(),
             at,
             problem: problem.into(),
+            place: None,
         }
     }
 }

@@ -21,21 +21,27 @@ pub struct ConfigError {
     pub at: String,
     /// What is wrong, what was expected.
     pub problem: String,
+    /// Where it is about a channel's table: the number of that table, from 0, and the key in it,
+    /// empty where it is about no single one.
+    pub place: Option<(usize, String)>,
 }
 
 /// A table being read. Keys that nobody asked for are errors in [`Keys::finish`].
 pub(crate) struct Keys<'a> {
     file: &'a str,
     at: String,
+    index: usize,
     table: &'a Table,
     known: Vec<String>,
 }
 
 impl<'a> Keys<'a> {
-    pub(crate) fn new(file: &'a str, at: String, table: &'a Table) -> Self {
+    /// The table of this number, from 0, which is told from 1 until it has a name.
+    pub(crate) fn new(file: &'a str, index: usize, table: &'a Table) -> Self {
         Self {
             file,
-            at,
+            at: format!("channel {}", index + 1),
+            index,
             table,
             known: Vec::new(),
         }
@@ -60,6 +66,7 @@ impl<'a> Keys<'a> {
             file: self.file.to_owned(),
             at,
             problem: problem.into(),
+            place: Some((self.index, key.to_owned())),
         }
     }
 
@@ -214,8 +221,9 @@ impl<'a> Keys<'a> {
     }
 
     pub(crate) fn required_secret(&mut self, key: &str) -> Result<SecretSource, ConfigError> {
-        self.secret(key)?.ok_or_else(|| {
-            self.error(
+        self.secret(key)?.ok_or_else(|| ConfigError {
+            place: Some((self.index, format!("{key}_file"))),
+            ..self.error(
                 "",
                 format!("has no {key}; expected {key}_file = \"path\" or {key}_env = \"NAME\""),
             )

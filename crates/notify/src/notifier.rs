@@ -41,6 +41,7 @@ impl Means {
             file: "system".to_owned(),
             at: "HTTP client".to_owned(),
             problem: error.to_string(),
+            place: None,
         })?;
         Ok(Self {
             transport: Arc::new(http),

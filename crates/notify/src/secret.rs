@@ -102,6 +102,28 @@ impl SecretSource {
         }
         Ok(Secret::new(text))
     }
+
+    /// As [`SecretSource::read`], for what is one line by its nature: a token, a password, an address.
+    /// With a line break in it, or a character that nobody sees, it would be taken and never match.
+    pub fn read_line(&self) -> Result<Secret, String> {
+        let secret = self.read()?;
+        let text = secret.expose();
+        let lines = text.lines().count();
+        if lines > 1 {
+            return Err(format!(
+                "{self} has {lines} lines; expected one line, the secret alone"
+            ));
+        }
+        let is_unseen =
+            |c: char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}');
+        if text.contains(is_unseen) {
+            return Err(format!(
+                "{self} has a control character in it, or another that cannot be seen; expected one \
+                 line, the secret alone"
+            ));
+        }
+        Ok(secret)
+    }
 }
 
 /// Whether a text stands where a secret is to be put: what examples, comments and templates say.
@@ -265,6 +287,32 @@ mod tests {
             "R0UTINGKEY",
         ] {
             assert!(!is_placeholder(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_one_line_by_its_nature_is_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        for (text, told) in [
+            ("0123456789abcdef\nfedcba9876543210\n", "has 2 lines"),
+            ("0123456789abcdef\r\n\r\nfedcba\n", "has 3 lines"),
+            ("0123456789\0abcdef", "a control character"),
+            ("0123456789\tabcdef", "a control character"),
+            ("0123456789\rabcdef", "a control character"),
+            ("\u{feff}0123456789abcdef\n", "cannot be seen"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = SecretSource::File(path.clone()).read_line().unwrap_err();
+            assert!(
+                error.contains(told) && !error.contains("0123") && !error.contains("fedc"),
+                "{error}"
+            );
+        }
+        for text in ["a secret", "a secret\n", " a secret\r\n", "a secret\n\n"] {
+            std::fs::write(&path, text).unwrap();
+            let secret = SecretSource::File(path.clone()).read_line().unwrap();
+            assert_eq!(secret.expose(), "a secret");
         }
     }
 

@@ -277,6 +277,9 @@ pub enum ConfigError {
         /// What is wrong, and what was expected.
         problem: String,
     },
+    /// Several mistakes, each a line with its place.
+    #[error("{}", .0.join("\n"))]
+    Many(Vec<String>),
     /// A rule is wrong.
     #[error(transparent)]
     Rule(#[from] RuleError),
@@ -368,7 +371,7 @@ impl Config {
     /// Looks at the secrets that are here as a run does, and says which are not: those are no mistake,
     /// since a config is checked where it is written, too.
     pub fn check_secrets(&self) -> Result<Vec<String>, ConfigError> {
-        let mut absent = Vec::new();
+        let (mut absent, mut mistakes) = (Vec::new(), Vec::new());
         let mut is_here = |key: &str, source: &SecretSource| match source.absence() {
             None => true,
             Some(why) => {
@@ -384,21 +387,37 @@ impl Config {
             if let Some(source) = source
                 && is_here(key, source)
             {
-                read_token(key, source)?;
+                mistakes.extend(read_token(key, source).err());
             }
         }
         let key = "kafka.sasl.password";
         if let Some(source) = &self.kafka.password
             && is_here(key, source)
-            && is_placeholder(read(key, source)?.expose())
         {
-            let problem = format!("{source} holds what an example says; expected the password");
-            return Err(ConfigError::Secret { key, problem });
+            match read(key, source) {
+                Ok(password) if is_placeholder(password.expose()) => {
+                    let problem =
+                        format!("{source} holds what an example says; expected the password");
+                    mistakes.push(ConfigError::Secret { key, problem });
+                }
+                read => mistakes.extend(read.err()),
+            }
         }
         for channel in &self.channels {
-            absent.extend(channel.check_secrets()?);
+            match channel.check_secrets() {
+                Ok(of_channel) => absent.extend(of_channel),
+                Err(error) => mistakes.push(error.into()),
+            }
         }
-        Ok(absent)
+        match mistakes.pop() {
+            None => Ok(absent),
+            Some(only) if mistakes.is_empty() => Err(only),
+            Some(last) => {
+                mistakes.push(last);
+                let lines = mistakes.iter().map(ToString::to_string);
+                Err(ConfigError::Many(lines.collect()))
+            }
+        }
     }
 
     /// The name of a stream's topic, where it is read.
@@ -481,7 +500,7 @@ fn read_token(key: &'static str, source: &SecretSource) -> Result<Secret, Config
 
 fn read(key: &'static str, source: &SecretSource) -> Result<Secret, ConfigError> {
     source
-        .read()
+        .read_line()
         .map_err(|problem| ConfigError::Secret { key, problem })
 }
 

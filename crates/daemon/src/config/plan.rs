@@ -147,42 +147,47 @@ struct Sku {
 /// One file being read, with the currency of its prices.
 struct Reader<'a, 't> {
     at: &'a Document<'t>,
-    currency: &'a str,
+    /// Without it no price is checked.
+    currency: Option<&'a str>,
 }
 
 impl Plans {
-    /// Adds what a file says.
-    pub fn add(&mut self, document: &Document<'_>, currency: &str) -> Result<(), ConfigError> {
-        let raw: Raw = document.read()?;
+    /// Adds what a file says, all of it or, where there are mistakes in it, nothing that counts.
+    pub fn add(
+        &mut self,
+        document: &Document<'_>,
+        currency: Option<&str>,
+    ) -> Result<(), ConfigError> {
+        let raw: Raw = document.read();
         let reader = Reader {
             at: document,
             currency,
         };
         for (index, campaign) in raw.campaign.iter().enumerate() {
             let path = format!("campaign[{index}]");
-            let plan = reader.campaign(&path, campaign)?;
-            if self
-                .campaigns
-                .iter()
-                .any(|other| other.campaign_id == plan.campaign_id)
-            {
-                return Err(reader.twice(&path, &campaign.id));
+            let plan = reader.campaign(&path, campaign);
+            let mut others = self.campaigns.iter();
+            if others.any(|other| other.campaign_id == plan.campaign_id) {
+                reader.twice(&path, &campaign.id);
             }
-            reader.check(&path, pb::event::Body::Plan(plan.clone()))?;
+            reader.check(&path, pb::event::Body::Plan(plan.clone()));
             self.campaigns.push(plan);
         }
         let known = self.skus.iter().map(|sku| sku.sku_id.clone());
         let mut known: std::collections::HashSet<String> = known.collect();
         for (index, sku) in raw.sku.iter().enumerate() {
-            let path = format!("sku[{index}]");
-            let catalog = reader.sku(&path, sku)?;
-            if !known.insert(catalog.sku_id.clone()) {
-                return Err(reader.twice(&path, &sku.id));
+            if document.is_full() {
+                break;
             }
-            reader.check(&path, pb::event::Body::Catalog(catalog.clone()))?;
+            let path = format!("sku[{index}]");
+            let catalog = reader.sku(&path, sku);
+            if !known.insert(catalog.sku_id.clone()) {
+                reader.twice(&path, &sku.id);
+            }
+            reader.check(&path, pb::event::Body::Catalog(catalog.clone()));
             self.skus.push(catalog);
         }
-        Ok(())
+        document.finish(())
     }
 
     /// The events that tell all this, as of `at_ms`: skus first, so that a plan finds them known.
@@ -221,127 +226,137 @@ fn timestamp(ms: i64) -> Timestamp {
 }
 
 impl Reader<'_, '_> {
-    fn twice(&self, path: &str, id: &str) -> ConfigError {
+    fn twice(&self, path: &str, id: &str) {
         let problem = format!("{id:?} is already planned; expected an id of its own");
-        self.at.error(&format!("{path}.id"), problem)
+        self.at.mistake(&format!("{path}.id"), problem);
     }
 
     /// Whether the border takes it: the last word on what an event may be.
-    fn check(&self, path: &str, body: pb::event::Body) -> Result<(), ConfigError> {
+    fn check(&self, path: &str, body: pb::event::Body) {
+        // What is known to be wrong there is told already.
+        if self.at.is_told(path) {
+            return;
+        }
         // Any instant that an event may have.
         let at_ms = fenghuo_event::bounds::TIME_MS_MIN;
         let bytes = fenghuo_event::to_protobuf(&event(body, at_ms, ""));
-        match fenghuo_event::decode(&bytes, Some(b"application/protobuf")) {
-            Ok(_) => Ok(()),
-            Err(rejected) => Err(self.at.error(path, rejected.detail)),
+        if let Err(rejected) = fenghuo_event::decode(&bytes, Some(b"application/protobuf")) {
+            self.at.mistake(path, rejected.detail);
         }
     }
 
-    fn campaign(&self, path: &str, raw: &Campaign) -> Result<pb::Plan, ConfigError> {
+    fn campaign(&self, path: &str, raw: &Campaign) -> pb::Plan {
         let key = |name: &str| format!("{path}.{name}");
-        let start_ms = self.instant_ms(&key("start"), &raw.start)?;
-        let end_ms = self.instant_ms(&key("end"), &raw.end)?;
-        if end_ms <= start_ms {
-            return Err(self
-                .at
-                .error(&key("end"), "is not after start; expected a later time"));
+        let start_ms = self.instant_ms(&key("start"), &raw.start);
+        let end_ms = self.instant_ms(&key("end"), &raw.end);
+        let span_ms = start_ms.zip(end_ms);
+        if span_ms.is_some_and(|(start_ms, end_ms)| end_ms <= start_ms) {
+            let problem = "is not after start; expected a later time";
+            self.at.mistake(&key("end"), problem);
         }
         let mut flash_offsets_s = Vec::with_capacity(raw.flashes.len());
         for (index, flash) in raw.flashes.iter().enumerate() {
-            let key = format!("{path}.flashes[{index}]");
-            let ms = self.instant_ms(&key, flash)?;
-            if !(start_ms..end_ms).contains(&ms) {
-                return Err(self.at.error(&key, "lies outside the campaign"));
-            }
+            let flash_key = format!("{path}.flashes[{index}]");
+            let ms = self.instant_ms(&flash_key, flash);
+            let (Some(ms), Some((start_ms, end_ms))) = (ms, span_ms) else {
+                continue;
+            };
             let offset_s = i32::try_from((ms - start_ms) / 1_000).ok();
-            let offset_s = offset_s.filter(|offset| *offset <= OFFSET_S_MAX);
-            let too_far = || self.at.error(&key, "is more than 400 days after start");
-            flash_offsets_s.push(offset_s.ok_or_else(too_far)?);
+            match offset_s.filter(|offset| *offset <= OFFSET_S_MAX) {
+                // Where they are in the wrong order, nothing lies between.
+                _ if self.at.is_told(&key("end")) => {}
+                _ if !(start_ms..end_ms).contains(&ms) => {
+                    self.at.mistake(&flash_key, "lies outside the campaign");
+                }
+                Some(offset_s) => flash_offsets_s.push(offset_s),
+                None => self
+                    .at
+                    .mistake(&flash_key, "is more than 400 days after start"),
+            }
         }
         let skus = raw.sku.iter().enumerate();
         let couriers = raw.courier.iter().enumerate();
         let staff = raw.staff.iter().enumerate();
-        Ok(pb::Plan {
+        pb::Plan {
             r#type: pb::plan::Type::Upsert.into(),
-            campaign_id: self.at.id(&key("id"), &raw.id, ID_BYTES_MAX)?,
-            name: self.text(&key("name"), &raw.name)?,
-            start: Some(timestamp(start_ms)),
-            end: Some(timestamp(end_ms)),
+            campaign_id: self.at.id(&key("id"), &raw.id, ID_BYTES_MAX),
+            name: self.text(&key("name"), &raw.name),
+            start: start_ms.map(timestamp),
+            end: end_ms.map(timestamp),
             flash_offsets_s,
-            curve: self.curve(&key("curve"), &raw.curve)?,
+            curve: self.curve(&key("curve"), &raw.curve),
             forecast_cv: match raw.forecast_cv {
                 None => 0.0,
-                Some(cv) => self.at.float(&key("forecast_cv"), cv, 0.0..=100.0)?,
+                Some(cv) => self.at.float(&key("forecast_cv"), cv, 0.0..=100.0),
             },
             skus: skus
                 .map(|(index, sku)| self.campaign_sku(&format!("{path}.sku[{index}]"), sku))
-                .collect::<Result<_, _>>()?,
+                .collect(),
             couriers: couriers
                 .map(|(index, courier)| self.courier(&format!("{path}.courier[{index}]"), courier))
-                .collect::<Result<_, _>>()?,
+                .collect(),
             staff: staff
                 .map(|(index, staff)| self.staff(&format!("{path}.staff[{index}]"), staff))
-                .collect::<Result<_, _>>()?,
-            ship_sla: self.span(&key("ship_within"), raw.ship_within.as_deref())?,
-            first_scan_sla: self
-                .span(&key("first_scan_within"), raw.first_scan_within.as_deref())?,
-            deliver_sla: self.span(&key("deliver_within"), raw.deliver_within.as_deref())?,
+                .collect(),
+            ship_sla: self.span(&key("ship_within"), raw.ship_within.as_deref()),
+            first_scan_sla: self.span(&key("first_scan_within"), raw.first_scan_within.as_deref()),
+            deliver_sla: self.span(&key("deliver_within"), raw.deliver_within.as_deref()),
             page_variants_ready: raw.pages_ready.clone(),
             playbook_ids: raw.playbooks.clone(),
-            currency_code: self.currency.to_owned(),
-        })
+            currency_code: self.currency.unwrap_or_default().to_owned(),
+        }
     }
 
-    fn campaign_sku(&self, path: &str, raw: &CampaignSku) -> Result<pb::SkuPlan, ConfigError> {
+    fn campaign_sku(&self, path: &str, raw: &CampaignSku) -> pb::SkuPlan {
         let key = |name: &str| format!("{path}.{name}");
         let units = |name: &str, units: i64| self.at.number(&key(name), units, 0..=COUNT_MAX);
-        Ok(pb::SkuPlan {
-            sku_id: self.at.id(&key("id"), &raw.id, ID_BYTES_MAX)?,
-            planned_units: units("planned_units", raw.planned_units)?,
-            sales_cap: units("sales_cap", raw.sales_cap.unwrap_or(0))?,
-            safety_stock: units("safety_stock", raw.safety_stock.unwrap_or(0))?,
-            curve: self.curve(&key("curve"), &raw.curve)?,
+        pb::SkuPlan {
+            sku_id: self.at.id(&key("id"), &raw.id, ID_BYTES_MAX),
+            planned_units: units("planned_units", raw.planned_units),
+            sales_cap: units("sales_cap", raw.sales_cap.unwrap_or(0)),
+            safety_stock: units("safety_stock", raw.safety_stock.unwrap_or(0)),
+            curve: self.curve(&key("curve"), &raw.curve),
             baseline_cvr: match raw.conversion {
                 None => 0.0,
-                Some(share) => self.at.float(&key("conversion"), share, 0.0..=1.0)?,
+                Some(share) => self.at.float(&key("conversion"), share, 0.0..=1.0),
             },
-            replenish_lead: self.span(&key("lead"), raw.lead.as_deref())?,
+            replenish_lead: self.span(&key("lead"), raw.lead.as_deref()),
             hero: raw.hero,
-        })
+        }
     }
 
-    fn courier(&self, path: &str, raw: &CampaignCourier) -> Result<pb::CourierPlan, ConfigError> {
+    fn courier(&self, path: &str, raw: &CampaignCourier) -> pb::CourierPlan {
         let key = |name: &str| format!("{path}.{name}");
-        Ok(pb::CourierPlan {
-            courier_id: self.at.id(&key("id"), &raw.id, ID_BYTES_MAX)?,
-            warehouse_id: self.text(&key("warehouse"), &raw.warehouse)?,
+        pb::CourierPlan {
+            courier_id: self.at.id(&key("id"), &raw.id, ID_BYTES_MAX),
+            warehouse_id: self.text(&key("warehouse"), &raw.warehouse),
             parcels_per_day: self.at.number(
                 &key("parcels_per_day"),
                 raw.parcels_per_day,
                 0..=COUNT_MAX,
-            )?,
+            ),
             priority: self
                 .at
-                .number(&key("priority"), raw.priority.unwrap_or(1), 1..=100)?,
-        })
+                .number(&key("priority"), raw.priority.unwrap_or(1), 1..=100),
+        }
     }
 
-    fn staff(&self, path: &str, raw: &CampaignStaff) -> Result<pb::StaffPlan, ConfigError> {
+    fn staff(&self, path: &str, raw: &CampaignStaff) -> pb::StaffPlan {
         let key = |name: &str| format!("{path}.{name}");
         let people = |name: &str, given: i64| self.at.number(&key(name), given, 0..=1_000_000);
         let tasks = raw.tasks_per_hour.unwrap_or(0.0);
-        Ok(pb::StaffPlan {
-            role: self.at.id(&key("role"), &raw.role, ID_BYTES_MAX)?,
-            offset_s: self.offset_s(&key("at"), &raw.at)?,
-            headcount: people("headcount", raw.headcount)?,
+        pb::StaffPlan {
+            role: self.at.id(&key("role"), &raw.role, ID_BYTES_MAX),
+            offset_s: self.offset_s(&key("at"), &raw.at).unwrap_or_default(),
+            headcount: people("headcount", raw.headcount),
             tasks_per_hour: self
                 .at
-                .float(&key("tasks_per_hour"), tasks, 0.0..=FLOAT_MAX)?,
-            trained: people("trained", raw.trained.unwrap_or(0))?,
-        })
+                .float(&key("tasks_per_hour"), tasks, 0.0..=FLOAT_MAX),
+            trained: people("trained", raw.trained.unwrap_or(0)),
+        }
     }
 
-    fn sku(&self, path: &str, raw: &Sku) -> Result<pb::Catalog, ConfigError> {
+    fn sku(&self, path: &str, raw: &Sku) -> pb::Catalog {
         let key = |name: &str| format!("{path}.{name}");
         let money = |name: &str, text: &Option<String>| self.money(&key(name), text.as_deref());
         let count = |name: &str, given: Option<i64>| {
@@ -349,71 +364,76 @@ impl Reader<'_, '_> {
                 .number(&key(name), given.unwrap_or(0), 0..=QUANTITY_MAX)
         };
         let discount = raw.max_discount.unwrap_or(0.0);
-        let floor = money("price_floor", &raw.price_floor)?;
-        let ceiling = money("price_ceiling", &raw.price_ceiling)?;
+        let floor = money("price_floor", &raw.price_floor);
+        let ceiling = money("price_ceiling", &raw.price_ceiling);
         if let (Some(floor), Some(ceiling)) = (&floor, &ceiling)
             && ceiling.minor_units < floor.minor_units
         {
-            return Err(self.at.error(&key("price_ceiling"), "is below price_floor"));
+            let problem = "is below price_floor";
+            self.at.mistake(&key("price_ceiling"), problem);
         }
-        Ok(pb::Catalog {
+        pb::Catalog {
             r#type: pb::catalog::Type::Upsert.into(),
-            sku_id: self.at.id(&key("id"), &raw.id, ID_BYTES_MAX)?,
+            sku_id: self.at.id(&key("id"), &raw.id, ID_BYTES_MAX),
             product_id: raw.product.clone(),
-            title: self.text(&key("title"), &raw.title)?,
+            title: self.text(&key("title"), &raw.title),
             category: raw.category.clone(),
             gtin: raw.gtin.clone(),
-            pack_units: count("pack_units", raw.pack_units)?,
-            list_price: money("list_price", &raw.list_price)?,
-            sale_price: money("sale_price", &raw.sale_price)?,
-            unit_cost: money("unit_cost", &raw.unit_cost)?,
+            pack_units: count("pack_units", raw.pack_units),
+            list_price: money("list_price", &raw.list_price),
+            sale_price: money("sale_price", &raw.sale_price),
+            unit_cost: money("unit_cost", &raw.unit_cost),
             price_floor: floor,
             price_ceiling: ceiling,
-            max_discount_ratio: self.at.float(&key("max_discount"), discount, 0.0..=1.0)? as f32,
-            limit_per_buyer: count("limit_per_buyer", raw.limit_per_buyer)?,
+            max_discount_ratio: self.at.float(&key("max_discount"), discount, 0.0..=1.0) as f32,
+            limit_per_buyer: count("limit_per_buyer", raw.limit_per_buyer),
             gift_sku_ids: raw.gifts.clone(),
             primary_supplier_id: raw.supplier.clone(),
             backup_supplier_ids: raw.backup_suppliers.clone(),
             substitute_sku_ids: raw.substitutes.clone(),
             ..pb::Catalog::default()
-        })
+        }
     }
 
-    fn curve(&self, path: &str, raw: &[CurvePoint]) -> Result<Vec<pb::PlanPoint>, ConfigError> {
+    fn curve(&self, path: &str, raw: &[CurvePoint]) -> Vec<pb::PlanPoint> {
         if raw.len() > CURVE_POINTS_MAX {
             let problem = format!(
                 "has {} points; expected at most {CURVE_POINTS_MAX}",
                 raw.len()
             );
-            return Err(self.at.error(path, problem));
+            self.at.mistake(path, problem);
         }
         let mut points: Vec<pb::PlanPoint> = Vec::with_capacity(raw.len());
-        for (index, point) in raw.iter().enumerate() {
+        let mut before_s = None;
+        for (index, point) in raw.iter().take(CURVE_POINTS_MAX).enumerate() {
             let key = |name: &str| format!("{path}[{index}].{name}");
             let expected =
                 |name: &str, value: f64| self.at.float(&key(name), value, 0.0..=FLOAT_MAX);
-            let offset_s = self.offset_s(&key("at"), &point.at)?;
-            if points.last().is_some_and(|last| last.offset_s >= offset_s) {
+            let offset_s = self.offset_s(&key("at"), &point.at);
+            if let Some((before_s, offset_s)) = before_s.zip(offset_s)
+                && before_s >= offset_s
+            {
                 let problem = format!(
                     "is {:?}; expected a time after that of the point before",
                     point.at
                 );
-                return Err(self.at.error(&key("at"), problem));
+                self.at.mistake(&key("at"), problem);
             }
-            let revenue = self.money(&key("revenue"), point.revenue.as_deref())?;
+            before_s = offset_s;
+            let revenue = self.money(&key("revenue"), point.revenue.as_deref());
             points.push(pb::PlanPoint {
-                offset_s,
-                orders: expected("orders", point.orders)?,
-                units: expected("units", point.units)?,
-                visits: expected("visits", point.visits)?,
+                offset_s: offset_s.unwrap_or_default(),
+                orders: expected("orders", point.orders),
+                units: expected("units", point.units),
+                visits: expected("visits", point.visits),
                 gmv_minor: revenue.map_or(0, |revenue| revenue.minor_units),
             });
         }
-        Ok(points)
+        points
     }
 
     /// `"26h30m"` after the start, or `"-2h"` before it, in whole seconds.
-    fn offset_s(&self, key: &str, text: &str) -> Result<i32, ConfigError> {
+    fn offset_s(&self, key: &str, text: &str) -> Option<i32> {
         let (sign, after) = match text.strip_prefix('-') {
             Some(before) => (-1, before),
             None => (1, text),
@@ -421,79 +441,65 @@ impl Reader<'_, '_> {
         let farthest = Duration::from_secs(u64::try_from(OFFSET_S_MAX).unwrap_or(0));
         let ms = self.at.duration_ms(key, after, Duration::ZERO..=farthest)?;
         if ms % 1_000 != 0 {
-            return Err(self
-                .at
-                .error(key, format!("is {text:?}; expected whole seconds")));
+            let problem = format!("is {text:?}; expected whole seconds");
+            self.at.mistake(key, problem);
+            return None;
         }
-        self.at.number(
-            key,
-            sign * ms / 1_000,
-            i64::from(-OFFSET_S_MAX)..=i64::from(OFFSET_S_MAX),
-        )
+        i32::try_from(sign * ms / 1_000).ok()
     }
 
-    fn span(
-        &self,
-        key: &str,
-        text: Option<&str>,
-    ) -> Result<Option<prost_types::Duration>, ConfigError> {
-        let Some(text) = text else {
-            return Ok(None);
-        };
+    fn span(&self, key: &str, text: Option<&str>) -> Option<prost_types::Duration> {
         let longest = Duration::from_millis(u64::try_from(DURATION_MS_MAX).unwrap_or(0));
-        let ms = self
-            .at
-            .duration_ms(key, text, Duration::from_secs(1)..=longest)?;
-        Ok(Some(prost_types::Duration {
+        let range = Duration::from_secs(1)..=longest;
+        let ms = self.at.duration_ms(key, text?, range)?;
+        Some(prost_types::Duration {
             seconds: ms / 1_000,
             nanos: i32::try_from(ms % 1_000 * 1_000_000).unwrap_or(0),
-        }))
+        })
     }
 
-    fn money(&self, key: &str, text: Option<&str>) -> Result<Option<pb::Money>, ConfigError> {
-        let Some(text) = text else {
-            return Ok(None);
-        };
-        let minor_units = minor_units(text.as_bytes(), currency_exponent(self.currency))
+    fn money(&self, key: &str, text: Option<&str>) -> Option<pb::Money> {
+        let (text, currency) = text.zip(self.currency)?;
+        let minor_units = minor_units(text.as_bytes(), currency_exponent(currency))
             .filter(|minor| (0..=COUNT_MAX).contains(minor));
-        let minor_units = minor_units.ok_or_else(|| {
-            let problem = format!("is {text:?}; expected an amount of {} such as \"18\" or, where it has decimals, \"18.50\"", self.currency);
-            self.at.error(key, problem)
-        })?;
-        Ok(Some(pb::Money {
-            currency_code: self.currency.to_owned(),
-            minor_units,
-        }))
+        if minor_units.is_none() {
+            let problem = format!(
+                "is {text:?}; expected an amount of {currency} such as \"18\" or, where it has \
+                 decimals, \"18.50\""
+            );
+            self.at.mistake(key, problem);
+        }
+        Some(pb::Money {
+            currency_code: currency.to_owned(),
+            minor_units: minor_units?,
+        })
     }
 
-    fn text(&self, key: &str, text: &str) -> Result<String, ConfigError> {
-        match text.len() <= TEXT_BYTES_MAX {
-            true => Ok(text.to_owned()),
-            false => {
-                let problem = format!(
-                    "is {} bytes long; expected at most {TEXT_BYTES_MAX}",
-                    text.len()
-                );
-                Err(self.at.error(key, problem))
-            }
+    fn text(&self, key: &str, text: &str) -> String {
+        if text.len() > TEXT_BYTES_MAX {
+            let problem = format!(
+                "is {} bytes long; expected at most {TEXT_BYTES_MAX}",
+                text.len()
+            );
+            self.at.mistake(key, problem);
         }
+        text.to_owned()
     }
 
     /// An instant with its offset, as TOML has it or as text.
-    fn instant_ms(&self, key: &str, value: &toml::Value) -> Result<i64, ConfigError> {
+    fn instant_ms(&self, key: &str, value: &toml::Value) -> Option<i64> {
         let text = match value {
             toml::Value::Datetime(instant) => instant.to_string(),
             toml::Value::String(text) => text.clone(),
             other => other.type_str().to_owned(),
         };
-        match text.parse::<jiff::Timestamp>() {
-            Ok(instant) => Ok(instant.as_millisecond()),
-            Err(_) => {
-                let problem = format!(
-                    "is {text:?}; expected an instant with its offset, such as 2026-11-11T20:00:00+08:00"
-                );
-                Err(self.at.error(key, problem))
-            }
+        let instant = text.parse::<jiff::Timestamp>();
+        if instant.is_err() {
+            let problem = format!(
+                "is {text:?}; expected an instant with its offset, such as 2026-11-11T20:00:00+08:00"
+            );
+            self.at.mistake(key, problem);
         }
+        Some(instant.ok()?.as_millisecond())
     }
 }

@@ -47,7 +47,7 @@ pub struct Remote {
 impl Remote {
     /// The daemon at an address such as `http://localhost:8686`; the token is in a file.
     pub fn new(to: &str, token_file: Option<&Path>) -> anyhow::Result<Self> {
-        let token = token_file.map(|path| SecretSource::File(path.to_owned()).read());
+        let token = token_file.map(|path| SecretSource::File(path.to_owned()).read_line());
         let token = token
             .transpose()
             .map_err(|problem| anyhow::anyhow!("--token-file: {problem}"))?;

@@ -49,14 +49,20 @@ pub(crate) enum Receiver {
     Slack(Slack),
 }
 
+/// The key of a webhook's signing keys.
+const SIGNING_KEYS: &str = "secret";
+
 /// Reads the secrets of a channel, each in the form that its kind needs.
 struct Reading<'a>(&'a ChannelConfig);
 
 impl Reading<'_> {
     fn secret(&self, key: &str, source: &SecretSource) -> Result<Secret, ConfigError> {
-        let secret = source
-            .read()
-            .map_err(|problem| self.0.error(key, problem))?;
+        // Signing keys alone may be several, each on a line of its own.
+        let read = match key {
+            SIGNING_KEYS => source.read(),
+            _ => source.read_line(),
+        };
+        let secret = read.map_err(|problem| self.0.error(key, problem))?;
         self.0.check_secret(key, source, &secret)?;
         Ok(secret)
     }
@@ -68,8 +74,8 @@ impl Reading<'_> {
     }
 
     fn keys(&self, source: &SecretSource) -> Result<Vec<webhook::SigningKey>, ConfigError> {
-        let secrets = self.secret("secret", source)?;
-        webhook::signing_keys(&secrets).map_err(|problem| self.0.error("secret", problem))
+        let secrets = self.secret(SIGNING_KEYS, source)?;
+        webhook::signing_keys(&secrets).map_err(|problem| self.0.error(SIGNING_KEYS, problem))
     }
 
     fn header(&self, source: Option<&SecretSource>) -> Result<Option<Secret>, ConfigError> {

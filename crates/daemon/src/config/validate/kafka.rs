@@ -8,52 +8,52 @@ use fenghuo_kafka::{KafkaConfig, KafkaLog, Mechanism, Sasl, Security, Tls};
 use fenghuo_notify::SecretSource;
 
 use super::super::document::Document;
-use super::super::{ConfigError, Kafka, raw};
+use super::super::{Kafka, raw};
 use super::{NAME_BYTES_MAX, secret};
 
 /// Checks `[kafka]`.
-pub fn kafka(at: &Document<'_>, raw: raw::Kafka) -> Result<Kafka, ConfigError> {
+pub fn kafka(at: &Document<'_>, raw: raw::Kafka) -> Kafka {
     let bootstrap = raw
         .bootstrap
         .unwrap_or_else(|| vec!["localhost:9092".to_owned()]);
     if bootstrap.is_empty() {
-        return Err(at.error(
-            "kafka.bootstrap",
-            "is empty; expected at least one host:port",
-        ));
+        let problem = "is empty; expected at least one host:port";
+        at.mistake("kafka.bootstrap", problem);
     }
     for (index, broker) in bootstrap.iter().enumerate() {
         let port = broker.rsplit_once(':').filter(|(host, _)| !host.is_empty());
         if port.is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
             let problem = format!("is {broker:?}; expected host:port");
-            return Err(at.error(&format!("kafka.bootstrap[{index}]"), problem));
+            at.mistake(&format!("kafka.bootstrap[{index}]"), problem);
         }
     }
     let name = |key: &str, given: Option<String>, default: &str| {
         at.id(key, given.as_deref().unwrap_or(default), 64)
     };
-    let group = name("kafka.group", raw.group, "fenghuo")?;
+    let group = name("kafka.group", raw.group, "fenghuo");
     let instance = match (raw.instance, raw.instance_env) {
-        (Some(_), Some(_)) => {
+        (Some(instance), Some(_)) => {
             let problem = "is set beside instance_env; expected one of the two";
-            return Err(at.error("kafka.instance", problem));
+            at.mistake("kafka.instance", problem);
+            instance
         }
-        (None, Some(variable)) => {
-            let source = SecretSource::Env(variable);
-            let read = source.read();
-            let found = read.map_err(|problem| at.error("kafka.instance_env", problem))?;
-            at.id("kafka.instance_env", found.expose(), 64)?
-        }
-        (given, None) => name("kafka.instance", given, "0")?,
+        (None, Some(variable)) => match SecretSource::Env(variable).read() {
+            Ok(found) => at.id("kafka.instance_env", found.expose(), 64),
+            Err(problem) => {
+                at.mistake("kafka.instance_env", problem);
+                String::new()
+            }
+        },
+        (given, None) => name("kafka.instance", given, "0"),
     };
-    let client_id = name(
-        "kafka.client_id",
-        raw.client_id,
-        &format!("fenghuo.{instance}"),
-    )?;
-    let (sasl, password) = sasl(at, raw.sasl)?;
+    let usual = match at.is_unsure("kafka.instance") || at.is_unsure("kafka.instance_env") {
+        true => "fenghuo".to_owned(),
+        false => format!("fenghuo.{instance}"),
+    };
+    let client_id = name("kafka.client_id", raw.client_id, &usual);
+    let (sasl, password) = sasl(at, raw.sasl);
     let file = |file: Option<String>| file.map(|file| at.path(&file));
-    let extra = extra(at, raw.extra)?;
+    let extra = extra(at, raw.extra);
     let connection = KafkaConfig {
         bootstrap,
         security: Security {
@@ -68,32 +68,31 @@ pub fn kafka(at: &Document<'_>, raw: raw::Kafka) -> Result<Kafka, ConfigError> {
         extra,
         replication: match raw.replication {
             None => -1,
-            Some(copies) => at.number("kafka.replication", copies, 1..=100)?,
+            Some(copies) => at.number("kafka.replication", copies, 1..=100),
         },
     };
-    check_connection(at, &connection)?;
-    Ok(Kafka {
+    check_connection(at, connection.clone());
+    Kafka {
         connection,
         password,
         group,
         instance,
-    })
+    }
 }
 
 /// Properties as librdkafka takes them: text.
-fn extra(
-    at: &Document<'_>,
-    raw: BTreeMap<String, toml::Value>,
-) -> Result<BTreeMap<String, String>, ConfigError> {
+fn extra(at: &Document<'_>, raw: BTreeMap<String, toml::Value>) -> BTreeMap<String, String> {
     let mut extra = BTreeMap::new();
     for (property, value) in raw {
-        let error = |problem: String| at.error(&format!("kafka.extra.{property}"), problem);
+        let mistake = |problem: &str| at.mistake(&format!("kafka.extra.{property}"), problem);
         let is_secret = ["password", "secret", ".pem"]
             .iter()
             .any(|end| property.ends_with(end));
         if is_secret {
-            let problem = "is a secret; expected it nowhere in a config, but in a file of kafka.sasl or kafka.tls";
-            return Err(error(problem.to_owned()));
+            mistake(
+                "is a secret; expected it nowhere in a config, but in a file of kafka.sasl or kafka.tls",
+            );
+            continue;
         }
         let value = match value {
             toml::Value::String(text) => text,
@@ -101,33 +100,50 @@ fn extra(
                 value.to_string()
             }
             other => {
-                let problem = format!("is of type {}; expected text or a number", other.type_str());
-                return Err(error(problem));
+                let found = other.type_str();
+                mistake(&format!("is of type {found}; expected text or a number"));
+                continue;
             }
         };
         extra.insert(property, value);
     }
-    Ok(extra)
+    extra
 }
 
-/// Lets librdkafka look at the settings, with no password in them and without connecting.
-fn check_connection(at: &Document<'_>, connection: &KafkaConfig) -> Result<(), ConfigError> {
+/// Lets librdkafka look at the settings, with no password in them and without connecting. It tells one
+/// mistake at a time: what that one is about is left out the next time.
+fn check_connection(at: &Document<'_>, mut connection: KafkaConfig) {
     use fenghuo_kafka::ConfigError as Fault;
-    let Err(fault) = KafkaLog::new(connection.clone()) else {
-        return Ok(());
-    };
-    let told = fault.to_string();
-    let (key, problem) = match &fault {
-        Fault::NoBroker => ("kafka.bootstrap".to_owned(), told),
-        Fault::Reserved(property, why) => {
-            let problem = format!("cannot be set: {why}");
-            (format!("kafka.extra.{property}"), problem)
+    while !at.is_full() {
+        let Err(fault) = KafkaLog::new(connection.clone()) else {
+            return;
+        };
+        let told = fault.to_string();
+        let (key, problem) = match &fault {
+            Fault::NoBroker => ("kafka.bootstrap".to_owned(), told),
+            Fault::Reserved(property, why) => {
+                let problem = format!("cannot be set: {why}");
+                (format!("kafka.extra.{property}"), problem)
+            }
+            Fault::Property(told) => property_fault(&connection, told),
+            Fault::HalfCertificate => ("kafka.tls".to_owned(), told),
+            Fault::Mechanism(_) => ("kafka.sasl.mechanism".to_owned(), told),
+        };
+        at.mistake(&key, problem);
+        let property = key.strip_prefix("kafka.extra.").unwrap_or_default();
+        let is_left_out = match fault {
+            Fault::NoBroker => {
+                connection.bootstrap.push("localhost:9092".to_owned());
+                true
+            }
+            Fault::HalfCertificate => connection.security.tls.take().is_some(),
+            Fault::Mechanism(_) => connection.security.sasl.take().is_some(),
+            Fault::Reserved(..) | Fault::Property(_) => connection.extra.remove(property).is_some(),
+        };
+        if !is_left_out {
+            return;
         }
-        Fault::Property(told) => property_fault(connection, told),
-        Fault::HalfCertificate => ("kafka.tls".to_owned(), told),
-        Fault::Mechanism(_) => ("kafka.sasl.mechanism".to_owned(), told),
-    };
-    Err(at.error(&key, problem))
+    }
 }
 
 /// librdkafka's word on a property ends with its name and value, which the key says already.
@@ -141,46 +157,47 @@ fn property_fault(connection: &KafkaConfig, told: &str) -> (String, String) {
     named.unwrap_or_else(|| ("kafka.extra".to_owned(), told.to_owned()))
 }
 
-fn sasl(
-    at: &Document<'_>,
-    raw: Option<raw::Sasl>,
-) -> Result<(Option<Sasl>, Option<SecretSource>), ConfigError> {
+fn sasl(at: &Document<'_>, raw: Option<raw::Sasl>) -> (Option<Sasl>, Option<SecretSource>) {
     let Some(raw) = raw else {
-        return Ok((None, None));
+        return (None, None);
     };
     let missing = |key: &str, expected: &str| {
-        at.error(
-            &format!("kafka.sasl.{key}"),
-            format!("is missing; expected {expected}"),
-        )
+        let problem = format!("is missing; expected {expected}");
+        at.mistake(&format!("kafka.sasl.{key}"), problem);
     };
     const MECHANISMS: &str = "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";
-    let mechanism = raw
-        .mechanism
-        .ok_or_else(|| missing("mechanism", MECHANISMS))?;
-    let mechanism = mechanism.parse::<Mechanism>().map_err(|_| {
-        let known = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
-        at.unknown("kafka.sasl.mechanism", &mechanism, known)
-    })?;
-    let username = raw
-        .username
-        .ok_or_else(|| missing("username", "a user name"))?;
+    let mechanism = raw.mechanism.as_deref().map(str::parse::<Mechanism>);
+    match (&raw.mechanism, &mechanism) {
+        (None, _) => missing("mechanism", MECHANISMS),
+        (Some(name), Some(Err(_))) => {
+            let known = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+            at.unknown("kafka.sasl.mechanism", name, known);
+        }
+        _ => {}
+    }
+    let username = match &raw.username {
+        Some(username) => at.id("kafka.sasl.username", username, NAME_BYTES_MAX),
+        None => {
+            missing("username", "a user name");
+            String::new()
+        }
+    };
     let password = secret(
         at,
         "kafka.sasl.password",
         raw.password_file.as_deref(),
         raw.password_env.as_deref(),
-    )?;
-    let password = password.ok_or_else(|| {
+    );
+    if password.is_none() && !at.is_unsure("kafka.sasl.password_env") {
         missing(
             "password_file",
             "it, or password_env: where the password is",
-        )
-    })?;
-    let sasl = Sasl {
+        );
+    }
+    let sasl = mechanism.and_then(Result::ok).map(|mechanism| Sasl {
         mechanism,
-        username: at.id("kafka.sasl.username", &username, NAME_BYTES_MAX)?,
+        username,
         password: String::new(),
-    };
-    Ok((Some(sasl), Some(password)))
+    });
+    (sasl, password)
 }

@@ -6,20 +6,30 @@ use fenghuo_engine::{Route, Routes};
 use fenghuo_notify::{ChannelConfig, ChannelKind, Colour};
 use fenghuo_signal::{Catalogue, Kind};
 
+use super::super::Shop;
 use super::super::document::Document;
 use super::super::raw::Raw;
-use super::super::{ConfigError, Shop};
+use super::is_catalogue_unsure;
 
 const ROUTES_MAX: usize = 256;
 
 /// Checks the channels.
-pub fn channels(
-    at: &Document<'_>,
-    raw: &Raw,
-    shop: &Shop,
-) -> Result<Vec<ChannelConfig>, ConfigError> {
-    let mut channels = ChannelConfig::from_tables(at.file(), &raw.channel)?;
-    if channels.is_empty() && raw.route.is_empty() {
+pub fn channels(at: &Document<'_>, raw: &Raw, shop: &Shop) -> Vec<ChannelConfig> {
+    let mut channels = Vec::new();
+    match ChannelConfig::from_tables(at.file(), &raw.channel) {
+        Ok(read) => channels = read,
+        Err(errors) => {
+            for error in errors {
+                let key = match &error.place {
+                    None => "channel".to_owned(),
+                    Some((index, key)) if key.is_empty() => format!("channel[{index}]"),
+                    Some((index, key)) => format!("channel[{index}].{key}"),
+                };
+                at.note(&key, error);
+            }
+        }
+    }
+    if raw.channel.is_empty() && raw.route.is_empty() {
         // Without a word about pages they go where a person sees them at least.
         let kind = ChannelKind::Log {
             colour: Colour::Auto,
@@ -27,7 +37,38 @@ pub fn channels(
         };
         channels.push(ChannelConfig::new("log", kind));
     }
-    Ok(channels)
+    channels
+}
+
+/// Notes a channel that is named and that there is not. One that is there with mistakes is there.
+pub fn check_channel(
+    at: &Document<'_>,
+    raw: &Raw,
+    channels: &[ChannelConfig],
+    key: &str,
+    name: &str,
+) {
+    let here = raw
+        .channel
+        .iter()
+        .map(|channel| channel.get("name")?.as_str());
+    let here: Vec<Option<&str>> = here.collect();
+    let is_here = |of: &ChannelConfig| of.name == name;
+    if here.contains(&Some(name)) || channels.iter().any(is_here) {
+        return;
+    }
+    // It may be the one whose name cannot be read.
+    let is_unsure = |index: usize| at.is_unsure(&format!("channel[{index}].name"));
+    let has_unsure = here.contains(&None) || (0..here.len()).any(is_unsure);
+    if !has_unsure && !at.is_misspelt("channel") {
+        let made = channels.iter().map(|channel| Some(channel.name.as_str()));
+        let known = if here.is_empty() {
+            made.collect()
+        } else {
+            here
+        };
+        at.unknown(key, name, known.into_iter().flatten());
+    }
 }
 
 /// Checks the routes; what holds but is hardly meant goes to `warnings`.
@@ -37,16 +78,19 @@ pub fn routes(
     channels: &[ChannelConfig],
     catalogue: &Catalogue,
     warnings: &mut Vec<String>,
-) -> Result<Routes, ConfigError> {
+) -> Routes {
     if raw.route.is_empty() {
-        if let Some(channel) = raw.channel.first() {
+        // With channels that cannot be used yet, where pages go is the next question.
+        if let Some(channel) = raw.channel.first()
+            && !at.is_told("channel")
+        {
             let name = channel.get("name").and_then(toml::Value::as_str);
             let problem = format!(
                 "is missing, so that no page would reach a channel; expected for example \
                  [[route]] with channels = [{:?}]",
                 name.unwrap_or_default()
             );
-            return Err(at.error("route", problem));
+            at.mistake("route", problem);
         }
         let all = Route {
             channels: channels
@@ -55,17 +99,17 @@ pub fn routes(
                 .collect(),
             ..Route::default()
         };
-        return Ok(Routes(vec![all]));
+        return Routes(vec![all]);
     }
     if raw.route.len() > ROUTES_MAX {
         let problem = format!(
             "there are {} routes; expected at most {ROUTES_MAX}",
             raw.route.len()
         );
-        return Err(at.error("route", problem));
+        at.mistake("route", problem);
     }
-    for (index, route) in raw.route.iter().enumerate() {
-        check_route(at, &format!("route[{index}]"), route, channels, catalogue)?;
+    for (index, route) in raw.route.iter().take(ROUTES_MAX).enumerate() {
+        check_route(at, raw, (index, route), channels, catalogue);
     }
     let takes_all = |route: &Route| {
         let all = Route {
@@ -93,33 +137,32 @@ pub fn routes(
             warnings.push(format!("no route names the channel {:?}", channel.name));
         }
     }
-    Ok(Routes(raw.route.clone()))
+    Routes(raw.route.clone())
 }
 
 fn check_route(
     at: &Document<'_>,
-    path: &str,
-    route: &Route,
+    raw: &Raw,
+    (index, route): (usize, &Route),
     channels: &[ChannelConfig],
     catalogue: &Catalogue,
-) -> Result<(), ConfigError> {
+) {
+    let path = format!("route[{index}]");
     if route.channels.is_empty() {
         let problem = "is empty; expected the name of at least one channel";
-        return Err(at.error(&format!("{path}.channels"), problem));
+        at.mistake(&format!("{path}.channels"), problem);
     }
     for (key, names) in [("channels", &route.channels), ("fallback", &route.fallback)] {
         for (index, name) in names.iter().enumerate() {
-            if !channels.iter().any(|channel| channel.name == *name) {
-                let known = channels.iter().map(|channel| channel.name.as_str());
-                return Err(at.unknown(&format!("{path}.{key}[{index}]"), name, known));
-            }
+            check_channel(at, raw, channels, &format!("{path}.{key}[{index}]"), name);
         }
     }
     let signals = catalogue.signal_names();
     for (index, name) in route.signal.iter().enumerate() {
-        if !name.contains('*') && !signals.contains(&name.as_str()) {
+        let is_known = name.contains('*') || signals.contains(&name.as_str());
+        if !is_known && !is_catalogue_unsure(at) {
             let key = format!("{path}.signal[{index}]");
-            return Err(at.unknown(&key, name, signals.iter().copied()));
+            at.unknown(&key, name, signals.iter().copied());
         }
     }
     let mut parts: Vec<&str> = Vec::new();
@@ -131,12 +174,8 @@ fn check_route(
     parts.dedup();
     for part in route.entity.keys() {
         if !parts.contains(&part.as_str()) {
-            return Err(at.unknown(
-                &format!("{path}.entity.{part}"),
-                part,
-                parts.iter().copied(),
-            ));
+            let key = format!("{path}.entity.{part}");
+            at.unknown(&key, part, parts.iter().copied());
         }
     }
-    Ok(())
 }

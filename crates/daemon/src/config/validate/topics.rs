@@ -10,15 +10,18 @@ use fenghuo_signal::Catalogue;
 use fenghuo_signal::catalogue::Origin;
 
 use super::super::document::Document;
-use super::super::{ConfigError, Topics, Watched, raw};
+use super::super::{Topics, Watched, raw};
 use super::{DAY, HOUR};
 
 /// Kafka's own bound on the name of a topic.
 const TOPIC_BYTES_MAX: usize = 249;
 
-fn stream(at: &Document<'_>, key: &str, name: &str) -> Result<Stream, ConfigError> {
-    let known = Stream::ALL.map(Stream::topic);
-    Stream::from_topic(name).ok_or_else(|| at.unknown(key, name, known))
+fn stream(at: &Document<'_>, key: &str, name: &str) -> Option<Stream> {
+    let stream = Stream::from_topic(name);
+    if stream.is_none() {
+        at.unknown(key, name, Stream::ALL.map(Stream::topic));
+    }
+    stream
 }
 
 /// Checks `[topics]`, with `[ingest.lateness]`, which is said by stream. A stream that is fed by
@@ -29,25 +32,28 @@ pub fn topics(
     raw: &raw::Topics,
     lateness: &BTreeMap<String, String>,
     watched: Option<&Watched>,
-) -> Result<Topics, ConfigError> {
+) -> Topics {
     let mut streams = Vec::new();
     match &raw.streams {
         None => streams.extend(Stream::ALL),
         Some(names) => {
             for (index, name) in names.iter().enumerate() {
-                streams.push(stream(at, &format!("topics.streams[{index}]"), name)?);
+                streams.extend(stream(at, &format!("topics.streams[{index}]"), name));
             }
         }
     }
     streams.sort_unstable();
     streams.dedup();
     if streams.is_empty() {
-        return Err(at.error("topics.streams", "is empty; expected at least one stream"));
+        at.mistake("topics.streams", "is empty; expected at least one stream");
     }
     for name in raw.names.keys() {
         let key = format!("topics.names.{name}");
-        if !streams.contains(&stream(at, &key, name)?) {
-            return Err(at.error(&key, "names a stream that topics.streams leaves out"));
+        if let Some(stream) = stream(at, &key, name)
+            && !streams.contains(&stream)
+            && !at.is_unsure("topics.streams")
+        {
+            at.mistake(&key, "names a stream that topics.streams leaves out");
         }
     }
     let range = Duration::ZERO..=7 * DAY;
@@ -55,14 +61,14 @@ pub fn topics(
     let mut usual_ms = 5_000;
     for (name, text) in lateness {
         let key = format!("ingest.lateness.{name}");
-        let ms = at.duration_ms(&key, text, range.clone())?;
+        let ms = at.duration_ms(&key, text, range.clone());
         if name == "default" {
-            usual_ms = ms;
-        } else {
-            lateness_ms.insert(stream(at, &key, name)?, ms);
+            usual_ms = ms.unwrap_or_default();
+        } else if let Some(stream) = stream(at, &key, name) {
+            lateness_ms.insert(stream, ms.unwrap_or_default());
         }
     }
-    check_fed(at, watched, &streams)?;
+    check_fed(at, watched, &streams);
     let prefix = raw.prefix.as_deref().unwrap_or("shop.");
     let mut sources: Vec<SourceTopic> = Vec::with_capacity(streams.len());
     for stream in streams {
@@ -70,10 +76,11 @@ pub fn topics(
             Some(name) => (format!("topics.names.{stream}"), name.clone()),
             None => ("topics.prefix".to_owned(), format!("{prefix}{stream}")),
         };
-        check_topic(at, &key, &name)?;
-        if sources.iter().any(|other| *other.name == *name) {
+        check_topic(at, &key, &name);
+        let is_twice = sources.iter().any(|other| *other.name == *name);
+        if is_twice && !at.is_unsure("topics.prefix") {
             let problem = format!("is {name:?}; expected a topic of its own for each stream");
-            return Err(at.error(&key, problem));
+            at.mistake(&key, problem);
         }
         sources.push(SourceTopic {
             name: Arc::from(name),
@@ -85,24 +92,24 @@ pub fn topics(
         });
     }
     let partitions = |key: &str, given: Option<i64>| at.number(key, given.unwrap_or(4), 1..=1_024);
-    Ok(Topics {
+    Topics {
         sources,
-        panes_partitions: partitions("topics.panes_partitions", raw.panes_partitions)?,
+        panes_partitions: partitions("topics.panes_partitions", raw.panes_partitions),
         panes_retention_ms: retention_ms(
             at,
             "panes_retention",
             raw.panes_retention.as_deref(),
             "7d",
-        )?,
+        ),
         dead_letter_retention_ms: retention_ms(
             at,
             "dead_letter_retention",
             raw.dead_letter_retention.as_deref(),
             "14d",
-        )?,
+        ),
         create: raw.create.unwrap_or(true),
-        source_partitions: partitions("topics.source_partitions", raw.source_partitions)?,
-    })
+        source_partitions: partitions("topics.source_partitions", raw.source_partitions),
+    }
 }
 
 /// Measures of the shop's own whose events are not read.
@@ -122,20 +129,16 @@ pub fn uncounted(catalogue: &Catalogue, topics: &Topics) -> Vec<String> {
 }
 
 /// How long a topic keeps its records; `None` = for ever.
-fn retention_ms(
-    at: &Document<'_>,
-    key: &str,
-    given: Option<&str>,
-    usual: &str,
-) -> Result<Option<i64>, ConfigError> {
+fn retention_ms(at: &Document<'_>, key: &str, given: Option<&str>, usual: &str) -> Option<i64> {
     let key = format!("topics.{key}");
     match given.unwrap_or(usual) {
-        "forever" => Ok(None),
+        "forever" => None,
         text if humantime::parse_duration(text).is_err() => {
             let problem = format!("is {text:?}; expected \"forever\" or a time such as {usual:?}");
-            Err(at.error(&key, problem))
+            at.mistake(&key, problem);
+            None
         }
-        text => Ok(Some(at.duration_ms(&key, text, HOUR..=3_650 * DAY)?)),
+        text => at.duration_ms(&key, text, HOUR..=3_650 * DAY),
     }
 }
 
@@ -152,33 +155,30 @@ fn rhythm_ms(watched: Option<&Watched>, stream: Stream) -> i64 {
 }
 
 /// What is read from files has to have a topic.
-fn check_fed(
-    at: &Document<'_>,
-    watched: Option<&Watched>,
-    streams: &[Stream],
-) -> Result<(), ConfigError> {
+fn check_fed(at: &Document<'_>, watched: Option<&Watched>, streams: &[Stream]) {
+    // A mapping that was not read leaves a gap in the numbers.
+    if at.is_unsure("topics.streams") || at.is_unsure("intake.mappings") {
+        return;
+    }
     let mappings = watched.into_iter().flat_map(|one| &one.settings.mappings);
     for (index, mapping) in mappings.enumerate() {
         let stream = mapping.kind.stream();
         if !streams.contains(&stream) {
             let problem = format!("holds {stream}, which topics.streams leaves out");
-            return Err(at.error(&format!("intake.mappings[{index}]"), problem));
+            at.mistake(&format!("intake.mappings[{index}]"), problem);
         }
     }
-    Ok(())
 }
 
-fn check_topic(at: &Document<'_>, key: &str, name: &str) -> Result<(), ConfigError> {
+fn check_topic(at: &Document<'_>, key: &str, name: &str) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if name.is_empty() || name.len() > TOPIC_BYTES_MAX || !name.bytes().all(plain) {
         let problem = format!(
             "makes the topic {name:?}; expected 1 to {TOPIC_BYTES_MAX} letters, digits, '.', '_' or '-'"
         );
-        return Err(at.error(key, problem));
-    }
-    if name.starts_with("fenghuo.") {
+        at.mistake(key, problem);
+    } else if name.starts_with("fenghuo.") {
         let problem = format!("makes the topic {name:?}; topics of this prefix are Fenghuo's own");
-        return Err(at.error(key, problem));
+        at.mistake(key, problem);
     }
-    Ok(())
 }
