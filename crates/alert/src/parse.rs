@@ -36,13 +36,14 @@ const RULE_KEYS: [&str; 14] = [
 ];
 const LIMIT_KEYS: [&str; 5] = ["read", "below", "above", "clear", "hold"];
 
-/// Reads `text` and lays its rules over `base`.
+/// Reads `text` and lays its rules over `base`. Reading goes on after a mistake: the first one of each
+/// rule is told, at least one.
 pub(crate) fn overlay(
     base: Vec<Rule>,
     file: &str,
     text: &str,
     signals: &[&str],
-) -> Result<Vec<Rule>, RuleError> {
+) -> Result<Vec<Rule>, Vec<RuleError>> {
     let mut reader = Reader {
         file,
         text,
@@ -51,37 +52,59 @@ pub(crate) fn overlay(
     };
     let root = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        reader.error(at, Problem::syntax(error.message()))
+        vec![reader.error(at, Problem::syntax(error.message()))]
     })?;
+    let mut mistakes = Vec::new();
     // A file of the catalogue holds rules beside what it is made for.
-    reader.check_keys("", root.get_ref(), &["rule", "measure", "signal"])?;
+    let keys = reader.check_keys("", root.get_ref(), &["rule", "measure", "signal"]);
+    mistakes.extend(keys.err());
     let tables = match root.get_ref().get("rule") {
         None => &[][..],
         Some(list) => match list.get_ref() {
             DeValue::Array(list) => list.as_ref(),
-            _ => return Err(reader.unfit(list, "rule", "tables, each begun by [[rule]]")),
+            _ => {
+                mistakes.push(reader.unfit(list, "rule", "tables, each begun by [[rule]]"));
+                &[][..]
+            }
         },
     };
     let mut rules = base;
     let mut lines: BTreeMap<String, usize> = BTreeMap::new();
     for value in tables {
-        reader.rule = None;
-        let name = reader.name_of(value)?;
-        reader.rule = Some(name.clone());
-        let at = value.span().start;
-        if let Some(line) = lines.insert(name.clone(), reader.line(at)) {
-            let found = format!("{name:?}, as at line {line}");
-            return Err(reader.error(at, Problem::unfit("name", found, "a name of its own")));
-        }
-        reader.lay(value, name, &mut rules)?;
+        mistakes.extend(reader.read(value, &mut lines, &mut rules).err());
     }
-    for value in tables {
-        reader.check_inhibitors(value, &rules)?;
+    // A rule with a mistake in it is not known, and others may name it.
+    if mistakes.is_empty() {
+        let unknown = tables
+            .iter()
+            .map(|value| reader.check_inhibitors(value, &rules));
+        mistakes.extend(unknown.filter_map(Result::err));
     }
-    Ok(rules)
+    match mistakes.is_empty() {
+        true => Ok(rules),
+        false => Err(mistakes),
+    }
 }
 
 impl Reader<'_> {
+    /// Reads one rule and lays it over the others; `lines` has where those of this file are.
+    fn read(
+        &mut self,
+        value: &Value<'_>,
+        lines: &mut BTreeMap<String, usize>,
+        rules: &mut Vec<Rule>,
+    ) -> Result<(), RuleError> {
+        self.rule = None;
+        let name = self.name_of(value)?;
+        self.rule = Some(name.clone());
+        let at = value.span().start;
+        if let Some(line) = lines.insert(name.clone(), self.line(at)) {
+            let found = format!("{name:?}, as at line {line}");
+            return Err(self.error(at, Problem::unfit("name", found, "a name of its own")));
+        }
+        self.lay(value, name, rules)
+    }
+
     /// Reads the name first, so that every further error tells it.
     fn name_of(&self, value: &Value<'_>) -> Result<String, RuleError> {
         const EXPECTED: &str =

@@ -268,6 +268,17 @@ impl Rules {
     /// These rules with those of a further text laid over them: a rule with the name of one that
     /// is there takes its place whole, `enabled = false` takes it out, any other is added.
     pub fn with(self, file: &str, text: &str, signals: &[&str]) -> Result<Rules, RuleError> {
+        let laid = self.with_all(file, text, signals);
+        laid.map_err(|mut mistakes| mistakes.swap_remove(0))
+    }
+
+    /// As [`Rules::with`], for a person: tells the first mistake of every rule, at least one.
+    pub fn with_all(
+        self,
+        file: &str,
+        text: &str,
+        signals: &[&str],
+    ) -> Result<Rules, Vec<RuleError>> {
         let mut texts = self.texts;
         let rules = crate::parse::overlay(self.rules, file, text, signals)?;
         texts.push(text.to_owned());

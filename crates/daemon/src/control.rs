@@ -47,7 +47,7 @@ pub fn too_long(folder: &Path) -> Option<String> {
         let folder_bytes = bytes - NAME.len() - 1;
         format!(
             "the folder {} has a name of {folder_bytes} bytes; a socket is made in it, so that at \
-             most {folder_bytes_max} can be used: expected a shorter path, or a relative one",
+             most {folder_bytes_max} can be used: expected a shorter path",
             folder.display()
         )
     })
@@ -294,6 +294,19 @@ mod tests {
             assert!(is_left && left.is_empty(), "{left}");
             drop(idle);
         });
+    }
+
+    #[test]
+    fn a_folder_is_too_long_where_its_socket_cannot_be_made() {
+        let root = tempfile::tempdir().unwrap();
+        let root_bytes = root.path().as_os_str().len();
+        let longest = PATH_BYTES_MAX - NAME.len() - 1;
+        for bytes in [longest, longest + 1] {
+            let folder = root.path().join("d".repeat(bytes - root_bytes - 1));
+            std::fs::create_dir(&folder).unwrap();
+            assert_eq!(too_long(&folder).is_none(), listen(&folder).is_ok());
+            assert_eq!(too_long(&folder).is_none(), bytes == longest);
+        }
     }
 
     #[test]

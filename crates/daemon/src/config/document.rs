@@ -155,6 +155,23 @@ impl<'t> Document<'t> {
         }
     }
 
+    /// Notes all that is wrong in a file that a key names, each with its own place.
+    pub fn note_all(&self, key: &str, mut errors: Vec<ConfigError>) {
+        match errors.pop() {
+            Some(only) if errors.is_empty() => self.note(key, only),
+            None => {}
+            Some(last) => {
+                errors.push(last);
+                let lines = errors.iter().take(MISTAKES_MAX).map(ToString::to_string);
+                let mut lines: Vec<String> = lines.collect();
+                if errors.len() > MISTAKES_MAX {
+                    lines.push("and more".to_owned());
+                }
+                self.note(key, ConfigError::Many(lines));
+            }
+        }
+    }
+
     fn place_of(&self, key: &str) -> usize {
         start_of(self.root.get_ref(), key).unwrap_or(0)
     }

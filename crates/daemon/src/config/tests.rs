@@ -190,6 +190,37 @@ fn all_mistakes_of_a_plan_are_told_at_once() {
     insta::assert_snapshot!(error.replace(&place, ""));
 }
 
+#[test]
+fn a_mistake_of_every_rule_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let limit = "page = [{ read = \"value\", below = 0, clear = 1 }]\n";
+    let rule = |name: &str, signal: &str| {
+        format!("[[rule]]\nname = \"{name}\"\nsignal = \"{signal}\"\n{limit}")
+    };
+    let rules = [
+        rule("a", "price.flor"),
+        rule("b", "price.floor"),
+        rule("B", "price.floor"),
+        rule("b", "price.floor"),
+    ];
+    std::fs::write(folder.path().join("mine.toml"), rules.concat()).unwrap();
+    let other = rule("c", "price.floor") + "inhibited_by = [\"b\"]\n";
+    std::fs::write(folder.path().join("other.toml"), other).unwrap();
+    let file = folder.path().join("fenghuo.toml");
+    let text = "shop.id = 1\nrules.files = [\"mine.toml\", \"other.toml\"]\nshop.currency = 2\n";
+    std::fs::write(&file, text).unwrap();
+    let error = Config::load(&file).unwrap_err().to_string();
+    let place = format!("{}/", folder.path().display());
+    // That of the second file may follow from those of the first.
+    insta::assert_snapshot!(error.replace(&place, ""), @r#"
+    fenghuo.toml:1: shop.id: is integer 1; expected text in quotes
+    mine.toml:3: rule "a": unknown signal "price.flor"; did you mean "price.floor"?
+    mine.toml:10: name is "B"; expected lower-case letters, digits, '-' and '.', from a letter on, at most 64
+    mine.toml:13: rule "b": name is "b", as at line 5; expected a name of its own
+    fenghuo.toml:3: shop.currency: is integer 2; expected text in quotes
+    "#);
+}
+
 /// A socket is made in the folder of the log.
 #[test]
 fn a_folder_whose_name_is_too_long_for_a_socket_is_refused() {

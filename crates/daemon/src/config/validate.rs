@@ -460,9 +460,13 @@ fn rules(
                 continue;
             };
             bytes += file.text.len();
-            match rules.clone().with(&file.name, &file.text, &signals) {
+            match rules.clone().with_all(&file.name, &file.text, &signals) {
                 Ok(with) => rules = with,
-                Err(error) => note_rule(at, &key, error),
+                Err(mut errors) => {
+                    errors.retain(|error| !may_follow(at, error));
+                    let errors = errors.into_iter().map(ConfigError::Rule);
+                    at.note_all(&key, errors.collect());
+                }
             }
         }
     }
@@ -470,17 +474,15 @@ fn rules(
     rules
 }
 
-/// Notes a mistake in a rule, but none that may come from a file that is not known.
-fn note_rule(at: &Document<'_>, key: &str, error: RuleError) {
-    let may_follow = match &*error.problem {
-        Problem::Unknown { what, .. } if what.contains("signal") && is_catalogue_unsure(at) => true,
+/// Whether a rule may be wrong only because another file of the config is.
+fn may_follow(at: &Document<'_>, error: &RuleError) -> bool {
+    match &*error.problem {
+        // The one of `inhibited_by` is "rule or signal …".
+        Problem::Unknown { what, .. } if what == "signal" => is_catalogue_unsure(at),
         Problem::Unknown { what, .. } if what.starts_with("rule ") => {
-            at.is_unsure("rules") || at.is_unsure("catalogue")
+            at.is_unsure("rules") || is_catalogue_unsure(at)
         }
         _ => false,
-    };
-    if !may_follow {
-        at.note(key, error);
     }
 }
 
