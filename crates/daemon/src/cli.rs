@@ -592,14 +592,7 @@ impl Csv {
 /// A command line that clap lets pass and that is wrong all the same.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct UsageError(String);
-
-impl UsageError {
-    /// What is wrong, and what was expected.
-    pub fn new(problem: String) -> Self {
-        Self(problem)
-    }
-}
+pub struct UsageError(pub String);
 
 /// The form of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

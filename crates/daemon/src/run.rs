@@ -265,7 +265,7 @@ fn told(args: &cli::Run) -> anyhow::Result<Config> {
         (Some(folder), _) => {
             // Before anything is made: the config says nothing of this folder.
             if let Some(problem) = control::too_long(folder) {
-                return Err(cli::UsageError::new(format!("--data: {problem}")).into());
+                return Err(cli::UsageError(format!("--data: {problem}")).into());
             }
             config.in_folder(folder.clone())
         }

@@ -455,7 +455,7 @@ impl Reader<'_> {
         for (path, cell) in row.columns.iter().zip(row.cells) {
             let is_field = !["at", "event", "count", "over"].contains(&path.as_str());
             if is_field && !cell.is_empty() {
-                set(&mut event, path, cell)?;
+                event::set(&mut event, path, cell)?;
             }
         }
         let at_ms = row.at_ms()?;
@@ -660,48 +660,4 @@ pub fn body_of(event: &serde_json::Map<String, Value>) -> Option<&str> {
         (Some(body), None) => Some(body),
         _ => None,
     }
-}
-
-/// Puts a cell where a path such as `lines.0.sku_id` leads to in the body, or `meta.source` in the
-/// event. `null` takes away what stands there.
-fn set(event: &mut Value, path: &str, cell: &str) -> Result<(), String> {
-    let body = event.as_object().and_then(body_of).unwrap_or_default();
-    let full = match path.split_once('.') {
-        Some(("meta", _)) => path.to_owned(),
-        _ => format!("{body}.{path}"),
-    };
-    let value = serde_json::from_str(cell).unwrap_or_else(|_| Value::String(cell.to_owned()));
-    let mut parts: Vec<&str> = full.split('.').collect();
-    let last = parts.pop().unwrap_or_default();
-    let nowhere = || format!("column {path:?} leads to nothing in the event");
-    let mut at = event;
-    for part in parts {
-        at = match at {
-            Value::Array(list) => part
-                .parse::<usize>()
-                .ok()
-                .and_then(|index| list.get_mut(index))
-                .ok_or_else(nowhere)?,
-            Value::Object(map) => map
-                .entry(part)
-                .or_insert_with(|| Value::Object(serde_json::Map::new())),
-            _ => return Err(nowhere()),
-        };
-    }
-    match at {
-        Value::Object(map) if value.is_null() => {
-            map.remove(last);
-        }
-        Value::Object(map) => {
-            map.insert(last.to_owned(), value);
-        }
-        Value::Array(list) => {
-            let index = last.parse::<usize>().ok();
-            *index
-                .and_then(|index| list.get_mut(index))
-                .ok_or_else(nowhere)? = value;
-        }
-        _ => return Err(nowhere()),
-    }
-    Ok(())
 }

@@ -388,7 +388,12 @@ fn id(
     let known: Vec<&str> = columns.keys().map(|field| field.key()).collect();
     let fields = keys.iter().map(|key| {
         let field = kind.field(key).filter(|field| columns.contains_key(field));
-        field.ok_or_else(|| at.unknown("id", key, &known))
+        match field {
+            // An id leaves with its event, and is stored where people are not.
+            Some(Field::Buyer) => Err(at.invalid("id", key, "a column that is about no person")),
+            Some(field) => Ok(field),
+            None => Err(at.unknown("id", key, &known)),
+        }
     });
     fields.collect()
 }
