@@ -36,6 +36,9 @@ const RULE_KEYS: [&str; 14] = [
 ];
 const LIMIT_KEYS: [&str; 5] = ["read", "below", "above", "clear", "hold"];
 
+/// Mistakes that are told at most.
+const MISTAKES_MAX: usize = 64;
+
 /// Reads `text` and lays its rules over `base`. Reading goes on after a mistake: the first one of each
 /// rule is told, at least one.
 pub(crate) fn overlay(
@@ -72,13 +75,17 @@ pub(crate) fn overlay(
     let mut lines: BTreeMap<String, usize> = BTreeMap::new();
     for value in tables {
         mistakes.extend(reader.read(value, &mut lines, &mut rules).err());
+        // Each costs a look for its line, and nobody reads so many.
+        if mistakes.len() == MISTAKES_MAX {
+            break;
+        }
     }
     // A rule with a mistake in it is not known, and others may name it.
     if mistakes.is_empty() {
         let unknown = tables
             .iter()
             .map(|value| reader.check_inhibitors(value, &rules));
-        mistakes.extend(unknown.filter_map(Result::err));
+        mistakes.extend(unknown.filter_map(Result::err).take(MISTAKES_MAX));
     }
     match mistakes.is_empty() {
         true => Ok(rules),
