@@ -52,7 +52,8 @@ fn every_bug_that_needs_a_disk_is_found() {
             // On a file that is no longer what it wrote, the store itself may be the first to see.
             played.unwrap_or(plant == Plant::FailedSync)
         };
-        assert!((1..10).any(fails), "{plant:?}");
+        // A failed sync is found by one seed in three.
+        assert!((1..30).any(fails), "{plant:?}");
     }
 }
 
