@@ -1,11 +1,11 @@
 //! A channel's gate: how many requests a minute, how many at once, and who goes first.
 //!
 //! Nothing is dropped here: whoever comes waits. Pages of the highest severity go before all
-//! others, so that a storm of warnings cannot hold back the page that matters. Of those pages the one
-//! that came last and the one that came first go in turn, so that a storm of pages cannot either:
-//! what is told now does not wait for all that was told before it.
+//! others, so that a storm of warnings cannot hold back the page that matters. Of those pages the
+//! latest and the earliest go in turn, so that a storm of pages cannot either: what happens now
+//! does not wait for all that happened before it.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -72,10 +72,11 @@ impl Gate {
     }
 
     /// Waits for a token and a place; the place is held until the result is dropped.
-    pub(crate) async fn enter(&self, urgency: Urgency) -> Option<OwnedSemaphorePermit> {
+    /// `at_ms`: when what is paged happened.
+    pub(crate) async fn enter(&self, urgency: Urgency, at_ms: i64) -> Option<OwnedSemaphorePermit> {
         let _waiting = (urgency == Urgency::Page).then(|| Waiting::at(self));
         let _heads = match urgency {
-            Urgency::Page => (Some(self.urgent.head().await), None),
+            Urgency::Page => (Some(self.urgent.head(at_ms).await), None),
             Urgency::Other => (None, Some(self.calm.lock().await)),
         };
         loop {
@@ -120,9 +121,11 @@ struct Line(Mutex<Waiters>);
 #[derive(Default)]
 struct Waiters {
     has_head: bool,
-    waiting: VecDeque<oneshot::Sender<()>>,
-    /// The last one that was called came last of all.
-    was_newest: bool,
+    /// By when what is paged happened, and who came first.
+    waiting: BTreeMap<(i64, u64), oneshot::Sender<()>>,
+    came: u64,
+    /// The last one that was called was the latest of all.
+    was_latest: bool,
 }
 
 impl Line {
@@ -131,7 +134,7 @@ impl Line {
     }
 
     /// Waits until it is the head, and is it until the result is dropped.
-    async fn head(&self) -> Head<'_> {
+    async fn head(&self, at_ms: i64) -> Head<'_> {
         let called = {
             let mut line = self.lock();
             if !line.has_head {
@@ -139,7 +142,9 @@ impl Line {
                 return Head(self);
             }
             let (call, called) = oneshot::channel();
-            line.waiting.push_back(call);
+            line.came += 1;
+            let place = (at_ms, line.came);
+            line.waiting.insert(place, call);
             called
         };
         // It is never dropped without a call: whoever leaves calls the next one.
@@ -154,17 +159,17 @@ impl Line {
     fn leave(&self) {
         let mut line = self.lock();
         loop {
-            let next = match line.was_newest {
-                true => line.waiting.pop_front(),
-                false => line.waiting.pop_back(),
+            let next = match line.was_latest {
+                true => line.waiting.pop_first(),
+                false => line.waiting.pop_last(),
             };
-            let Some(call) = next else {
+            let Some((_, call)) = next else {
                 line.has_head = false;
                 return;
             };
             // One that gave up waiting is passed over.
             if call.send(()).is_ok() {
-                line.was_newest = !line.was_newest;
+                line.was_latest = !line.was_latest;
                 return;
             }
         }
@@ -260,7 +265,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_page_goes_before_the_warnings_that_came_first() {
         let gate = Arc::new(Gate::new(60, 1, 8));
-        drop(gate.enter(Urgency::Other).await);
+        drop(gate.enter(Urgency::Other, 0).await);
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = tokio::task::JoinSet::new();
         for (name, urgency) in [
@@ -270,7 +275,7 @@ mod tests {
         ] {
             let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
             tasks.spawn(async move {
-                let _place = gate.enter(urgency).await;
+                let _place = gate.enter(urgency, 0).await;
                 order.lock().unwrap().push(name);
             });
             tokio::task::yield_now().await;
@@ -281,43 +286,44 @@ mod tests {
 
     /// Guards: behind a burst of 900 pages the next one waited for 93 s.
     #[tokio::test(start_paused = true)]
-    async fn the_newest_and_the_oldest_page_go_in_turn() {
+    async fn the_latest_and_the_earliest_page_go_in_turn() {
         let gate = Arc::new(Gate::new(60, 1, 8));
-        drop(gate.enter(Urgency::Page).await);
+        drop(gate.enter(Urgency::Page, 0).await);
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = tokio::task::JoinSet::new();
-        for number in 0..6 {
+        // In whatever order they come here.
+        for number in [0, 3, 5, 1, 4, 2] {
             let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
             tasks.spawn(async move {
-                let _place = gate.enter(Urgency::Page).await;
+                let _place = gate.enter(Urgency::Page, number).await;
                 order.lock().unwrap().push(number);
             });
             tokio::task::yield_now().await;
         }
         // One that gives up is passed over, whenever it does.
-        let given_up = tokio::time::timeout(Duration::from_millis(1), gate.enter(Urgency::Page));
+        let given_up = tokio::time::timeout(Duration::from_millis(1), gate.enter(Urgency::Page, 0));
         assert!(given_up.await.is_err());
         tasks.join_all().await;
         // The first one was the head when the others came.
         assert_eq!(*order.lock().unwrap(), [0, 5, 1, 4, 2, 3]);
-        let soon = tokio::time::timeout(Duration::from_secs(2), gate.enter(Urgency::Page));
+        let soon = tokio::time::timeout(Duration::from_secs(2), gate.enter(Urgency::Page, 0));
         assert!(soon.await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_are_inside_than_places() {
         let gate = Gate::new(6_000, 100, 2);
-        let first = gate.enter(Urgency::Other).await;
-        let _second = gate.enter(Urgency::Other).await;
+        let first = gate.enter(Urgency::Other, 0).await;
+        let _second = gate.enter(Urgency::Other, 0).await;
         let wait = Duration::from_secs(10);
         assert!(
-            tokio::time::timeout(wait, gate.enter(Urgency::Page))
+            tokio::time::timeout(wait, gate.enter(Urgency::Page, 0))
                 .await
                 .is_err()
         );
         drop(first);
         assert!(
-            tokio::time::timeout(wait, gate.enter(Urgency::Page))
+            tokio::time::timeout(wait, gate.enter(Urgency::Page, 0))
                 .await
                 .is_ok()
         );
@@ -329,12 +335,12 @@ mod tests {
         gate.pause(Duration::from_secs(30));
         let within = |seconds| Duration::from_secs(seconds);
         assert!(
-            tokio::time::timeout(within(29), gate.enter(Urgency::Page))
+            tokio::time::timeout(within(29), gate.enter(Urgency::Page, 0))
                 .await
                 .is_err()
         );
         assert!(
-            tokio::time::timeout(within(2), gate.enter(Urgency::Page))
+            tokio::time::timeout(within(2), gate.enter(Urgency::Page, 0))
                 .await
                 .is_ok()
         );

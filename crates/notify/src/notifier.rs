@@ -279,7 +279,7 @@ impl Channel {
         loop {
             let place = tokio::select! {
                 biased;
-                place = self.gate.enter(urgency) => place,
+                place = self.gate.enter(urgency, page.alert.at_ms) => place,
                 () = self.too_long(began, otherwise) => {
                     return self.out_of_time(otherwise, attempts, &last);
                 }
