@@ -91,6 +91,18 @@ impl Counted {
         })
     }
 
+    /// Whether as much is in this as in another count: of the shop, and of all skus together, which lie
+    /// in other panes partitions than the shop's row and may be behind it.
+    pub fn has_all_of(&self, other: &Self) -> bool {
+        let units = |of: &Self| -> i64 {
+            let skus = of.skus.values();
+            skus.map(|sku| sku.units + sku.cancelled_units).sum()
+        };
+        self.all.orders >= other.all.orders
+            && self.all.cancelled_orders >= other.all.cancelled_orders
+            && units(self) >= units(other)
+    }
+
     /// Compares what was sold, and tells the first sku that differs.
     ///
     /// # Panics

@@ -56,10 +56,8 @@ fn newest_first(csv: &str) -> Result<Vec<u8>> {
 
 fn until_counted(daemon: &Process, counted: &Counted) -> Result<()> {
     daemon.until("all orders of the list", |daemon| {
-        let all = uci::totals(daemon).ok()?.all;
-        let is_there = all.orders >= counted.all.orders
-            && all.cancelled_orders >= counted.all.cancelled_orders;
-        is_there.then_some(())
+        let found = uci::totals(daemon).ok()?;
+        found.has_all_of(counted).then_some(())
     })?;
     counted.assert_same_sales(&uci::totals(daemon)?);
     Ok(())

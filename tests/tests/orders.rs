@@ -87,18 +87,12 @@ fn through_kafka_and_replay(installation: &Installation, csv: &Path, counted: &C
     // Every event counts, on time or late, and none was taken for another.
     assert_eq!(of("accepted") + of("late"), events);
     assert_eq!(of("rejected") + of("duplicate"), 0);
-    // The counts of ingest are ahead of evaluate's totals, by no more than a commit; and the skus of one
-    // panes partition may be behind the shop's row, which is in another.
-    let units = |of: &Counted| -> i64 {
-        let skus = of.skus.values();
-        skus.map(|sku| sku.units + sku.cancelled_units).sum()
-    };
-    let is_in = |found: &Counted| {
-        let orders = found.all.orders + found.all.cancelled_orders;
-        orders >= events && units(found) >= units(counted)
-    };
+    // The counts of ingest are ahead of evaluate's totals, by no more than a commit.
     let found = daemon
-        .until("the totals", |daemon| totals(daemon).ok().filter(is_in))
+        .until("the totals", |daemon| {
+            let found = totals(daemon).ok()?;
+            found.has_all_of(counted).then_some(found)
+        })
         .unwrap();
     counted.assert_same_sales(&found);
     let (status, log) = daemon.terminate().unwrap();
