@@ -3,7 +3,6 @@
 //! What is not here cannot outlive a restart. Nothing is decided here but for one thing: what
 //! becomes of an episode whose rule is gone.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fenghuo_alert::Rules;
@@ -66,29 +65,16 @@ impl Shard {
                 at_end: state.at_end,
             })
         };
-        let clocked = self.clocks.states();
-        let known: BTreeSet<(&str, u32)> = clocked
-            .map(|(topic, _, partition, _)| (topic, partition))
-            .chain(
-                self.sources
-                    .iter()
-                    .map(|source| (source.topic.as_str(), source.partition)),
-            )
-            .collect();
-        let counted_of = |topic: &str, partition| {
-            let source = self.sources.get(topic, partition)?;
-            source.counted.as_ref()
-        };
-        let sources = known.into_iter().map(|(topic, partition)| SourceRow {
-            topic: topic.to_owned(),
-            partition,
-            covered: self
-                .sources
-                .get(topic, partition)
-                .and_then(|source| source.covered),
-            clock: clock_of(topic, partition),
-            catalogue: counted_of(topic, partition).map_or(0, |counted| counted.catalogue),
-            counted: counted_of(topic, partition).map_or_else(Vec::new, Counted::rows),
+        let sources = self.sources.iter().map(|source| SourceRow {
+            topic: source.topic.clone(),
+            partition: source.partition,
+            covered: source.covered,
+            clock: clock_of(&source.topic, source.partition),
+            catalogue: source
+                .counted
+                .as_ref()
+                .map_or(0, |counted| counted.catalogue),
+            counted: source.counted.as_ref().map_or_else(Vec::new, Counted::rows),
         });
         let signals = self.set.catalogue.signals().iter().enumerate();
         Head {
